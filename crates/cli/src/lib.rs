@@ -1,0 +1,1 @@
+//! Longhaul for a person at a terminal.

@@ -1,0 +1,1 @@
+//! The Rust client of Longhaul: typed calls and a watch that survives reconnects.

@@ -1,0 +1,402 @@
+//! Downloads: what a caller asks for, and what it gets to see.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CostPolicy, GroupName, OperationId, OperationKind, Priority, ReasonCode, Remedy, Secret, Timestamp,
+    TransferStatus, WebErrorStatus,
+};
+
+/// Hash functions a caller may name. MD5 and SHA-1 are for old lists: they tell damage, not forgery.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ChecksumAlgorithm {
+    Sha256,
+    Sha512,
+    Blake3,
+    Md5,
+    Sha1,
+}
+
+impl ChecksumAlgorithm {
+    pub const ALL: &'static [Self] = &[Self::Sha256, Self::Sha512, Self::Blake3, Self::Md5, Self::Sha1];
+
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+            Self::Blake3 => "blake3",
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha1",
+        }
+    }
+
+    /// Length of the digest in bytes.
+    #[must_use]
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Sha256 | Self::Blake3 => 32,
+            Self::Sha512 => 64,
+            Self::Md5 => 16,
+            Self::Sha1 => 20,
+        }
+    }
+}
+
+/// `ALGORITHM:HEX`, for example `sha256:9f86d0…`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Checksum {
+    pub algorithm: ChecksumAlgorithm,
+    /// Lower-case hexadecimal of the right length.
+    pub hex: String,
+}
+
+impl utoipa::PartialSchema for Checksum {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("ALGORITHM:HEX with sha256, sha512, blake3, md5 or sha1"))
+            .pattern(Some("^(sha256|sha512|blake3|md5|sha1):[0-9a-fA-F]+$"))
+            .build()
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Checksum {}
+
+impl FromStr for Checksum {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (word, hex) = text
+            .split_once(':')
+            .ok_or_else(|| format!("checksum {text:?} lacks its algorithm: write it as sha256:HEX"))?;
+        let algorithm = ChecksumAlgorithm::ALL
+            .iter()
+            .copied()
+            .find(|known| known.word() == word.to_ascii_lowercase().replace('-', ""))
+            .ok_or_else(|| {
+                format!("checksum algorithm {word:?} is unknown: use sha256, sha512, blake3, md5 or sha1")
+            })?;
+        if hex.len() != algorithm.length() * 2 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(format!("a {word} checksum has {} hexadecimal digits", algorithm.length() * 2));
+        }
+        Ok(Self { algorithm, hex: hex.to_ascii_lowercase() })
+    }
+}
+
+impl TryFrom<String> for Checksum {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Checksum> for String {
+    fn from(checksum: Checksum) -> Self {
+        checksum.to_string()
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.word(), self.hex)
+    }
+}
+
+/// What to do when a file of the final name is there at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IfExists {
+    /// Refuse, at creation where possible; the other file is never touched.
+    #[default]
+    Fail,
+    /// Publish as `name (1).ext` and so on.
+    Rename,
+    Replace,
+}
+
+/// User name and password for the server's origin; never shown again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credential {
+    pub user: String,
+    pub password: Secret,
+}
+
+/// What the caller knows about the file beforehand; a response that disagrees is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Expectation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Media type without parameters, `image/*` allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+}
+
+/// Body of `POST /background-transfers/downloads` (BackgroundDownloader.CreateDownload).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateDownload {
+    /// `http` or `https`.
+    pub requested_uri: String,
+    /// Further addresses of the same bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
+    /// Absolute path of the file to make. A path that ends in `/` names a folder: the file is then named by the
+    /// server (Content-Disposition, RFC 6266) or by the URL, sanitised.
+    pub result_file: String,
+    /// GET when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Request body, for methods that carry one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Secret>,
+    /// Sent to the origin of `requestedUri` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_headers: Vec<RequestHeader>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_credential: Option<Credential>,
+    #[serde(default = "default_cost_policy")]
+    pub cost_policy: CostPolicy,
+    #[serde(default = "default_priority")]
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_group: Option<GroupName>,
+    #[serde(default)]
+    pub is_random_access_required: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recoverable_web_error_statuses: Vec<WebErrorStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expectation>,
+    /// Bytes per second; absent is unlimited, 0 stops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    #[serde(default)]
+    pub if_exists: IfExists,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Start at once (the default), or stay Idle until `start` is called.
+    #[serde(default = "yes")]
+    pub start: bool,
+}
+
+/// One header of a request. Values are write-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestHeader {
+    pub name: String,
+    pub value: Secret,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn default_cost_policy() -> CostPolicy {
+    CostPolicy::Default
+}
+
+const fn default_priority() -> Priority {
+    Priority::Default
+}
+
+/// Body of `PATCH /background-transfers/downloads/{id}`: what is absent stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct PatchDownload {
+    /// Allowed while PausedByApplication, PausedRecoverableWebErrorStatus or not started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_uri: Option<String>,
+    /// Replaces all headers; used from the next request on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_headers: Option<Vec<RequestHeader>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_credential: Option<Credential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_policy: Option<CostPolicy>,
+    /// `null` lifts the limit.
+    #[serde(with = "absent_or_null", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub rate_limit: Option<Option<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recoverable_web_error_statuses: Option<Vec<WebErrorStatus>>,
+}
+
+mod absent_or_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::option_option, clippy::ref_option, reason = "absent and null differ in a PATCH")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Option<u64>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.flatten().serialize(serializer)
+    }
+
+    #[expect(clippy::option_option, reason = "absent and null differ in a PATCH")]
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<u64>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
+    }
+}
+
+/// BackgroundDownloadProgress and BackgroundUploadProgress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    pub bytes_received: u64,
+    /// 0 is unknown.
+    pub total_bytes_to_receive: u64,
+    pub bytes_sent: u64,
+    /// 0 is unknown.
+    pub total_bytes_to_send: u64,
+    /// A new request produced new response information.
+    pub has_response_changed: bool,
+    /// The transfer began again at byte 0.
+    pub has_restarted: bool,
+    /// Average of the last seconds; 0 while nothing moves.
+    pub bytes_per_second: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+}
+
+/// Why an operation failed, or what it waits for the caller to repair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationError {
+    pub web_error_status: WebErrorStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// The cause as a word that stays the same over releases.
+    pub cause: crate::Cause,
+    pub detail: String,
+    pub remedy: Remedy,
+}
+
+impl From<crate::Failure> for OperationError {
+    fn from(failure: crate::Failure) -> Self {
+        Self {
+            web_error_status: failure.web_error_status,
+            http_status: failure.http_status,
+            cause: failure.cause,
+            detail: failure.detail,
+            remedy: failure.remedy,
+        }
+    }
+}
+
+/// One thing the operation waits for, in short; `explain` has the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingReason {
+    pub code: ReasonCode,
+    pub detail: String,
+    /// When it will be tried again, where that is an instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// An operation as its application sees it (DownloadOperation, UploadOperation).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    pub id: OperationId,
+    pub kind: OperationKind,
+    /// Without userinfo.
+    pub requested_uri: String,
+    /// Absolute path of the file to make; the published name once it is known.
+    pub result_file: String,
+    pub status: TransferStatus,
+    /// The Windows number of `status`.
+    pub status_code: u8,
+    pub progress: Progress,
+    pub cost_policy: CostPolicy,
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_group: Option<GroupName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_web_error_status: Option<WebErrorStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<OperationError>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<WaitingReason>,
+    pub created_time: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_time: Option<Timestamp>,
+    /// When `attach` handed the result over; it is forgotten some time after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumed_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    pub is_random_access_required: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+}
+
+/// ResponseInformation: the newest response of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResponseInformation {
+    /// After redirects, without userinfo.
+    pub actual_uri: String,
+    pub status_code: u16,
+    /// Whether an interrupted download could go on where it stopped.
+    pub is_resumable: bool,
+    /// Names in lower case, in the order received; `set-cookie` and other secrets are left out.
+    pub headers: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_parse_and_print() {
+        let text = format!("sha256:{}", "aB".repeat(32));
+        let checksum: Checksum = text.parse().unwrap();
+        assert_eq!(checksum.to_string(), text.to_lowercase());
+        for bad in ["abc", "sha256:abc", "crc:00", "md5:zz"] {
+            assert!(bad.parse::<Checksum>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_patch_tells_null_from_absent() {
+        let absent: PatchDownload = serde_json::from_str("{}").unwrap();
+        let null: PatchDownload = serde_json::from_str(r#"{"rateLimit":null}"#).unwrap();
+        let set: PatchDownload = serde_json::from_str(r#"{"rateLimit":5}"#).unwrap();
+        assert_eq!((absent.rate_limit, null.rate_limit, set.rate_limit), (None, Some(None), Some(Some(5))));
+    }
+
+    #[test]
+    fn unknown_members_are_refused_by_name() {
+        let error = serde_json::from_str::<CreateDownload>(
+            r#"{"requestedUri":"http://a/","resultFile":"/a","colour":1}"#,
+        )
+        .unwrap_err();
+        assert!(error.to_string().contains("colour"), "{error}");
+    }
+}

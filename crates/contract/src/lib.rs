@@ -1,0 +1,42 @@
+//! What Longhaul promises its callers: ids, specs, views, events, enums with their numbers, error codes.
+//!
+//! Plain data and constant tables only. Nothing here decides and nothing here does input or output; the
+//! words and numbers of the Windows API are kept so that a port needs no translation table.
+
+pub mod download;
+pub mod event;
+pub mod explain;
+pub mod failure;
+pub mod group;
+pub mod host;
+pub mod id;
+pub mod limits;
+pub mod page;
+pub mod problem;
+pub mod range;
+pub mod receipt;
+pub mod secret;
+pub mod service;
+pub mod status;
+pub mod time;
+pub mod web_error;
+
+pub use download::{
+    Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
+    OperationError, PatchDownload, Progress, ResponseInformation, WaitingReason,
+};
+pub use event::{Event, EventKind, RangesAdded};
+pub use explain::{Decision, Explanation, Reason, ReasonCode};
+pub use failure::{Blocker, Cause, Failure, Remedy};
+pub use group::{Group, TransferBehavior};
+pub use host::{HostState, Network, NetworkCost, NetworkLevel, Signal};
+pub use id::{AppId, GroupName, OperationId};
+pub use limits::{Limits, ScheduledRate};
+pub use page::Page;
+pub use problem::{ErrorCode, Problem};
+pub use range::{ByteRange, RangeSet};
+pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece};
+pub use secret::Secret;
+pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
+pub use time::Timestamp;
+pub use web_error::WebErrorStatus;

@@ -1,0 +1,126 @@
+//! Refusals of requests: one public table of code, HTTP status and remedy (RFC 9457).
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! error_codes {
+    ($($variant:ident, $word:literal, $status:literal, $exit:literal, $title:literal, $remedy:literal;)+) => {
+        /// Why a request was refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum ErrorCode { $(#[serde(rename = $word)] $variant),+ }
+
+        impl ErrorCode {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in `code` and at the end of `type`.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            #[must_use]
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$variant => $status),+ }
+            }
+
+            /// Exit code of the command line for this refusal.
+            #[must_use]
+            pub const fn exit_code(self) -> u8 {
+                match self { $(Self::$variant => $exit),+ }
+            }
+
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),+ }
+            }
+
+            /// What the caller can do about it.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),+ }
+            }
+        }
+    };
+}
+
+error_codes! {
+    MalformedJson, "malformed-json", 400, 2, "The body is not valid JSON", "Send one JSON document with Content-Type: application/json.";
+    InvalidField, "invalid-field", 400, 2, "A field has a value that is not allowed", "Correct the named field.";
+    UnknownField, "unknown-field", 400, 2, "The body has a field that does not exist", "Remove the field or correct its name.";
+    InvalidParameter, "invalid-parameter", 400, 2, "A query or path parameter has a value that is not allowed", "Correct the named parameter.";
+    InvalidUri, "invalid-uri", 400, 2, "The URI cannot be used", "Give an absolute http or https URI with a host.";
+    UnsupportedScheme, "unsupported-scheme", 400, 2, "The URI has a scheme that is not supported", "Use http or https.";
+    InvalidHeader, "invalid-header", 400, 2, "A request header cannot be sent", "Header names are tokens; values have no CR, LF or NUL (RFC 9110 section 5.5).";
+    InvalidPath, "invalid-path", 400, 2, "The result file cannot be used", "Give an absolute path without '..' in a folder that exists.";
+    FolderNotWritable, "folder-not-writable", 400, 5, "The folder cannot be written", "Choose another folder or change its permissions.";
+    FileExists, "file-exists", 409, 5, "The result file exists", "Choose another name, or set ifExists to rename or replace.";
+    TargetInUse, "target-in-use", 409, 5, "Another operation makes this file", "Choose another name, or wait for or cancel the other operation.";
+    InvalidState, "invalid-state", 409, 6, "The operation is in a state that does not allow this", "Look at the status named in detail; pause or resume it first.";
+    Quota, "quota", 409, 7, "The application has as many live operations as its quota allows", "Finish, attach or remove operations, or ask the owner to raise the quota.";
+    GroupQuota, "group-quota", 409, 7, "The application has as many groups as its quota allows", "Use fewer group names.";
+    Unauthorized, "unauthorized", 401, 8, "The token is missing or wrong", "Send Authorization: Bearer TOKEN with a token from `longhaul app token`.";
+    Forbidden, "forbidden", 403, 8, "The caller may not do this", "Use a token with the scope named in detail, or the Unix socket of the owner.";
+    NotFound, "not-found", 404, 4, "There is nothing here for this application", "Check the id with `longhaul ls`; operations of other applications are not visible.";
+    MethodNotAllowed, "method-not-allowed", 405, 2, "The path does not have this method", "See /openapi.json for the methods of each path.";
+    NotAcceptable, "not-acceptable", 406, 2, "The answer cannot be given in an accepted type", "Accept application/json.";
+    LengthRequired, "length-required", 411, 2, "The body needs a length", "Send Content-Length.";
+    PayloadTooLarge, "payload-too-large", 413, 2, "The body is too large", "Send less in one request; the limit is in detail.";
+    UnsupportedMediaType, "unsupported-media-type", 415, 2, "The body has another media type than JSON", "Send Content-Type: application/json.";
+    RangeNotSatisfiable, "range-not-satisfiable", 416, 2, "The range lies behind the end of the file", "Ask for a range inside the file (RFC 9110 section 14.4).";
+    Misdirected, "misdirected-request", 421, 2, "The Host or Origin is not on the list of this service", "Call the service by the address it listens on; browsers of other origins are refused.";
+    TooManyRequests, "too-many-requests", 429, 7, "Too many requests at one time", "Wait for answers before sending more.";
+    Internal, "internal", 500, 1, "The service failed", "Look into the log of the service with the id given in instance.";
+    StoreUnavailable, "store-unavailable", 503, 1, "The service cannot write its records", "Free space on the disk that holds the state folder; nothing was changed.";
+    ShuttingDown, "shutting-down", 503, 3, "The service is stopping", "Try again once it runs.";
+}
+
+/// `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// `urn:longhaul:problem:CODE`; docs/reference/problems.md describes each.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    pub title: String,
+    pub status: u16,
+    /// This case, for a person.
+    pub detail: String,
+    pub code: ErrorCode,
+    /// What to do about it.
+    pub remedy: String,
+    /// JSON pointer or parameter name of what is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Names this occurrence in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+impl Problem {
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            problem_type: format!("urn:longhaul:problem:{}", code.word()),
+            title: code.title().to_owned(),
+            status: code.http_status(),
+            detail: detail.into(),
+            code,
+            remedy: code.remedy().to_owned(),
+            field: None,
+            instance: None,
+        }
+    }
+
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}

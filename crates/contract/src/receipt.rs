@@ -1,0 +1,69 @@
+//! What was fetched from where, and how it was checked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteRange, ChecksumAlgorithm, Timestamp};
+
+/// One step of the URL chain; userinfo is never shown and query strings are redacted by policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptHop {
+    pub url: String,
+    pub status: u16,
+}
+
+/// Bytes that came in one response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptPiece {
+    pub range: ByteRange,
+    pub url: String,
+    /// Remote address and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DigestVerdict {
+    Equal,
+    Different,
+    /// Computed for the record; nothing was there to compare it with.
+    Recorded,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptDigest {
+    pub algorithm: ChecksumAlgorithm,
+    /// Lower-case hexadecimal.
+    pub value: String,
+    /// `caller`, `Repr-Digest`, `Content-Digest` or `metalink`.
+    pub source: String,
+    pub verdict: DigestVerdict,
+}
+
+/// Answer of `…/receipt`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Receipt {
+    pub chain: Vec<ReceiptHop>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+    /// Bytes of the published file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Absolute path of the published file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub pieces: Vec<ReceiptPiece>,
+    pub digests: Vec<ReceiptDigest>,
+    /// Body bytes received over all attempts, also those thrown away.
+    pub bytes_fetched: u64,
+    /// Restarts from byte 0.
+    pub restarts: u32,
+}

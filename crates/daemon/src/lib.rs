@@ -1,0 +1,1 @@
+//! Joins the rooms: the loop, the workers, HTTP, start, stop, configuration.

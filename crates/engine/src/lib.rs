@@ -1,0 +1,1 @@
+//! What happens next, and why: the pure deciding core of Longhaul.

@@ -1,0 +1,1 @@
+//! Asks the machine: network, clock, paths, peer identity.

@@ -1,0 +1,1 @@
+//! What Longhaul remembers: load, commit changes, migrate formats.
