@@ -194,6 +194,38 @@ pub struct CreateDownload {
     pub start: bool,
 }
 
+impl CreateDownload {
+    /// Merges a patch: what the patch leaves out stays.
+    pub fn apply(&mut self, patch: PatchDownload) {
+        let PatchDownload {
+            requested_uri,
+            request_headers,
+            server_credential,
+            priority,
+            cost_policy,
+            rate_limit,
+            recoverable_web_error_statuses,
+        } = patch;
+        if let Some(uri) = requested_uri {
+            self.requested_uri = uri;
+        }
+        if let Some(headers) = request_headers {
+            self.request_headers = headers;
+        }
+        if let Some(credential) = server_credential {
+            self.server_credential = Some(credential);
+        }
+        self.priority = priority.unwrap_or(self.priority);
+        self.cost_policy = cost_policy.unwrap_or(self.cost_policy);
+        if let Some(rate) = rate_limit {
+            self.rate_limit = rate;
+        }
+        if let Some(statuses) = recoverable_web_error_statuses {
+            self.recoverable_web_error_statuses = statuses;
+        }
+    }
+}
+
 /// One header of a request. Values are write-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

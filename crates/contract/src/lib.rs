@@ -37,6 +37,7 @@ pub use problem::{ErrorCode, Problem};
 pub use range::{ByteRange, RangeSet};
 pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece};
 pub use secret::Secret;
+pub use service::{Health, Scope};
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
 pub use time::Timestamp;
 pub use web_error::WebErrorStatus;

@@ -1,1 +1,8 @@
 //! What Longhaul remembers: load, commit changes, migrate formats.
+//!
+//! Knows the database and not the meaning of a state. One owner per state folder, one writer thread, one
+//! transaction for whatever has gathered while the last one was syncing.
+
+pub mod contract_types;
+
+pub use contract_types::*;

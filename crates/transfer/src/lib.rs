@@ -1,1 +1,16 @@
-//! Moves the bytes of one operation, resumably.
+//! Moves the bytes of one operation, resumably, and reports how it went.
+//!
+//! Knows sockets, one part file and its journal. Deliberately absent: queues, priorities, retry counts and
+//! anything about other operations except the shared connections, the rate budget and the space ledger.
+
+pub mod digest;
+pub mod files;
+pub mod job;
+pub mod journal;
+pub mod metalink;
+pub mod rate;
+pub mod transfers;
+
+pub use job::{Job, Report, TransferEnd};
+pub use journal::{Journal, JournalError, JournalRecord, PartIdentity, Validators};
+pub use transfers::{Handle, Settings, StopMode, Transfers};

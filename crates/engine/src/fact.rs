@@ -1,0 +1,48 @@
+//! What workers and the host saw.
+
+use longhaul_contract::{Failure, HostState, OperationId, Receipt, ResponseInformation};
+use serde::{Deserialize, Serialize};
+
+/// What a published download leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    pub receipt: Receipt,
+    pub response: Option<ResponseInformation>,
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// All bytes are checked, durable and under the final name.
+    Finished(Box<Finished>),
+    /// It let go because [`crate::Effect::EnsureStopped`] asked it to.
+    Stopped,
+    Failed {
+        failure: Failure,
+        /// The attempt brought bytes that are kept.
+        has_progressed: bool,
+        /// What was learnt of the response, for the record of a final failure.
+        response: Option<ResponseInformation>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The attempt brought its first new bytes: the retry counter starts again. At most once an attempt.
+    Progressed {
+        id: OperationId,
+        attempt: u32,
+    },
+    Ended {
+        id: OperationId,
+        attempt: u32,
+        end: AttemptEnd,
+    },
+    /// The part file of a canceled operation is gone.
+    Discarded {
+        id: OperationId,
+    },
+    Host(Box<HostState>),
+    /// What stood in the way may be gone (space was freed, a folder appeared): try now what waits for it.
+    BlockerEased(longhaul_contract::Blocker),
+}

@@ -1,0 +1,129 @@
+//! What must follow from a decision.
+
+use longhaul_contract::{
+    AppId, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode, ResponseInformation,
+    Timestamp, TransferBehavior,
+};
+
+use crate::fact::Finished;
+use crate::row::Row;
+
+/// Something to remember. The store applies changes in order; each is repeatable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    Created {
+        row: Row,
+        spec: Box<CreateDownload>,
+        time: Timestamp,
+    },
+    /// The row as it is now, whole.
+    Updated {
+        row: Row,
+    },
+    /// Merge `patch` into the kept spec ([`CreateDownload::apply`]).
+    Patched {
+        id: OperationId,
+        patch: Box<PatchDownload>,
+    },
+    /// First start; kept only if nothing is kept yet.
+    Started {
+        id: OperationId,
+        time: Timestamp,
+    },
+    /// The operation is final. Its journal is dropped.
+    Ended {
+        row: Row,
+        time: Timestamp,
+        finished: Option<Box<Finished>>,
+        /// Of a failed operation.
+        response: Option<ResponseInformation>,
+        keep_until: Timestamp,
+    },
+    Consumed {
+        id: OperationId,
+        time: Timestamp,
+        keep_until: Timestamp,
+    },
+    Removed {
+        id: OperationId,
+    },
+    /// A stretch of waiting is over; the store adds it to the bounded history and to the totals.
+    Waited {
+        id: OperationId,
+        code: ReasonCode,
+        from: Timestamp,
+        to: Timestamp,
+    },
+    Group {
+        app: AppId,
+        name: GroupName,
+        behavior: TransferBehavior,
+    },
+    GroupRemoved {
+        app: AppId,
+        name: GroupName,
+    },
+    Limits(Limits),
+}
+
+impl Change {
+    /// Whether a caller may have been promised this: such changes reach the disk before anything else leaves.
+    /// The others are written along with the next durable ones, and losing them costs nothing but detail.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        !matches!(self, Self::Started { .. } | Self::Waited { .. })
+    }
+}
+
+/// How a worker lets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopMode {
+    /// Make durable what is there and keep it.
+    Keep,
+    /// Delete the part file.
+    Discard,
+}
+
+/// Something to bring about, repeatable: "ensure that", never "do once".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A worker runs this attempt of the operation.
+    EnsureRunning { id: OperationId, attempt: u32 },
+    /// No worker runs it; the worker answers with `Ended`.
+    EnsureStopped { id: OperationId, attempt: u32, mode: StopMode },
+    /// No part file and no journal of it remain; answered with `Discarded`.
+    EnsureDiscarded { id: OperationId },
+    /// The live worker, if any, keeps to this rate.
+    SetRate { id: OperationId, bytes_per_second: Option<u64> },
+    /// All workers together keep to this rate.
+    SetTotalRate { bytes_per_second: Option<u64> },
+    /// Connections to one origin.
+    SetConnectionsPerHost { connections: u32 },
+    /// Forget final operations whose `keep_until` lies before `time`, oldest first.
+    Prune { time: Timestamp },
+}
+
+/// All that follows from one input.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    pub changes: Vec<Change>,
+    /// To be let go only after the durable changes are on disk.
+    pub effects: Vec<Effect>,
+    /// Operations whose view changed, for watchers.
+    pub touched: Vec<(AppId, OperationId)>,
+    pub removed: Vec<(AppId, OperationId)>,
+}
+
+impl Plan {
+    #[must_use]
+    pub fn needs_commit(&self) -> bool {
+        self.changes.iter().any(Change::is_durable)
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.effects.extend(other.effects);
+        self.touched.extend(other.touched);
+        self.removed.extend(other.removed);
+    }
+}

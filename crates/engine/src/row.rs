@@ -1,0 +1,63 @@
+//! The hot row: all the engine remembers of a live operation.
+
+use std::sync::Arc;
+
+use longhaul_contract::{
+    AppId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority, Timestamp, WebErrorStatus,
+};
+use serde::{Deserialize, Serialize};
+
+/// `scheme://host:port` of an operation's address: what the per-host limit counts by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    pub name: Arc<str>,
+    /// A loopback address: reachable whatever the network is like, and free of cost.
+    pub is_local: bool,
+}
+
+/// The phase as the store keeps it. What only holds while the service runs (slots, back-off, workers) is not in it:
+/// after a restart everything `Started` waits for its turn again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "camelCase")]
+pub enum StoredPhase {
+    Idle,
+    Started,
+    PausedByApplication,
+    /// PausedRecoverableWebErrorStatus, or the wait for a new URL, header or credential.
+    NeedsInput {
+        failure: Failure,
+    },
+    Completed,
+    Canceled,
+    Error {
+        failure: Failure,
+    },
+}
+
+impl StoredPhase {
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Completed | Self::Canceled | Self::Error { .. })
+    }
+}
+
+/// What of an operation the store hands over at start and gets back at every change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub id: OperationId,
+    pub kind: OperationKind,
+    pub app: AppId,
+    pub group: Option<GroupName>,
+    pub origin: Origin,
+    /// Place among the application's operations of one priority; lower goes first.
+    pub order: i64,
+    pub priority: Priority,
+    pub cost_policy: CostPolicy,
+    /// Bytes per second; 0 stops it.
+    pub rate_limit: Option<u64>,
+    pub not_before: Option<Timestamp>,
+    pub recoverable: Arc<[WebErrorStatus]>,
+    pub phase: StoredPhase,
+    /// Attempts in a row that failed without bringing new bytes.
+    pub fruitless_attempts: u8,
+}

@@ -1,0 +1,76 @@
+//! What callers ask for.
+
+use std::sync::Arc;
+
+use longhaul_contract::{
+    AppId, CostPolicy, CreateDownload, ErrorCode, GroupName, Limits, OperationId, OperationKind,
+    PatchDownload, Priority, Timestamp, TransferBehavior, WebErrorStatus,
+};
+
+use crate::row::Origin;
+
+/// A new operation, already checked for its form.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewOperation {
+    pub id: OperationId,
+    pub kind: OperationKind,
+    pub app: AppId,
+    pub group: Option<GroupName>,
+    pub origin: Origin,
+    pub priority: Priority,
+    pub cost_policy: CostPolicy,
+    pub rate_limit: Option<u64>,
+    pub not_before: Option<Timestamp>,
+    pub recoverable: Arc<[WebErrorStatus]>,
+    pub start: bool,
+    /// Kept by the store and never looked at here.
+    pub spec: Box<CreateDownload>,
+}
+
+/// A command to one operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    Start,
+    Pause,
+    Resume,
+    Cancel,
+    MakeCurrent,
+    /// Cancel if need be, and forget.
+    Remove,
+    /// `origin` is given when the patch renews the URI.
+    Patch {
+        patch: Box<PatchDownload>,
+        origin: Option<Origin>,
+    },
+    /// The caller has taken the final result (attach); only legal on a final operation.
+    Consume,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// All or none: the first refusal refuses the batch.
+    Create(Vec<NewOperation>),
+    Command {
+        app: AppId,
+        id: OperationId,
+        command: Command,
+    },
+    PutGroup {
+        app: AppId,
+        name: GroupName,
+        behavior: TransferBehavior,
+    },
+    PutLimits(Limits),
+    /// Forget final operations whose time has come; asked by the shell after [`crate::Effect::Prune`].
+    Forget {
+        ids: Vec<(AppId, OperationId)>,
+    },
+}
+
+/// Why a wish is refused; nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub detail: String,
+}

@@ -1,0 +1,1 @@
+//! Hash functions over passing bytes, and digest fields (RFC 9530).

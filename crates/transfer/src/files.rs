@@ -1,0 +1,1 @@
+//! The destination folder, the part file and its publication.

@@ -1,0 +1,1 @@
+//! Metalink 4 documents (RFC 5854).

@@ -1,0 +1,1 @@
+//! Token buckets for bytes, as a tree: all > one operation.

@@ -1,0 +1,179 @@
+//! The shared side of all workers: connections, rate budget, space ledger, publishing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_contract::{ByteRange, Failure, Progress, RangeSet, ResponseInformation};
+use tokio::sync::mpsc;
+
+use crate::job::{Job, Report};
+use crate::journal::{Journal, JournalRecord};
+
+/// Settings of the transfer room; the owner's configuration file names each.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub user_agent: String,
+    /// PEM files of further roots, beside the system's trust.
+    pub ca_certificates: Vec<PathBuf>,
+    /// TCP and TLS set-up of one connection [W 1.14].
+    pub connect_timeout: Duration,
+    /// From the request to the first byte of the response [W 1.14].
+    pub response_timeout: Duration,
+    /// A body that brings fewer than `stall_bytes_per_second` on average over this time is broken off.
+    pub stall_timeout: Duration,
+    pub stall_bytes_per_second: u64,
+    pub redirects_max: u32,
+    pub connections_per_host: u32,
+    /// Connections one download may use to one host.
+    pub segments_max: u32,
+    /// Smaller files are never split.
+    pub segment_bytes_min: u64,
+    /// At least this often in bytes and in time what has arrived becomes durable and recorded.
+    pub checkpoint_bytes: u64,
+    pub checkpoint_interval: Duration,
+    /// The bytes before a resume point that are fetched again and compared.
+    pub overlap_bytes: u64,
+    /// Resume without any validator when the overlap is equal (row 5 of the faults).
+    pub allow_unvalidated_resume: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            user_agent: concat!("longhaul/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ca_certificates: Vec::new(),
+            connect_timeout: Duration::from_mins(5),
+            response_timeout: Duration::from_mins(2),
+            stall_timeout: Duration::from_secs(60),
+            stall_bytes_per_second: 64,
+            redirects_max: 20,
+            connections_per_host: 8,
+            segments_max: 8,
+            segment_bytes_min: 8 << 20,
+            checkpoint_bytes: 16 << 20,
+            checkpoint_interval: Duration::from_secs(1),
+            overlap_bytes: 4096,
+            allow_unvalidated_resume: true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Make durable what is there and keep it.
+    Keep,
+    /// Delete the part file.
+    Discard,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("cannot use the certificate file {path}: {problem}")]
+    Certificate { path: PathBuf, problem: String },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// All workers of one service. Cheap to clone.
+#[derive(Clone)]
+pub struct Transfers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    journal: Arc<dyn Journal>,
+}
+
+impl Transfers {
+    /// # Errors
+    /// A certificate file that cannot be read or parsed.
+    pub fn new(settings: Settings, journal: Arc<dyn Journal>) -> Result<Self, SettingsError> {
+        Ok(Self { shared: Arc::new(Shared { settings, journal }) })
+    }
+
+    /// Starts a worker on the current tokio runtime. Its last report is [`Report::Ended`].
+    #[must_use]
+    pub fn start(&self, job: Job, reports: mpsc::UnboundedSender<Report>) -> Handle {
+        let _ = (job, reports, &self.shared.settings, &self.shared.journal);
+        Handle {}
+    }
+
+    /// Bytes per second of all workers together.
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        let _ = bytes_per_second;
+    }
+
+    pub fn set_connections_per_host(&self, connections: u32) {
+        let _ = connections;
+    }
+
+    /// Addresses or routes changed: idle connections are dropped, and live ones that have gone silent are not trusted.
+    pub fn network_changed(&self) {}
+
+    /// Removes the part file a stopped download left, if it is still the one we made.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub async fn discard(&self, record: &JournalRecord) -> Result<(), Failure> {
+        let _ = record;
+        Ok(())
+    }
+}
+
+/// A running worker.
+#[derive(Clone)]
+pub struct Handle {}
+
+impl Handle {
+    /// Asks the worker to let go; [`Report::Ended`] follows. Repeatable.
+    pub fn stop(&self, mode: StopMode) {
+        let _ = mode;
+    }
+
+    /// Sampled, never waits.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress::default()
+    }
+
+    /// Readable ranges right now, durable or not.
+    #[must_use]
+    pub fn ranges(&self) -> RangeSet {
+        RangeSet::new()
+    }
+
+    #[must_use]
+    pub fn response(&self) -> Option<ResponseInformation> {
+        None
+    }
+
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        let _ = bytes_per_second;
+    }
+
+    /// Fetch `range` next; for random-access reads.
+    pub fn want(&self, range: ByteRange) {
+        let _ = range;
+    }
+
+    /// Reads up to `length` bytes at `offset` of what is readable now; waits until at least one byte is.
+    ///
+    /// # Errors
+    /// The worker ended (the caller reads the published file, or waits for the next attempt), or the file broke.
+    pub async fn read_at(&self, offset: u64, length: usize) -> Result<bytes::Bytes, ReadError> {
+        let _ = (offset, length);
+        Err(ReadError::Ended)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the worker has ended")]
+    Ended,
+    #[error("the offset lies behind the end of the file, which has {total} bytes")]
+    BehindEnd { total: u64 },
+    #[error("the part file cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+}
