@@ -12,6 +12,7 @@ pub mod host;
 pub mod id;
 pub mod limits;
 pub mod page;
+pub mod paths;
 pub mod problem;
 pub mod range;
 pub mod receipt;
@@ -22,8 +23,9 @@ pub mod time;
 pub mod web_error;
 
 pub use download::{
-    Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
-    OperationError, PatchDownload, Progress, ResponseInformation, WaitingReason,
+    Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads, CreatedDownloads, Credential, Expectation,
+    IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
+    WaitingReason,
 };
 pub use event::{Event, EventKind, RangesAdded};
 pub use explain::{Decision, Explanation, Reason, ReasonCode};
@@ -33,11 +35,12 @@ pub use host::{HostState, Network, NetworkCost, NetworkLevel, Signal};
 pub use id::{AppId, GroupName, OperationId};
 pub use limits::{Limits, ScheduledRate};
 pub use page::Page;
+pub use paths::ServicePaths;
 pub use problem::{ErrorCode, Problem};
 pub use range::{ByteRange, RangeSet};
-pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece};
+pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, Verification};
 pub use secret::Secret;
-pub use service::{Health, Scope};
+pub use service::{App, Health, NewToken, Scope};
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
 pub use time::Timestamp;
 pub use web_error::WebErrorStatus;

@@ -67,3 +67,19 @@ pub struct Receipt {
     /// Restarts from byte 0.
     pub restarts: u32,
 }
+
+/// Answer of `POST …/verify`: the published file, read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Absolute path of the file that was read.
+    pub path: String,
+    /// Bytes it has now.
+    pub size: u64,
+    /// Bytes it had when it was published.
+    pub published_size: u64,
+    /// What the file hashes to now, for each digest of the receipt; `verdict` compares with the receipt's value.
+    pub digests: Vec<ReceiptDigest>,
+    /// Whether size and every digest are those of the receipt.
+    pub is_intact: bool,
+}

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::AppId;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
@@ -10,6 +12,18 @@ pub struct Health {
     pub version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// An application that has operations or tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct App {
+    pub id: AppId,
+    /// Operations that are not final.
+    pub live_operations: u64,
+    /// How many tokens it has, and what any of them may do.
+    pub tokens: u64,
+    pub scopes: Vec<Scope>,
 }
 
 /// What a token may do.
