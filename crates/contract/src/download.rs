@@ -189,6 +189,10 @@ pub struct CreateDownload {
     pub if_exists: IfExists,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Refuse to connect to anything but public addresses, after every redirect. The service sets it for callers
+    /// that are confined (sandboxed, or by token).
+    #[serde(default)]
+    pub public_addresses_only: bool,
     /// Start at once (the default), or stay Idle until `start` is called.
     #[serde(default = "yes")]
     pub start: bool,

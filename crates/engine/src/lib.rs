@@ -17,5 +17,5 @@ pub use engine::{Engine, Live};
 pub use fact::{AttemptEnd, Fact, Finished};
 pub use plan::{Change, Effect, Plan, StopMode};
 pub use policy::Policy;
-pub use row::{Origin, Row, StoredPhase};
+pub use row::{Origin, Row, StoredPhase, TargetKey};
 pub use wish::{Command, NewOperation, Refusal, Wish};

@@ -1,5 +1,6 @@
 //! The hot row: all the engine remembers of a live operation.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use longhaul_contract::{
@@ -14,6 +15,12 @@ pub struct Origin {
     /// A loopback address: reachable whatever the network is like, and free of cost.
     pub is_local: bool,
 }
+
+/// Names the file an operation makes: a hash of the folder's canonical path and the name, so that it costs eight
+/// bytes. Two live operations never have the same; the engine refuses the second with `ErrorCode::TargetInUse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TargetKey(pub NonZeroU64);
 
 /// The phase as the store keeps it. What only holds while the service runs (slots, back-off, workers) is not in it:
 /// after a restart everything `Started` waits for its turn again.
@@ -49,6 +56,8 @@ pub struct Row {
     pub app: AppId,
     pub group: Option<GroupName>,
     pub origin: Origin,
+    /// `None` when the name is not decided yet or may be changed (a folder as target, `ifExists: rename`).
+    pub target: Option<TargetKey>,
     /// Place among the application's operations of one priority; lower goes first.
     pub order: i64,
     pub priority: Priority,

@@ -7,7 +7,7 @@ use longhaul_contract::{
     PatchDownload, Priority, Timestamp, TransferBehavior, WebErrorStatus,
 };
 
-use crate::row::Origin;
+use crate::row::{Origin, TargetKey};
 
 /// A new operation, already checked for its form.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,7 @@ pub struct NewOperation {
     pub app: AppId,
     pub group: Option<GroupName>,
     pub origin: Origin,
+    pub target: Option<TargetKey>,
     pub priority: Priority,
     pub cost_policy: CostPolicy,
     pub rate_limit: Option<u64>,
