@@ -7,7 +7,6 @@ pub mod digest;
 pub mod files;
 pub mod job;
 pub mod journal;
-pub mod metalink;
 pub mod rate;
 pub mod transfers;
 

@@ -1,1 +1,0 @@
-//! Hash functions over passing bytes, and digest fields (RFC 9530).

@@ -1,1 +1,0 @@
-//! The destination folder, the part file and its publication.

@@ -1,1 +1,0 @@
-//! Metalink 4 documents (RFC 5854).
