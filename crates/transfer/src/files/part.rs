@@ -77,8 +77,7 @@ impl PartFile {
         let (folder, name, pool) = (folder.clone(), name.to_owned(), files.pool.clone());
         blocking(move || {
             let part_name = part_name(&name, id);
-            let flags =
-                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let made =
                 rustix::fs::openat(&folder.shared.descriptor, &part_name, flags, Mode::RUSR | Mode::WUSR)
                     .and_then(|descriptor| Ok((identity_of(&descriptor)?, descriptor)));
