@@ -20,6 +20,8 @@ pub struct Live {
     pub error: Option<OperationError>,
     /// The attempt that runs now.
     pub attempt: Option<u32>,
+    /// Deleted by its application and only kept until its part file is gone: to be shown to nobody.
+    pub is_forgotten: bool,
 }
 
 pub struct Engine {

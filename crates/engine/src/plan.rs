@@ -20,6 +20,12 @@ pub enum Change {
     Updated {
         row: Row,
     },
+    /// How the newest attempt went, of [`Row::fruitless_attempts`] and [`Row::has_bytes`].
+    Counted {
+        id: OperationId,
+        fruitless_attempts: u8,
+        has_bytes: bool,
+    },
     /// Merge `patch` into the kept spec ([`CreateDownload::apply`]).
     Patched {
         id: OperationId,
@@ -71,7 +77,7 @@ impl Change {
     /// The others are written along with the next durable ones, and losing them costs nothing but detail.
     #[must_use]
     pub const fn is_durable(&self) -> bool {
-        !matches!(self, Self::Started { .. } | Self::Waited { .. })
+        !matches!(self, Self::Started { .. } | Self::Counted { .. } | Self::Waited { .. })
     }
 }
 

@@ -3,7 +3,7 @@
 /// Settings that hold from start to stop; live ones are `longhaul_contract::Limits`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Attempts without progress after which a connected operation fails [W 1.14].
+    /// Retries without progress after which a connected operation fails [W 1.14].
     pub retries_max: u8,
     pub retry_delay_min_ms: u64,
     pub retry_delay_max_ms: u64,
@@ -19,6 +19,8 @@ pub struct Policy {
     pub keep_consumed_seconds: i64,
     /// A change of the network's verdict must hold this long before something stopped by it starts again.
     pub settle_ms: u64,
+    /// IANA name of the machine's zone, for scheduled rates that name none; UTC when absent.
+    pub time_zone: Option<String>,
 }
 
 impl Default for Policy {
@@ -33,6 +35,7 @@ impl Default for Policy {
             keep_unconsumed_seconds: 30 * 86_400,
             keep_consumed_seconds: 7 * 86_400,
             settle_ms: 1_000,
+            time_zone: None,
         }
     }
 }

@@ -34,6 +34,11 @@ pub enum StoredPhase {
     NeedsInput {
         failure: Failure,
     },
+    /// The cancellation is promised, the part file may still be there: not final yet, and the journal is needed
+    /// to find that file. Callers see it as Canceled, or not at all when it is to be forgotten (DELETE).
+    Canceling {
+        forget: bool,
+    },
     Completed,
     Canceled,
     Error {
@@ -69,4 +74,6 @@ pub struct Row {
     pub phase: StoredPhase,
     /// Attempts in a row that failed without bringing new bytes.
     pub fruitless_attempts: u8,
+    /// Bytes were received that a later attempt may go on from.
+    pub has_bytes: bool,
 }
