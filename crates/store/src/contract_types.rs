@@ -24,6 +24,17 @@ pub enum Write {
     Token(TokenWrite),
 }
 
+impl Write {
+    /// Whether it has to be on disk before anybody is told of it. Losing the others costs nothing but detail.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        match self {
+            Self::Change(change) => change.is_durable(),
+            Self::Journal(_) | Self::Token(_) => true,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenWrite {
     /// SHA-256 of the token; the token itself is never kept.
@@ -33,16 +44,20 @@ pub struct TokenWrite {
     pub created: Timestamp,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     #[error(
         "{path} was written by a newer Longhaul (format {found}, this one knows up to {known}): install that version"
     )]
     NewerFormat { path: String, found: u32, known: u32 },
-    #[error("another service uses {path}: stop it, or choose another state folder")]
-    InUse { path: String },
-    #[error("{path} is damaged ({problem}); it was moved to {moved_to} and a new one was begun")]
-    Damaged { path: String, problem: String, moved_to: String },
+    #[error("another service{} uses {path}: stop it, or choose another state folder", process_phrase(*.holder))]
+    InUse {
+        path: String,
+        /// The process that holds it, where that is known.
+        holder: Option<u32>,
+    },
+    #[error("{path} cannot be the state folder: {problem}")]
+    UnsafeFolder { path: String, problem: String },
     #[error("the store cannot write: {0}")]
     CannotWrite(String),
     #[error("the store cannot read: {0}")]
@@ -51,13 +66,40 @@ pub enum StoreError {
     Closed,
 }
 
+fn process_phrase(holder: Option<u32>) -> String {
+    holder.map(|process| format!(" (process {process})")).unwrap_or_default()
+}
+
 /// Everything the engine adopts at start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     pub groups: Vec<(AppId, GroupName, TransferBehavior)>,
     /// Rows that are not final.
     pub rows: Vec<Row>,
     pub limits: Option<Limits>,
+}
+
+/// Takes over what a store has kept, piece by piece, so that a million rows need not be in memory twice.
+/// The limits come first and once, then the groups, then the rows.
+pub trait Adopt {
+    fn limits(&mut self, limits: Option<Limits>);
+    fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior);
+    /// Rows that are not final, in no particular order.
+    fn row(&mut self, row: Row);
+}
+
+impl Adopt for Loaded {
+    fn limits(&mut self, limits: Option<Limits>) {
+        self.limits = limits;
+    }
+
+    fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior) {
+        self.groups.push((app, name, behavior));
+    }
+
+    fn row(&mut self, row: Row) {
+        self.rows.push(row);
+    }
 }
 
 /// A whole record.
@@ -105,11 +147,30 @@ pub struct WaitHistory {
     pub totals: Vec<(ReasonCode, u64)>,
 }
 
-/// The writing side; one per database.
+/// The writing side; one per database. How each [`Change`] is applied:
+///
+/// - `Created` keeps nothing if the id is known already.
+/// - `Updated`, `Counted`, `Ended` and journals apply to operations that are not final; `Patched`, `Started`,
+///   `Waited` and `Removed` to any that is known; `Consumed` to final ones. For all others they do nothing.
+/// - `Ended` makes the operation final, drops its journal and keeps the journal's numbers, or the size of the
+///   published file where the receipt has it.
+/// - The first `Started` and the first `Consumed` keep their time; each `Consumed` moves `keep_until`.
+/// - A `Waited` that is in the history already is not counted twice.
+/// - `GroupRemoved` forgets the behaviour; operations keep the name of their group.
 pub trait Store: Send {
     /// # Errors
     /// Says what is unreadable; nothing is changed then.
-    fn load(&mut self) -> Result<Loaded, StoreError>;
+    fn load_into(&mut self, adopter: &mut dyn Adopt) -> Result<(), StoreError>;
+
+    /// As [`Store::load_into`], gathered.
+    ///
+    /// # Errors
+    /// As [`Store::load_into`].
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded::default();
+        self.load_into(&mut loaded)?;
+        Ok(loaded)
+    }
 
     /// All or none, durable when it returns. An empty slice syncs nothing.
     ///
@@ -118,12 +179,46 @@ pub trait Store: Send {
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
 }
 
+/// Whether somebody waits for the next commit already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    Empty,
+    Waiting,
+}
+
+/// A store that takes what many callers gathered in one transaction; see [`crate::Writer`].
+pub trait GroupStore: Store + 'static {
+    /// Writes with the work done that needs no database.
+    type Prepared: Send + 'static;
+
+    /// Called in the submitting thread.
+    ///
+    /// # Errors
+    /// Something in `writes` cannot be written by this store.
+    fn prepare(writes: Vec<Write>) -> Result<Self::Prepared, StoreError>;
+
+    /// One result per submission, in order: each is kept whole or not at all, and one that is refused does not
+    /// take the others with it. What is kept is durable when this returns.
+    fn commit_group(&mut self, submissions: &[Self::Prepared]) -> Vec<Result<(), StoreError>>;
+
+    /// Housekeeping, called after each [`GroupStore::commit_group`] has been answered.
+    fn tidy(&mut self, queue: Queue);
+
+    /// The last call: leaves the database tidy for whoever opens it next.
+    ///
+    /// # Errors
+    /// It could not be tidied; nothing committed is lost.
+    fn close(&mut self) -> Result<(), StoreError>;
+}
+
 /// The reading side; sees what has been committed.
 pub trait Reader: Send + Sync {
     /// # Errors
     /// The database cannot be read; so for all of these.
     fn operation(&self, id: OperationId) -> Result<Option<StoredOperation>, StoreError>;
+    /// In the order asked for; unknown ones are left out.
     fn operations(&self, ids: &[OperationId]) -> Result<Vec<StoredOperation>, StoreError>;
+    /// Ordered by id, which is the order of creation.
     fn list(&self, query: &ListQuery) -> Result<Vec<StoredOperation>, StoreError>;
     /// Ids of an application that begin with these hexadecimal digits (dashes ignored), at most `limit`.
     fn ids_with_prefix(
@@ -135,8 +230,8 @@ pub trait Reader: Send + Sync {
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError>;
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError>;
-    /// Applications with anything stored.
+    /// Applications with anything stored: an operation, a group or a token; ordered by name.
     fn applications(&self) -> Result<Vec<AppId>, StoreError>;
-    /// Final operations to forget at `time`: past their `keep_until`, at most `limit`.
+    /// Final operations to forget at `time`: past their `keep_until`, longest past first, at most `limit`.
     fn prunable(&self, time: Timestamp, limit: usize) -> Result<Vec<(AppId, OperationId)>, StoreError>;
 }

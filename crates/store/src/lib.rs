@@ -4,5 +4,9 @@
 //! transaction for whatever has gathered while the last one was syncing.
 
 pub mod contract_types;
+mod matching;
+mod memory;
+mod wait;
 
 pub use contract_types::*;
+pub use memory::{MemoryReader, MemoryStore};
