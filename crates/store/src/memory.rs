@@ -350,11 +350,7 @@ impl Reader for MemoryReader {
         let Some((lower, upper)) = prefix_bounds(prefix) else { return Ok(Vec::new()) };
         let shared = lock(&self.shared);
         let matching = shared.committed.operations.range(lower..=upper);
-        Ok(matching
-            .filter(|(_, kept)| kept.record.row.app == *app)
-            .map(|(id, _)| *id)
-            .take(limit)
-            .collect())
+        Ok(matching.filter(|(_, kept)| kept.record.row.app == *app).map(|(id, _)| *id).take(limit).collect())
     }
 
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
