@@ -1,0 +1,112 @@
+//! The programs that the checks need: real servers, peers to compare with, and tools of cargo.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::workspace::{Failure, Workspace};
+
+/// Each program with the Debian package that brings it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("apache2", "apache2"),
+    ("aria2c", "aria2"),
+    ("caddy", "caddy"),
+    ("curl", "curl"),
+    ("ffmpeg", "ffmpeg"),
+    ("ffprobe", "ffmpeg"),
+    ("git", "git"),
+    ("ip", "iproute2"),
+    ("lighttpd", "lighttpd"),
+    ("nginx", "nginx"),
+    ("openssl", "openssl"),
+    ("strace", "strace"),
+    ("wget2", "wget2"),
+];
+
+/// Tools of cargo with the version that is installed where there is none.
+const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-nextest", "0.9.143")];
+
+pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
+    install_packages(workspace)?;
+    install_cargo_tools(workspace)
+}
+
+/// Where a program is, also when the caller's `PATH` leaves out the folders of servers.
+fn find(program: &str, additional: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
+        .chain(additional.iter().cloned())
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn install_packages(workspace: &Workspace) -> Result<(), Failure> {
+    let missing = |program: &&(&str, &str)| find(program.0, &[]).is_none();
+    let mut packages: Vec<&str> = PROGRAMS.iter().filter(missing).map(|(_, package)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let wanted = packages.join(" ");
+    let is_root = workspace.read(workspace.command("id").with_arguments(&["-u"]))?.trim() == "0";
+    if !is_root || find("apt-get", &[]).is_none() {
+        return Err(Failure::new(format!("the checks need more programs: sudo apt-get install {wanted}")));
+    }
+    println!("setup: installing {wanted}");
+    let apt = |arguments: &[&str]| {
+        let mut command = workspace.command("apt-get").with_arguments(arguments);
+        // RUNLEVEL=1 keeps the packages from starting their servers: the tests start their own.
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        workspace.succeed(command)
+    };
+    apt(&["update", "-qq"])?;
+    let mut install = vec!["install", "-qq", "--yes", "--no-install-recommends"];
+    install.extend(&packages);
+    apt(&install)?;
+    match PROGRAMS.iter().find(missing) {
+        None => Ok(()),
+        Some((program, package)) => Err(Failure::new(format!("package {package} brought no {program}"))),
+    }
+}
+
+/// Built without optimisation and kept beside the builds: it is the wait for them that counts, not their speed.
+fn install_cargo_tools(workspace: &Workspace) -> Result<(), Failure> {
+    let root = workspace.target()?.join("tools");
+    for (tool, version) in CARGO_TOOLS {
+        if find(tool, &[root.join("bin")]).is_some() {
+            continue;
+        }
+        println!("setup: building {tool} {version}");
+        let mut command =
+            workspace.cargo(&["install", "--quiet", "--locked", "--debug", "--version", version, tool]);
+        command
+            .arg("--root")
+            .arg(&root)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_TARGET_DIR", root.join("build"));
+        workspace.succeed(command)?;
+        let _ = std::fs::remove_dir_all(root.join("build"));
+    }
+    Ok(())
+}
+
+/// `cargo TOOL …` with the tools of [`run`] in reach.
+pub(crate) fn cargo_tool(workspace: &Workspace, arguments: &[&str]) -> Result<Command, Failure> {
+    let mut command = workspace.cargo(arguments);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([workspace.target()?.join("tools/bin")]);
+    let joined = std::env::join_paths(folders).map_err(|error| Failure::new(format!("PATH: {error}")))?;
+    command.env("PATH", joined);
+    Ok(command)
+}
+
+trait WithArguments {
+    fn with_arguments(self, arguments: &[&str]) -> Self;
+}
+
+impl WithArguments for Command {
+    fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.args(arguments);
+        self
+    }
+}
