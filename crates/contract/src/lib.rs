@@ -11,6 +11,7 @@ pub mod group;
 pub mod host;
 pub mod id;
 pub mod limits;
+pub mod metalink;
 pub mod names;
 pub mod page;
 pub mod paths;

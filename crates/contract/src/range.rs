@@ -154,9 +154,9 @@ mod tests {
                 let range = ByteRange::new(next(60), next(5));
                 let is_insert = next(3) > 0;
                 if is_insert {
-                    set.insert(range)
+                    set.insert(range);
                 } else {
-                    set.remove(range)
+                    set.remove(range);
                 }
                 for byte in range.offset..range.end().min(64) {
                     model[usize::try_from(byte).unwrap()] = is_insert;
