@@ -1,1 +1,26 @@
-//! The test lab: a hostile server, a broken disk, real servers started on free ports.
+//! The test lab: a hostile server, real servers on free ports, broken disks, slow links, and the real service.
+//!
+//! Everything is blocking and owns its threads, so that a test on any runtime, or on none, can use it. Everything
+//! listens on loopback port 0, writes into its own temporary folder and is gone when its guard is dropped.
+//! Problems of the lab itself (a missing program, a port that never answers) panic with what to do about them:
+//! a test never skips silently. Deliberately absent: assertions about Longhaul; those belong to the tests.
+
+pub mod content;
+pub mod disk;
+pub mod hostile;
+pub mod http_client;
+pub mod netns;
+pub mod process;
+pub mod relay;
+pub mod samples;
+pub mod servers;
+pub mod service;
+pub mod tls;
+pub mod wait;
+
+pub use content::Content;
+pub use hostile::{Exchange, Gate, Request, Resource, Response, Server};
+pub use http_client::{Answer, Endpoint};
+pub use service::{Service, ServiceOptions};
+pub use tls::{Authority, Identity};
+pub use wait::wait_until;

@@ -1,0 +1,293 @@
+//! Real web servers on free ports: nginx, Apache httpd, lighttpd and Caddy, in the foreground, plain and with TLS.
+
+use std::fmt::Write as _;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::process::{self, Guarded};
+use crate::service::free_address;
+use crate::tls::{Authority, Flaw};
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Which program serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    Nginx,
+    Apache,
+    Lighttpd,
+    Caddy,
+}
+
+/// A running web server with a document root of its own; gone when dropped.
+pub struct WebServer {
+    kind: ServerKind,
+    folder: TempDir,
+    authority: Authority,
+    http_port: u16,
+    https_port: u16,
+    _running: Guarded,
+}
+
+impl ServerKind {
+    pub const ALL: [Self; 4] = [Self::Nginx, Self::Apache, Self::Lighttpd, Self::Caddy];
+
+    const fn program_and_package(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nginx => ("nginx", "nginx"),
+            Self::Apache => ("apache2", "apache2"),
+            Self::Lighttpd => ("lighttpd", "lighttpd"),
+            Self::Caddy => ("caddy", "caddy"),
+        }
+    }
+}
+
+impl WebServer {
+    /// Starts the server and waits until both its ports answer.
+    #[must_use]
+    pub fn start(kind: ServerKind) -> Self {
+        Self::start_with(kind, None)
+    }
+
+    /// Starts the server with a limit in bytes per second for each connection. Caddy has none of its own.
+    ///
+    /// # Panics
+    /// The program is missing or does not start; the message holds its error log.
+    #[must_use]
+    pub fn start_with(kind: ServerKind, rate: Option<u64>) -> Self {
+        assert!(rate.is_none() || kind != ServerKind::Caddy, "Caddy cannot limit rates");
+        let (program, package) = kind.program_and_package();
+        let program = process::program(program, package);
+        let folder = tempfile::Builder::new().prefix("longhaul-web-").tempdir().expect("a temporary folder");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("the folder is ours");
+        std::fs::create_dir(folder.path().join("root")).expect("a writable temporary folder");
+        let authority = Authority::new();
+        authority.issue(Flaw::None).write_to(folder.path());
+        // A port found free may be taken by somebody else before the server binds it: then try others.
+        for _ in 0..5 {
+            let (http_port, https_port) = (free_address().port(), free_address().port());
+            let set_up = SetUp { folder: folder.path(), http_port, https_port, rate };
+            let mut running = set_up.spawn(kind, &program);
+            if set_up.has_started(&mut running) {
+                return Self { kind, folder, authority, http_port, https_port, _running: running };
+            }
+        }
+        let log = std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
+        panic!("{} does not start:\n{log}", program.display());
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> ServerKind {
+        self.kind
+    }
+
+    /// The folder whose files are served.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http_port)
+    }
+
+    #[must_use]
+    pub fn https_url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.https_port)
+    }
+
+    /// PEM file with the root that signed the server's certificate.
+    #[must_use]
+    pub fn root_certificate(&self) -> PathBuf {
+        self.authority.root_file()
+    }
+
+    /// One line a request: method, target, protocol, status, bytes sent and the `Range` asked for, by nginx only.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+struct SetUp<'a> {
+    folder: &'a Path,
+    http_port: u16,
+    https_port: u16,
+    rate: Option<u64>,
+}
+
+impl SetUp<'_> {
+    fn spawn(&self, kind: ServerKind, program: &Path) -> Guarded {
+        let config = self.folder.join("server.conf");
+        let text = match kind {
+            ServerKind::Nginx => self.nginx(),
+            ServerKind::Apache => self.apache(),
+            ServerKind::Lighttpd => self.lighttpd(),
+            ServerKind::Caddy => self.caddy(),
+        };
+        std::fs::write(&config, text).expect("a writable temporary folder");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("error.log"))
+            .expect("a writable temporary folder");
+        let mut command = Command::new(program);
+        match kind {
+            ServerKind::Nginx => command.arg("-c").arg(&config).arg("-p").arg(self.folder),
+            ServerKind::Apache => command.arg("-X").arg("-f").arg(&config),
+            ServerKind::Lighttpd => command.arg("-D").arg("-f").arg(&config),
+            ServerKind::Caddy => {
+                command.arg("run").arg("--adapter").arg("caddyfile").arg("--config").arg(&config)
+            }
+        };
+        command
+            .env("HOME", self.folder)
+            .env("XDG_DATA_HOME", self.folder)
+            .env("XDG_CONFIG_HOME", self.folder);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("one more descriptor")).stderr(log);
+        process::spawn(command).unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()))
+    }
+
+    fn has_started(&self, running: &mut Guarded) -> bool {
+        let end = Instant::now() + START_DEADLINE;
+        let answers = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        while running.has_ended().is_none() && Instant::now() < end {
+            if answers(self.http_port) && answers(self.https_port) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    fn nginx(&self) -> String {
+        let folder = self.folder.display();
+        let Self { http_port, https_port, .. } = self;
+        let rate = self.rate.map_or_else(String::new, |rate| format!("limit_rate {rate};"));
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().fold(
+            String::new(),
+            |mut text, name| {
+                let _ = writeln!(text, "    {name}_temp_path {folder}/{name};");
+                text
+            },
+        );
+        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        format!(
+            "daemon off;
+master_process off;
+{user}
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 1024; }}
+http {{
+{temporary}    log_format lab '$request_method $request_uri $server_protocol $status $body_bytes_sent $http_range';
+    access_log {folder}/access.log lab;
+    default_type application/octet-stream;
+    sendfile on;
+    {rate}
+    server {{ listen 127.0.0.1:{http_port}; root {folder}/root; }}
+    server {{
+        listen 127.0.0.1:{https_port} ssl http2;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
+        root {folder}/root;
+    }}
+}}
+"
+        )
+    }
+
+    fn apache(&self) -> String {
+        let folder = self.folder.display();
+        let Self { http_port, https_port, .. } = self;
+        // The filter takes KiB per second.
+        let rate = self.rate.map_or_else(String::new, |rate| {
+            format!("SetOutputFilter RATE_LIMIT\n  SetEnv rate-limit {}", rate.div_ceil(1024))
+        });
+        let modules =
+            ["mpm_event", "authz_core", "env", "setenvif", "ratelimit", "ssl", "socache_shmcb", "http2"]
+                .iter()
+                .fold(String::new(), |mut text, name| {
+                    let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
+                    text
+                });
+        format!(
+            "{modules}ServerRoot {folder}
+ServerName localhost
+PidFile {folder}/apache.pid
+ErrorLog {folder}/error.log
+DefaultRuntimeDir {folder}
+User www-data
+Group www-data
+Listen 127.0.0.1:{http_port}
+Listen 127.0.0.1:{https_port}
+DocumentRoot {folder}/root
+EnableSendfile On
+Protocols http/1.1
+<Directory {folder}/root>
+  Require all granted
+  {rate}
+</Directory>
+<VirtualHost 127.0.0.1:{https_port}>
+  SSLEngine on
+  SSLCertificateFile {folder}/certificate.pem
+  SSLCertificateKeyFile {folder}/key.pem
+  Protocols h2 http/1.1
+</VirtualHost>
+"
+        )
+    }
+
+    fn lighttpd(&self) -> String {
+        let folder = self.folder.display();
+        let Self { http_port, https_port, .. } = self;
+        let rate = self.rate.map_or_else(String::new, |rate| {
+            format!("connection.kbytes-per-second = {}", rate.div_ceil(1024))
+        });
+        format!(
+            "server.modules = (\"mod_openssl\")
+server.document-root = \"{folder}/root\"
+server.bind = \"127.0.0.1\"
+server.port = {http_port}
+server.errorlog = \"{folder}/error.log\"
+server.feature-flags = (\"server.h2proto\" => \"enable\")
+{rate}
+mimetype.assign = (\"\" => \"application/octet-stream\")
+$SERVER[\"socket\"] == \"127.0.0.1:{https_port}\" {{
+  ssl.engine = \"enable\"
+  ssl.pemfile = \"{folder}/both.pem\"
+}}
+"
+        )
+    }
+
+    fn caddy(&self) -> String {
+        let folder = self.folder.display();
+        let Self { http_port, https_port, .. } = self;
+        format!(
+            "{{
+    admin off
+    auto_https off
+}}
+http://127.0.0.1:{http_port} {{
+    root * {folder}/root
+    file_server
+}}
+https://localhost:{https_port} {{
+    bind 127.0.0.1
+    tls {folder}/certificate.pem {folder}/key.pem
+    root * {folder}/root
+    file_server
+}}
+"
+        )
+    }
+}
