@@ -199,6 +199,32 @@ pub struct CreateDownload {
 }
 
 impl CreateDownload {
+    /// A download with every choice left at its default, started at once.
+    #[must_use]
+    pub fn new(requested_uri: impl Into<String>, result_file: impl Into<String>) -> Self {
+        Self {
+            requested_uri: requested_uri.into(),
+            mirrors: Vec::new(),
+            result_file: result_file.into(),
+            method: None,
+            body: None,
+            request_headers: Vec::new(),
+            server_credential: None,
+            cost_policy: default_cost_policy(),
+            priority: default_priority(),
+            transfer_group: None,
+            is_random_access_required: false,
+            recoverable_web_error_statuses: Vec::new(),
+            checksum: None,
+            expect: None,
+            rate_limit: None,
+            not_before: None,
+            if_exists: IfExists::default(),
+            label: None,
+            start: yes(),
+        }
+    }
+
     /// Merges a patch: what the patch leaves out stays.
     pub fn apply(&mut self, patch: PatchDownload) {
         let PatchDownload {
@@ -444,6 +470,12 @@ mod tests {
         let null: PatchDownload = serde_json::from_str(r#"{"rateLimit":null}"#).unwrap();
         let set: PatchDownload = serde_json::from_str(r#"{"rateLimit":5}"#).unwrap();
         assert_eq!((absent.rate_limit, null.rate_limit, set.rate_limit), (None, Some(None), Some(Some(5))));
+    }
+
+    #[test]
+    fn a_new_spec_is_what_the_shortest_body_means() {
+        let short = r#"{"requestedUri":"http://a/","resultFile":"/a"}"#;
+        assert_eq!(CreateDownload::new("http://a/", "/a"), serde_json::from_str(short).unwrap());
     }
 
     #[test]

@@ -21,6 +21,24 @@ pub enum EventKind {
     RangesAdded,
 }
 
+impl EventKind {
+    pub const ALL: &'static [Self] =
+        &[Self::Snapshot, Self::Resync, Self::Operation, Self::Removed, Self::Progress, Self::RangesAdded];
+
+    /// The word in `event:` and `?kinds=`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Resync => "resync",
+            Self::Operation => "operation",
+            Self::Removed => "removed",
+            Self::Progress => "progress",
+            Self::RangesAdded => "rangesAdded",
+        }
+    }
+}
+
 /// New bytes of a random-access download (BackgroundTransferRangesDownloadedEventArgs).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -35,11 +53,23 @@ pub struct RangesAdded {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Event {
-    Snapshot { operations: Vec<Operation>, is_last: bool },
+    /// `isLast` is false when further parts of the same snapshot follow.
+    Snapshot {
+        operations: Vec<Operation>,
+        #[serde(rename = "isLast")]
+        is_last: bool,
+    },
     Resync,
-    Operation { operation: Box<Operation> },
-    Removed { id: OperationId },
-    Progress { id: OperationId, progress: Progress },
+    Operation {
+        operation: Box<Operation>,
+    },
+    Removed {
+        id: OperationId,
+    },
+    Progress {
+        id: OperationId,
+        progress: Progress,
+    },
     RangesAdded(RangesAdded),
 }
 
@@ -54,5 +84,19 @@ impl Event {
             Self::Progress { .. } => EventKind::Progress,
             Self::RangesAdded(_) => EventKind::RangesAdded,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_worded_as_they_are_serialised() {
+        for kind in EventKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.word());
+        }
+        let data = serde_json::to_value(Event::Snapshot { operations: Vec::new(), is_last: true }).unwrap();
+        assert_eq!(data, serde_json::json!({"kind": "snapshot", "operations": [], "isLast": true}));
     }
 }

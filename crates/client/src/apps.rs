@@ -1,0 +1,32 @@
+//! Applications and their tokens.
+
+use http::Method;
+use longhaul_contract::service::CreateToken;
+use longhaul_contract::{App, AppId, NewToken, Page, Scope};
+
+use crate::calls::segment;
+use crate::{Client, ClientError};
+
+impl Client {
+    /// # Errors
+    /// `forbidden` without the scope `admin`.
+    pub async fn apps(&self) -> Result<Vec<App>, ClientError> {
+        let mut apps = Vec::new();
+        let mut target = "/apps".to_owned();
+        loop {
+            let page: Page<App> = self.get(target).await?;
+            apps.extend(page.items);
+            let Some(cursor) = page.next_cursor else { return Ok(apps) };
+            target = format!("/apps?cursor={}", segment(&cursor));
+        }
+    }
+
+    /// Makes a token for calls over TCP. The answer is the only place that ever shows it.
+    ///
+    /// # Errors
+    /// `forbidden` over TCP: only the owner's Unix socket makes tokens.
+    pub async fn create_token(&self, app: &AppId, scopes: &[Scope]) -> Result<NewToken, ClientError> {
+        let body = CreateToken { scopes: scopes.to_vec() };
+        self.call(Method::POST, format!("/apps/{}/tokens", segment(app.as_str())), &body).await
+    }
+}

@@ -1,0 +1,5 @@
+//! The client against a service that answers as scripted.
+
+mod calls;
+mod scripted;
+mod watch;
