@@ -221,6 +221,7 @@ impl CreateDownload {
             not_before: None,
             if_exists: IfExists::default(),
             label: None,
+            public_addresses_only: false,
             start: yes(),
         }
     }
