@@ -1,1 +1,4 @@
 //! Asks the machine: network, clock, paths, peer identity.
+
+pub mod clock;
+pub mod peer;
