@@ -13,10 +13,7 @@ use crate::rules::{Question, Rule, Until, Verdict};
 pub(crate) fn live(question: &Question<'_>) -> Live {
     let phase = &question.entry.phase;
     let mut status = phase.status();
-    let is_at_work = matches!(
-        phase,
-        Phase::Running { stopping: None, .. } | Phase::Discarding { then: Outcome::Canceled { .. } }
-    );
+    let is_at_work = status.is_final() || matches!(phase, Phase::Running { stopping: None, .. });
     let mut waiting = Vec::new();
     if !is_at_work {
         let mut system = None;
@@ -52,7 +49,7 @@ pub(crate) fn explain(question: &Question<'_>) -> Explanation {
         totals: Vec::new(),
         override_with: None,
     };
-    if matches!(question.entry.phase, Phase::Discarding { then: Outcome::Canceled { .. } }) {
+    if question.entry.phase.status().is_final() {
         explanation.decision = Decision::Done;
     }
     for rule in Rule::ALL {

@@ -34,3 +34,6 @@ pub use plan::{Change, Effect, Plan, StopMode};
 pub use policy::Policy;
 pub use row::{Origin, Row, StoredPhase, TargetKey};
 pub use wish::{Command, NewOperation, Refusal, Wish};
+
+#[cfg(test)]
+mod tests;
