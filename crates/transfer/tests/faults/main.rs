@@ -1,0 +1,16 @@
+//! What servers and networks do wrong, row by row of the catalogue of faults, against the real mover of bytes.
+//!
+//! `fault_NNN` is the row's number. Rows of pure parsing are tested beside the parser; rows that need the service
+//! (limits, tokens, logs) are in the end-to-end tests.
+
+mod content;
+mod framing;
+mod http2;
+mod network;
+mod random_access;
+mod redirects;
+mod resume;
+mod secrets;
+mod segments;
+mod support;
+mod tls;
