@@ -4,12 +4,27 @@
 //! effects to bring about and operations to tell watchers about comes out. Deliberately absent: clocks, disks,
 //! networks, randomness and async. `now` is an argument, and the only timer question is [`Engine::next_wake`].
 
+mod attempt;
 pub mod clock;
+mod cost;
+mod creation;
+mod download;
 pub mod engine;
+mod explain;
 pub mod fact;
+mod gate;
+mod group;
+mod limits;
 pub mod plan;
 pub mod policy;
+mod queue;
+mod retry;
+mod roster;
 pub mod row;
+mod rules;
+mod schedule;
+mod step;
+mod transition;
 pub mod wish;
 
 pub use clock::{BootTime, Now, Wake};
@@ -19,3 +34,6 @@ pub use plan::{Change, Effect, Plan, StopMode};
 pub use policy::Policy;
 pub use row::{Origin, Row, StoredPhase, TargetKey};
 pub use wish::{Command, NewOperation, Refusal, Wish};
+
+#[cfg(test)]
+mod tests;

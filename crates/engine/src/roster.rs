@@ -1,0 +1,200 @@
+//! The entries of all live operations, and the names they share.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+
+use longhaul_contract::{
+    CostPolicy, OperationId, OperationKind, Priority, ReasonCode, Timestamp, WebErrorStatus,
+};
+
+use crate::cost::Class;
+use crate::download::Phase;
+use crate::retry::Record;
+use crate::row::TargetKey;
+
+/// Number of an entry while it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    pub(crate) const MIN: Self = Self(0);
+    pub(crate) const MAX: Self = Self(u32::MAX);
+}
+
+/// What few operations have.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rare {
+    pub(crate) rate_limit: Option<u64>,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) recoverable: Option<Arc<[WebErrorStatus]>>,
+}
+
+impl Rare {
+    pub(crate) fn boxed(self) -> Option<Box<Self>> {
+        let is_empty = self.rate_limit.is_none() && self.not_before.is_none() && self.recoverable.is_none();
+        (!is_empty).then(|| Box::new(self))
+    }
+}
+
+/// One live operation. Applications, groups and origins are numbers of their tables.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: OperationId,
+    pub(crate) target: Option<TargetKey>,
+    pub(crate) phase: Phase,
+    pub(crate) order: i64,
+    /// When the present stretch of waiting or running began.
+    pub(crate) since: Timestamp,
+    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) app: u32,
+    pub(crate) group: Option<u32>,
+    pub(crate) origin: u32,
+    /// Attempts of this process's life.
+    pub(crate) attempts: u32,
+    pub(crate) record: Record,
+    pub(crate) kind: OperationKind,
+    pub(crate) priority: Priority,
+    pub(crate) cost_policy: CostPolicy,
+    /// What the present stretch of waiting is waiting for; the gates add theirs.
+    pub(crate) waits_for: Option<ReasonCode>,
+    pub(crate) is_local: bool,
+    /// `not_before` was reached; a clock set back does not undo that.
+    pub(crate) is_due: bool,
+    /// An attempt may have left a part file.
+    pub(crate) may_have_part: bool,
+}
+
+impl Entry {
+    pub(crate) fn class(&self) -> Class {
+        Class::new(self.cost_policy, self.is_local, self.priority)
+    }
+
+    pub(crate) fn rate_limit(&self) -> Option<u64> {
+        self.rare.as_ref().and_then(|rare| rare.rate_limit)
+    }
+
+    pub(crate) fn not_before(&self) -> Option<Timestamp> {
+        self.rare.as_ref().and_then(|rare| rare.not_before)
+    }
+
+    pub(crate) fn recoverable(&self) -> &[WebErrorStatus] {
+        self.rare.as_ref().and_then(|rare| rare.recoverable.as_deref()).unwrap_or(&[])
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    slots: HashMap<OperationId, Slot>,
+    entries: Vec<Option<Entry>>,
+    free: Vec<Slot>,
+}
+
+impl Roster {
+    pub(crate) fn find(&self, id: OperationId) -> Option<Slot> {
+        self.slots.get(&id).copied()
+    }
+
+    pub(crate) fn insert(&mut self, entry: Entry) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            Slot(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 live operations"))
+        });
+        self.slots.insert(entry.id, slot);
+        self.entries[slot.0 as usize] = Some(entry);
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot) -> Entry {
+        let entry = self.entries[slot.0 as usize].take().expect("a slot is in use until it is removed");
+        self.slots.remove(&entry.id);
+        self.free.push(slot);
+        entry
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Entry> {
+        self.entries[slot.0 as usize].as_ref()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Entry)> {
+        (0..).map(Slot).zip(&self.entries).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+    }
+}
+
+impl Index<Slot> for Roster {
+    type Output = Entry;
+
+    fn index(&self, slot: Slot) -> &Entry {
+        self.entries[slot.0 as usize].as_ref().expect("a slot is in use until it is removed")
+    }
+}
+
+impl IndexMut<Slot> for Roster {
+    fn index_mut(&mut self, slot: Slot) -> &mut Entry {
+        self.entries[slot.0 as usize].as_mut().expect("a slot is in use until it is removed")
+    }
+}
+
+/// Names as small numbers, with what is known about each, kept for as long as somebody refers to it.
+#[derive(Debug)]
+pub(crate) struct Table<K, V> {
+    numbers: HashMap<K, u32>,
+    rows: Vec<Option<(K, V)>>,
+    free: Vec<u32>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { numbers: HashMap::new(), rows: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<K: Eq + Hash + Clone, V: Default> Table<K, V> {
+    pub(crate) fn find(&self, key: &K) -> Option<u32> {
+        self.numbers.get(key).copied()
+    }
+
+    /// The number of `key`, which is added if it is new.
+    pub(crate) fn number(&mut self, key: K) -> u32 {
+        if let Some(number) = self.find(&key) {
+            return number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.rows.push(None);
+            u32::try_from(self.rows.len() - 1).expect("fewer than 2^32 names")
+        });
+        self.numbers.insert(key.clone(), number);
+        self.rows[number as usize] = Some((key, V::default()));
+        number
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) {
+        if let Some((key, _)) = self.rows[number as usize].take() {
+            self.numbers.remove(&key);
+            self.free.push(number);
+        }
+    }
+
+    pub(crate) fn key(&self, number: u32) -> &K {
+        &self.row(number).0
+    }
+
+    fn row(&self, number: u32) -> &(K, V) {
+        self.rows[number as usize].as_ref().expect("a number is in use until it is removed")
+    }
+}
+
+impl<K: Eq + Hash + Clone, V: Default> Index<u32> for Table<K, V> {
+    type Output = V;
+
+    fn index(&self, number: u32) -> &V {
+        &self.row(number).1
+    }
+}
+
+impl<K: Eq + Hash + Clone, V: Default> IndexMut<u32> for Table<K, V> {
+    fn index_mut(&mut self, number: u32) -> &mut V {
+        &mut self.rows[number as usize].as_mut().expect("a number is in use until it is removed").1
+    }
+}
