@@ -6,7 +6,11 @@
 pub mod contract_types;
 mod matching;
 mod memory;
+mod sqlite;
 mod wait;
+mod writer;
 
 pub use contract_types::*;
 pub use memory::{MemoryReader, MemoryStore};
+pub use sqlite::{Opened, PreparedWrites, SqliteReaders, SqliteStore, open};
+pub use writer::{Acknowledgement, Writer};
