@@ -1,0 +1,18 @@
+//! What every store has to do, tried on all of them, and what only the embedded one has to.
+
+/// Makes each of these functions a test for every store.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $name() { super::$name(crate::trial::MemoryTrial::begin()); })+
+        }
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(crate::trial::SqliteTrial::begin()); })+
+        }
+    };
+}
+
+mod lists;
+mod operations;
+mod samples;
+mod trial;
