@@ -6,26 +6,46 @@
 mod buffer;
 mod failure;
 mod folder;
+mod hashing;
+mod identity;
 mod part;
 mod publish;
+mod publisher;
+mod reader;
 mod recover;
+mod shared;
+mod sink;
+mod space;
+mod writer;
 
 pub use buffer::{BUFFER_BYTES_MAX, Buffer};
-pub use folder::Folder;
-pub use part::{PartFile, PartReader};
+pub use folder::{Folder, resolve_folder};
+pub use part::PartFile;
 pub use publish::Published;
+pub use reader::PartReader;
 pub use recover::Recovered;
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use longhaul_contract::{Failure, IfExists, OperationId};
 
 use crate::journal::{JournalError, JournalRecord};
 use buffer::BufferPool;
-use futures_util::future::BoxFuture;
+use publisher::Publisher;
+use space::SpaceLedger;
 
 /// What all workers of one service share: the buffers, the publisher, the space ledger. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Files {
+    shared: Arc<FilesShared>,
+}
+
+#[derive(Debug)]
+struct FilesShared {
     pool: BufferPool,
+    publisher: Publisher,
+    ledger: SpaceLedger,
 }
 
 impl Default for Files {
@@ -37,14 +57,15 @@ impl Default for Files {
 impl Files {
     #[must_use]
     pub fn new() -> Self {
-        Self { pool: BufferPool::new() }
+        let (pool, publisher, ledger) = (BufferPool::new(), Publisher::new(), SpaceLedger::default());
+        Self { shared: Arc::new(FilesShared { pool, publisher, ledger }) }
     }
 
-    /// Opens the destination folder. No component of `path` may be a symbolic link: links are resolved once, when the
-    /// download is created.
+    /// Opens the destination folder. No component of `path` may be a symbolic link: [`resolve_folder`] resolves links
+    /// once, when the download is created.
     ///
     /// # Errors
-    /// The folder is missing, is no folder, or may not be entered.
+    /// The folder is missing, is no folder, leads through a link, or may not be entered.
     pub async fn open_folder(&self, path: &str) -> Result<Folder, Failure> {
         let path = path.to_owned();
         blocking(move || Folder::open(&path)).await
@@ -53,7 +74,7 @@ impl Files {
     /// Makes the part file, exclusively, with mode 0600, and reserves `total` bytes if that is known.
     ///
     /// # Errors
-    /// The folder cannot be written, is full, or cannot hold a file of that size.
+    /// The folder cannot be written, is full, or cannot hold a file of that size; nothing is left behind then.
     pub async fn create_part(
         &self,
         folder: &Folder,
@@ -61,9 +82,12 @@ impl Files {
         id: OperationId,
         total: Option<u64>,
     ) -> Result<PartFile, Failure> {
-        let part = PartFile::create(self, folder, name, id, total).await?;
-        if let Some(total) = total {
-            part.reserve(total).await?;
+        let part = PartFile::create(self, folder, name, id).await?;
+        if let Some(total) = total
+            && let Err(failure) = part.reserve(total).await
+        {
+            part.discard().await?;
+            return Err(failure);
         }
         Ok(part)
     }
@@ -83,10 +107,11 @@ impl Files {
 
     /// Gives the finished part file its final name. All bytes must be written; this makes them durable, calls
     /// `intent` with the final name (again with another one when a file of that name turned up meanwhile), renames,
-    /// and makes the rename durable.
+    /// and makes the rename durable. Publications that wait at the same time share their syncs.
     ///
     /// # Errors
-    /// A file of that name exists (the part file stays), the intent could not be recorded, or the folder broke.
+    /// A file of that name exists (the part file stays), the part file was replaced, the intent could not be recorded,
+    /// or the disk or folder broke.
     pub async fn publish<I>(
         &self,
         part: PartFile,
@@ -97,7 +122,7 @@ impl Files {
     where
         I: FnMut(String) -> BoxFuture<'static, Result<(), JournalError>> + Send + 'static,
     {
-        publish::publish(part, as_name.to_owned(), if_exists, Box::new(intent)).await
+        self.shared.publisher.publish(part, as_name, if_exists, Box::new(intent)).await
     }
 
     /// Removes the part file an earlier attempt left in `folder_path`, if it is still the one we made.
@@ -118,6 +143,8 @@ impl Files {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down and will not come back to this.
+        Err(_) => std::future::pending().await,
     }
 }

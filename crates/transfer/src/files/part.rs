@@ -1,68 +1,42 @@
-//! The part file of one download.
+//! The part file of one download, as its worker holds it.
 
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use longhaul_contract::{ByteRange, ChecksumAlgorithm, Failure, OperationId, RangeSet};
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatxFlags};
+use longhaul_contract::{
+    Blocker, ByteRange, Cause, ChecksumAlgorithm, Failure, OperationId, RangeSet, Remedy,
+};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::watch;
 
-use super::buffer::{BUFFER_BYTES_MAX, Buffer, BufferPool, PAGE};
-use super::failure::io_failure;
-use super::{Files, Folder, blocking};
-use crate::digest::MultiHasher;
+use super::buffer::{BUFFER_BYTES_MAX, Buffer, PAGE};
+use super::failure::{failure, io_failure};
+use super::folder::{Folder, OpenFolder};
+use super::reader::PartReader;
+use super::shared::{Parts, Shared};
+use super::{Files, blocking, identity};
 use crate::journal::PartIdentity;
+
+/// Files up to this size are not worth a reservation: their blocks are found when they are written.
+const RESERVE_BYTES_MIN: u64 = 1 << 20;
 
 /// An open part file. Cheap to clone; all clones mean the same file. Dropping it leaves the file on disk.
 #[derive(Debug, Clone)]
 pub struct PartFile {
     pub(super) shared: Arc<Shared>,
+    _owner: Arc<Owner>,
 }
 
+/// Tells readers when the last [`PartFile`] is gone.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) folder: Folder,
-    pub(super) name: String,
-    pub(super) part_name: String,
-    pub(super) descriptor: OwnedFd,
-    pub(super) identity: PartIdentity,
-    pool: BufferPool,
-    state: Mutex<State>,
-    growth: watch::Sender<u64>,
-}
+struct Owner(Arc<Shared>);
 
-#[derive(Debug, Default)]
-struct State {
-    written: RangeSet,
-    durable: RangeSet,
-    digests: Vec<ChecksumAlgorithm>,
-}
-
-/// The name of the part file of download `id` that is to become `name`, at most 255 bytes long.
-pub(super) fn part_name(name: &str, id: OperationId) -> String {
-    let tail = format!(".{id}.part");
-    let mut end = name.len().min(254 - tail.len());
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!(".{}{tail}", &name[..end])
-}
-
-pub(super) fn identity_of(descriptor: &OwnedFd) -> Result<PartIdentity, Errno> {
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let seen = rustix::fs::statx(descriptor, "", AtFlags::EMPTY_PATH, wanted)?;
-    Ok(identity_from(&seen))
-}
-
-pub(super) fn identity_from(seen: &rustix::fs::Statx) -> PartIdentity {
-    let is_born_known = seen.stx_mask & StatxFlags::BTIME.bits() != 0;
-    let born = i128::from(seen.stx_btime.tv_sec) * 1_000_000_000 + i128::from(seen.stx_btime.tv_nsec);
-    PartIdentity {
-        device: rustix::fs::makedev(seen.stx_dev_major, seen.stx_dev_minor),
-        inode: seen.stx_ino,
-        born: if is_born_known { born } else { 0 },
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        self.0.growth.send_modify(|generation| *generation = generation.wrapping_add(1));
     }
 }
 
@@ -72,44 +46,20 @@ impl PartFile {
         folder: &Folder,
         name: &str,
         id: OperationId,
-        _total: Option<u64>,
     ) -> Result<Self, Failure> {
-        let (folder, name, pool) = (folder.clone(), name.to_owned(), files.pool.clone());
+        let (files, folder, name) = (files.clone(), folder.clone(), name.to_owned());
         blocking(move || {
-            let part_name = part_name(&name, id);
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made =
-                rustix::fs::openat(&folder.shared.descriptor, &part_name, flags, Mode::RUSR | Mode::WUSR)
-                    .and_then(|descriptor| Ok((identity_of(&descriptor)?, descriptor)));
-            let (identity, descriptor) =
-                made.map_err(|errno| io_failure("create a file in", folder.path(), errno))?;
-            Ok(Self::assemble(folder, name, part_name, descriptor, identity, pool, RangeSet::new()))
+            let (part_name, descriptor, identity) = create_in(&folder.shared, &name, id)?;
+            let (pool, ledger) = (files.shared.pool.clone(), files.shared.ledger.clone());
+            let durable = RangeSet::new();
+            Ok(Self::assemble(Parts { folder, name, part_name, identity, descriptor, pool, ledger, durable }))
         })
         .await
     }
 
-    pub(super) fn assemble(
-        folder: Folder,
-        name: String,
-        part_name: String,
-        descriptor: OwnedFd,
-        identity: PartIdentity,
-        pool: BufferPool,
-        durable: RangeSet,
-    ) -> Self {
-        let state = State { written: durable.clone(), durable, digests: Vec::new() };
-        Self {
-            shared: Arc::new(Shared {
-                folder,
-                name,
-                part_name,
-                descriptor,
-                identity,
-                pool,
-                state: Mutex::new(state),
-                growth: watch::Sender::new(0),
-            }),
-        }
+    pub(super) fn assemble(parts: Parts) -> Self {
+        let shared = Arc::new(Shared::new(parts));
+        Self { _owner: Arc::new(Owner(Arc::clone(&shared))), shared }
     }
 
     #[must_use]
@@ -128,37 +78,46 @@ impl PartFile {
         &self.shared.folder
     }
 
-    /// Reserves disk space for `total` bytes, where the file system can, without writing zeros.
+    /// Reserves disk space for a file of `total` bytes: with blocks where the file system can, never by writing
+    /// zeros, else in the ledger of what admitted downloads still need. Repeatable, also with another size.
     ///
     /// # Errors
-    /// The disk or quota cannot hold them, or the file system has no files that large.
+    /// The disk or quota cannot hold them (blocked on disk space), or the file system or this process may not have
+    /// files that large (permanent).
     pub async fn reserve(&self, total: u64) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
-        blocking(move || {
-            match rustix::fs::fallocate(&shared.descriptor, FallocateFlags::KEEP_SIZE, 0, total.max(1)) {
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-                Err(errno) => Err(io_failure("reserve space in", shared.folder.path(), errno)),
-            }
-        })
-        .await
+        if total <= RESERVE_BYTES_MIN {
+            shared.state().reserved = Some(total);
+            return Ok(());
+        }
+        blocking(move || reserve(&shared, total)).await
     }
 
-    /// Memory for up to `wanted` bytes that will be written at `offset`. Waits while the service's budget is
-    /// exhausted; the capacity may be smaller than `wanted` and is chosen so that the next buffer starts on a page
-    /// boundary. Ask for no more than will soon arrive: a held buffer is one that others wait for.
+    /// Memory for at most `wanted` bytes (at least one) that will be written at `offset`. The capacity may be smaller
+    /// than `wanted`, never larger. Waits while the service's budget is exhausted, so ask for no more than will soon
+    /// arrive: a buffer that is held is one that others wait for.
+    ///
+    /// Large runs of whole pages take the fastest way to the disk. A buffer that is filled to its end leaves the next
+    /// offset on a page boundary, unless `wanted` ended it before.
     pub async fn buffer(&self, offset: u64, wanted: usize) -> Buffer {
         let lead = usize::try_from(offset % PAGE as u64).expect("less than a page");
-        let pages = (lead + wanted.clamp(1, BUFFER_BYTES_MAX - lead)).div_ceil(PAGE);
-        self.shared.pool.take(pages * PAGE - lead).await
+        self.shared.pool.take(lead, wanted.min(BUFFER_BYTES_MAX)).await
     }
 
-    /// Queues `data` for writing at `offset`; waits while too much is queued already. Overlaps with receiving.
+    /// Queues `data` for writing at `offset` and for hashing; waits while too much is queued already. The write
+    /// overlaps with what the caller does next. `data` should come from [`Self::buffer`] for the same offset.
     ///
     /// # Errors
-    /// This or an earlier queued write failed; each error is told once, and [`Self::readable`] is the truth.
+    /// An earlier write failed. Each error is told once, here or by [`Self::sync`]; [`Self::readable`] is the truth.
     pub async fn write(&self, offset: u64, data: Buffer) -> Result<(), Failure> {
-        let shared = Arc::clone(&self.shared);
-        blocking(move || shared.write_now(offset, data.filled())).await
+        self.shared.tell_error()?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let data = Arc::new(data);
+        self.shared.offer_to_hashing(offset, &data).await;
+        self.shared.enqueue(offset, data).await;
+        self.shared.tell_error()
     }
 
     /// What is written and can be read, durable or not.
@@ -167,13 +126,15 @@ impl PartFile {
         self.shared.state().written.clone()
     }
 
-    /// Makes durable all that was queued before and tells what now is durable.
+    /// Makes durable all that was queued before and tells what now is durable. Cheap when nothing is new.
     ///
     /// # Errors
     /// An earlier write failed, or the sync did: then whatever was not durable before is void.
     pub async fn sync(&self) -> Result<RangeSet, Failure> {
+        self.shared.settle().await;
+        self.shared.tell_error()?;
         let shared = Arc::clone(&self.shared);
-        blocking(move || shared.sync_now()).await
+        blocking(move || shared.sync_written()).await
     }
 
     /// Reads what is there from `offset` on, at most `length` bytes; empty when nothing is.
@@ -186,25 +147,36 @@ impl PartFile {
 
     /// The bytes of `range` are void and will be fetched again.
     pub async fn forget(&self, range: ByteRange) {
-        let mut state = self.shared.state();
-        state.written.remove(range);
-        state.durable.remove(range);
+        self.shared.settle().await;
+        {
+            let mut state = self.shared.state();
+            state.written.remove(range);
+            state.durable.remove(range);
+            state.voided += 1;
+        }
+        self.shared.hashing.forget_from(range.offset);
     }
 
-    /// All bytes are void: truncates to 0.
+    /// All bytes are void: truncates to 0, which also gives up the reservation.
     ///
     /// # Errors
     /// The file cannot be truncated.
     pub async fn restart(&self) -> Result<(), Failure> {
+        self.shared.settle().await;
+        {
+            let mut state = self.shared.state();
+            state.written = RangeSet::new();
+            state.durable = RangeSet::new();
+            state.voided += 1;
+            state.error = None;
+            state.claim = None;
+            state.reserved = None;
+        }
+        self.shared.hashing.start_over();
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            {
-                let mut state = shared.state();
-                state.written = RangeSet::new();
-                state.durable = RangeSet::new();
-            }
-            rustix::fs::ftruncate(&shared.descriptor, 0)
-                .map_err(|errno| io_failure("truncate", &shared.path(), errno))
+            rustix::fs::ftruncate(shared.sink.descriptor(), 0)
+                .map_err(|errno| shared.failed("truncate", errno))
         })
         .await
     }
@@ -218,127 +190,143 @@ impl PartFile {
     /// For others that read while this file is being filled.
     #[must_use]
     pub fn reader(&self) -> PartReader {
-        PartReader { shared: Arc::clone(&self.shared), growth: self.shared.growth.subscribe() }
+        PartReader::new(Arc::clone(&self.shared))
     }
 
-    /// Hashes with `algorithms` from now on; call it before the first write of an attempt. Bytes that arrive in order
-    /// are hashed on their way to disk, others are read back.
+    /// Hashes with `algorithms` from now on; nothing is hashed otherwise. Bytes that arrive in order are hashed on
+    /// their way to disk, what lies in the file already or came out of order is read back in the background.
     pub fn start_digests(&self, algorithms: Vec<ChecksumAlgorithm>) {
-        self.shared.state().digests = algorithms;
+        self.shared.hashing.start(algorithms);
+        self.shared.continue_hashing();
     }
 
-    /// The digests of bytes `0..total`, all of which must have been written.
+    /// The digests of bytes `0..total`, all of which must have been written; empty when none were started. Ends
+    /// hashing.
     ///
     /// # Errors
     /// A write failed, or the file cannot be read back.
     pub async fn finish_digests(&self, total: u64) -> Result<Vec<(ChecksumAlgorithm, Vec<u8>)>, Failure> {
-        let algorithms = self.shared.state().digests.clone();
-        let mut hasher = MultiHasher::new(&algorithms);
-        let mut position = 0;
-        while position < total {
-            let length = usize::try_from(total - position).unwrap_or(usize::MAX).min(BUFFER_BYTES_MAX);
-            let bytes = self.read_at(position, length).await?;
-            if bytes.is_empty() {
-                return Err(io_failure("read back", &self.shared.path(), Errno::IO));
-            }
-            hasher.update(&bytes);
-            position += bytes.len() as u64;
-        }
-        Ok(hasher.finish())
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of this lock panics")
+        self.shared.settle().await;
+        self.shared.tell_error()?;
+        self.shared.finish_hashing(total).await
     }
 
-    pub(super) fn path(&self) -> String {
-        format!("{}/{}", self.folder.path(), self.part_name)
-    }
-
-    fn write_now(&self, offset: u64, mut bytes: &[u8]) -> Result<(), Failure> {
-        let mut position = offset;
-        while !bytes.is_empty() {
-            match rustix::io::pwrite(&self.descriptor, bytes, position) {
-                Ok(count) => {
-                    self.state().written.insert(ByteRange::new(position, count as u64));
-                    position += count as u64;
-                    bytes = &bytes[count..];
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(io_failure("write", &self.path(), errno)),
-            }
-        }
-        self.growth.send_modify(|generation| *generation += 1);
-        Ok(())
-    }
-
-    pub(super) fn sync_now(&self) -> Result<RangeSet, Failure> {
-        let written = self.state().written.clone();
-        let synced = rustix::fs::fdatasync(&self.descriptor);
-        let mut state = self.state();
-        match synced {
-            Ok(()) => {
-                state.durable.extend(&written);
-                Ok(state.durable.clone())
-            }
-            Err(errno) => {
-                state.written = state.durable.clone();
-                Err(io_failure("make durable", &self.path(), errno))
-            }
-        }
-    }
-}
-
-/// Reads a part file that is being filled; works on also after publication.
-#[derive(Debug, Clone)]
-pub struct PartReader {
-    shared: Arc<Shared>,
-    growth: watch::Receiver<u64>,
-}
-
-impl PartReader {
-    #[must_use]
-    pub fn readable(&self) -> RangeSet {
-        self.shared.state().written.clone()
-    }
-
-    /// Waits until a byte at `offset` is readable and tells how many follow it without a gap; `None` when every
-    /// [`PartFile`] of this file is dropped first.
-    pub async fn wait(&mut self, offset: u64) -> Option<u64> {
-        loop {
-            self.growth.mark_unchanged();
-            let available = self.shared.state().written.available_from(offset);
-            if available > 0 {
-                return Some(available);
-            }
-            self.growth.changed().await.ok()?;
-        }
-    }
-
-    /// Reads what is there from `offset` on, at most `length` bytes; empty when nothing is.
+    /// Deletes the file, if its name still is that of the file we made.
     ///
     /// # Errors
-    /// The disk cannot read.
-    pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, Failure> {
+    /// The folder cannot be written.
+    pub async fn discard(self) -> Result<(), Failure> {
+        self.shared.settle().await;
         let shared = Arc::clone(&self.shared);
-        let available = self.shared.state().written.available_from(offset);
-        let wanted = length.min(usize::try_from(available).unwrap_or(usize::MAX));
         blocking(move || {
-            let mut bytes = vec![0; wanted];
-            let mut filled = 0;
-            while filled < wanted {
-                match rustix::io::pread(&shared.descriptor, &mut bytes[filled..], offset + filled as u64) {
-                    Ok(0) => break,
-                    Ok(count) => filled += count,
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(io_failure("read", &shared.path(), errno)),
-                }
-            }
-            bytes.truncate(filled);
-            Ok(Bytes::from(bytes))
+            unlink_ours(shared.open_folder(), &shared.part_name, shared.identity)
+                .map_err(|errno| shared.failed("remove", errno))
         })
         .await
     }
+}
+
+/// Removes `name` only if it is the file of that identity (row 92 of the faults).
+pub(super) fn unlink_ours(folder: &OpenFolder, name: &str, identity: PartIdentity) -> Result<(), Errno> {
+    if !identity::is_still(folder, name, identity)? {
+        return Ok(());
+    }
+    match rustix::fs::unlinkat(&folder.descriptor, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
+    }
+}
+
+type Created = (String, std::os::fd::OwnedFd, PartIdentity);
+
+fn create_in(folder: &OpenFolder, name: &str, id: OperationId) -> Result<Created, Failure> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let explain = |errno| io_failure("create a file in", &folder.path, errno);
+    for part_name in identity::part_names(name, id) {
+        let made = rustix::fs::openat(&folder.descriptor, &part_name, flags, Mode::RUSR | Mode::WUSR);
+        let descriptor = match made {
+            Ok(descriptor) => Some(descriptor),
+            Err(Errno::EXIST) => adopt(folder, &part_name).map_err(explain)?,
+            Err(errno) => return Err(explain(errno)),
+        };
+        if let Some(descriptor) = descriptor {
+            let seen = identity::look_at(&descriptor).map_err(explain)?;
+            return Ok((part_name, descriptor, identity::of_statx(&seen)));
+        }
+    }
+    let detail = format!("other files in {} have all the names a part file of {name:?} could have", folder.path);
+    Err(failure(Remedy::Permanent, Cause::NameExists, detail))
+}
+
+/// A part file that was made and never recorded, because the service died in between: empty, and nobody else's.
+fn adopt(folder: &OpenFolder, part_name: &str) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let Ok(descriptor) = rustix::fs::openat(&folder.descriptor, part_name, flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let seen = rustix::fs::fstat(&descriptor)?;
+    let is_orphan = FileType::from_raw_mode(seen.st_mode).is_file()
+        && seen.st_size == 0
+        && seen.st_nlink == 1
+        && seen.st_uid == rustix::process::geteuid().as_raw();
+    Ok(is_orphan.then_some(descriptor))
+}
+
+fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
+    let too_large = |detail: &str| {
+        failure(Remedy::Permanent, Cause::FileTooLarge, format!("{total} bytes: {detail}"))
+    };
+    if shared.sink.check_size(total).is_err() {
+        return Err(too_large("the service may not make files that large (ulimit -f)"));
+    }
+    let folder = shared.open_folder();
+    match rustix::fs::fallocate(shared.sink.descriptor(), FallocateFlags::KEEP_SIZE, 0, total) {
+        Ok(()) => {
+            let mut state = shared.state();
+            state.reserved = Some(total);
+            state.claim = None;
+            Ok(())
+        }
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => claim(shared, total),
+        Err(Errno::FBIG) => Err(too_large(&format!("the file system of {} has no files that large", folder.path))),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => {
+            // Part of the space may have been taken before it ran out.
+            if let Ok(seen) = rustix::fs::fstat(shared.sink.descriptor()) {
+                let _ = rustix::fs::ftruncate(shared.sink.descriptor(), seen.st_size.cast_unsigned());
+            }
+            let free = available(folder).map_or_else(|_| String::new(), |free| format!(", {free} are free"));
+            Err(disk_full(folder, total, &format!("{}{free}", std::io::Error::from(errno))))
+        }
+        Err(errno) => Err(shared.failed("reserve space for", errno)),
+    }
+}
+
+/// Without blocks to hold, the ledger keeps admitted downloads from promising the same space twice.
+fn claim(shared: &Shared, total: u64) -> Result<(), Failure> {
+    let folder = shared.open_folder();
+    let available = available(folder).map_err(|errno| shared.failed("look at the free space for", errno))?;
+    let mut state = shared.state();
+    state.claim = None;
+    let needed = total.saturating_sub(state.written.bytes());
+    match shared.ledger.claim(shared.identity.device, needed, available) {
+        Ok(claim) => {
+            state.claim = Some(claim);
+            state.reserved = Some(total);
+            Ok(())
+        }
+        Err(short) => {
+            let why = format!("{} are free and not promised to other downloads", short.free);
+            Err(disk_full(folder, needed, &why))
+        }
+    }
+}
+
+fn available(folder: &OpenFolder) -> Result<u64, Errno> {
+    let seen = rustix::fs::fstatvfs(&folder.descriptor)?;
+    Ok(seen.f_bavail.saturating_mul(seen.f_frsize))
+}
+
+fn disk_full(folder: &OpenFolder, needed: u64, why: &str) -> Failure {
+    let detail = format!("{} has no room for {needed} bytes: {why}", folder.path);
+    failure(Remedy::Blocked { on: Blocker::DiskSpace }, Cause::DiskFull, detail)
 }
