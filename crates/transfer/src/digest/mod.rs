@@ -4,8 +4,14 @@ mod fields;
 
 pub use fields::{DigestField, parse_digest_field};
 
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
 use longhaul_contract::ChecksumAlgorithm;
 use sha2::Digest as _;
+
+const READ_BYTES: usize = 256 << 10;
 
 /// Several hash functions over the same bytes.
 #[derive(Clone)]
@@ -69,4 +75,35 @@ impl MultiHasher {
             })
             .collect()
     }
+}
+
+/// Size and digests of a whole file.
+///
+/// # Errors
+/// The file cannot be opened or read, or is no regular file.
+pub async fn digest_file(
+    path: &Path,
+    algorithms: &[ChecksumAlgorithm],
+) -> io::Result<(u64, Vec<(ChecksumAlgorithm, Vec<u8>)>)> {
+    let (path, mut hasher) = (path.to_owned(), MultiHasher::new(algorithms));
+    let read = tokio::task::spawn_blocking(move || {
+        let mut file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let mut buffer = vec![0; READ_BYTES];
+        let mut size = 0;
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok((size, hasher.finish())),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    size += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    read.await.map_err(io::Error::other)?
 }

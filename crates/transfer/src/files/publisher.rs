@@ -147,7 +147,7 @@ fn prepare_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
     let mut chosen = HashSet::new();
     let mut ready = Vec::with_capacity(group.len());
     for mut request in group {
-        let folder = request.shared().open_folder().inode;
+        let folder = request.shared().open_folder().key;
         match request.prepare(mode, &|name| chosen.contains(&(folder, name.to_owned()))) {
             Ok(()) => {
                 if request.if_exists == IfExists::Rename {
@@ -242,11 +242,11 @@ fn rename_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
             Err(failure) => request.answer(Err(failure)),
         }
     }
-    let mut synced: HashMap<u64, Result<(), Errno>> = HashMap::new();
+    let mut synced: HashMap<(u64, u64), Result<(), Errno>> = HashMap::new();
     for request in renamed {
         let folder: Folder = request.part.folder().clone();
         let result = *synced
-            .entry(folder.shared.inode)
+            .entry(folder.shared.key)
             .or_insert_with(|| rustix::fs::fsync(&folder.shared.descriptor));
         let result = result.map_err(|errno| io_failure("make durable the folder", folder.path(), errno));
         request.answer(result);
