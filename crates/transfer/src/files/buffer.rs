@@ -71,8 +71,10 @@ impl BufferPool {
         let needed = wanted_end.min(largest);
         let class = CLASSES.iter().position(|size| *size >= needed).unwrap_or(CLASSES.len() - 1);
         let pages = u32::try_from(CLASSES[class] / PAGE).expect("a class has few pages");
-        let permit =
-            Arc::clone(&self.shared.budget).acquire_many_owned(pages).await.expect("the budget is never closed");
+        let permit = Arc::clone(&self.shared.budget)
+            .acquire_many_owned(pages)
+            .await
+            .expect("the budget is never closed");
         Buffer {
             start: lead,
             filled: lead,
@@ -322,7 +324,8 @@ mod tests {
         let first = large[0].filled().as_ptr();
         drop(large);
         assert!(pool.shared.kept().mapped <= BUDGET_BYTES);
-        let again: Vec<_> = futures_util::future::join_all((0..6).map(|_| pool.take(0, BUFFER_BYTES_MAX))).await;
+        let again: Vec<_> =
+            futures_util::future::join_all((0..6).map(|_| pool.take(0, BUFFER_BYTES_MAX))).await;
         assert!(again.iter().any(|buffer| buffer.filled().as_ptr() == first));
         drop(lease);
         drop(again);

@@ -99,15 +99,16 @@ fn walk_without_links(root: OwnedFd, relative: &str, flags: OFlags) -> Result<Ow
 }
 
 fn folder_failure(path: &str, errno: Errno) -> Failure {
-    let blocked = |cause, on, what: &str| {
-        failure(Remedy::Blocked { on }, cause, format!("the folder {path} {what}"))
-    };
+    let blocked =
+        |cause, on, what: &str| failure(Remedy::Blocked { on }, cause, format!("the folder {path} {what}"));
     match errno {
         Errno::NOENT => blocked(Cause::FolderMissing, Blocker::Folder, "does not exist"),
         Errno::NOTDIR => blocked(Cause::FolderMissing, Blocker::Folder, "is not a folder, or no longer one"),
-        Errno::LOOP | Errno::XDEV => {
-            blocked(Cause::FolderMissing, Blocker::Folder, "now leads through a symbolic link, which is not followed")
-        }
+        Errno::LOOP | Errno::XDEV => blocked(
+            Cause::FolderMissing,
+            Blocker::Folder,
+            "now leads through a symbolic link, which is not followed",
+        ),
         Errno::ACCESS => blocked(Cause::FolderNotWritable, Blocker::ReadOnly, "may not be entered"),
         other => io_failure("open the folder", path, other),
     }
@@ -118,9 +119,8 @@ fn folder_failure(path: &str, errno: Errno) -> Failure {
 /// # Errors
 /// There is no such folder, or this process may not write in it.
 pub fn resolve_folder(path: &str) -> Result<String, Failure> {
-    let resolved = std::fs::canonicalize(path).map_err(|error| {
-        folder_failure(path, Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    })?;
+    let resolved = std::fs::canonicalize(path)
+        .map_err(|error| folder_failure(path, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
     let resolved = resolved.into_os_string().into_string().map_err(|path| {
         let detail = format!("the folder {} has a name that is not UTF-8", path.display());
         failure(Remedy::Permanent, Cause::InvalidName, detail)

@@ -91,7 +91,8 @@ impl Hashing {
     /// Begins again if any byte from `offset` on was hashed.
     pub(super) fn forget_from(&self, offset: u64) {
         let is_touched = self.progress().as_ref().is_some_and(|progress| {
-            progress.position > offset || progress.waiting.iter().any(|(start, data)| start + data.len() as u64 > offset)
+            progress.position > offset
+                || progress.waiting.iter().any(|(start, data)| start + data.len() as u64 > offset)
         });
         if is_touched {
             self.start_over();
@@ -181,7 +182,9 @@ impl Shared {
     pub(super) fn continue_hashing(self: &Arc<Self>) {
         let begun = {
             let mut progress = self.hashing.progress();
-            let Some(progress) = progress.as_mut().filter(|progress| progress.error.is_none()) else { return };
+            let Some(progress) = progress.as_mut().filter(|progress| progress.error.is_none()) else {
+                return;
+            };
             let Some(hasher) = progress.hasher.take() else { return };
             match progress.next_step(self.available_from(progress.position)) {
                 Some(step) => (hasher, step, progress.start),

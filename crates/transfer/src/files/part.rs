@@ -1,5 +1,6 @@
 //! The part file of one download, as its worker holds it.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -237,7 +238,7 @@ pub(super) fn unlink_ours(folder: &OpenFolder, name: &str, identity: PartIdentit
     }
 }
 
-type Created = (String, std::os::fd::OwnedFd, PartIdentity);
+type Created = (String, OwnedFd, PartIdentity);
 
 fn create_in(folder: &OpenFolder, name: &str, id: OperationId) -> Result<Created, Failure> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -254,12 +255,13 @@ fn create_in(folder: &OpenFolder, name: &str, id: OperationId) -> Result<Created
             return Ok((part_name, descriptor, identity::of_statx(&seen)));
         }
     }
-    let detail = format!("other files in {} have all the names a part file of {name:?} could have", folder.path);
+    let detail =
+        format!("other files in {} have all the names a part file of {name:?} could have", folder.path);
     Err(failure(Remedy::Permanent, Cause::NameExists, detail))
 }
 
 /// A part file that was made and never recorded, because the service died in between: empty, and nobody else's.
-fn adopt(folder: &OpenFolder, part_name: &str) -> Result<Option<std::os::fd::OwnedFd>, Errno> {
+fn adopt(folder: &OpenFolder, part_name: &str) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let Ok(descriptor) = rustix::fs::openat(&folder.descriptor, part_name, flags, Mode::empty()) else {
         return Ok(None);
@@ -273,14 +275,16 @@ fn adopt(folder: &OpenFolder, part_name: &str) -> Result<Option<std::os::fd::Own
 }
 
 fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
-    let too_large = |detail: &str| {
-        failure(Remedy::Permanent, Cause::FileTooLarge, format!("{total} bytes: {detail}"))
-    };
+    let too_large =
+        |detail: &str| failure(Remedy::Permanent, Cause::FileTooLarge, format!("{total} bytes: {detail}"));
     if shared.sink.check_size(total).is_err() {
         return Err(too_large("the service may not make files that large (ulimit -f)"));
     }
+    if i64::try_from(total).is_err() {
+        return Err(too_large("Linux has no files that large"));
+    }
     let folder = shared.open_folder();
-    match rustix::fs::fallocate(shared.sink.descriptor(), FallocateFlags::KEEP_SIZE, 0, total) {
+    match allocate(shared.sink.descriptor(), total) {
         Ok(()) => {
             let mut state = shared.state();
             state.reserved = Some(total);
@@ -288,7 +292,9 @@ fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
             Ok(())
         }
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => claim(shared, total),
-        Err(Errno::FBIG) => Err(too_large(&format!("the file system of {} has no files that large", folder.path))),
+        Err(Errno::FBIG) => {
+            Err(too_large(&format!("the file system of {} has no files that large", folder.path)))
+        }
         Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => {
             // Part of the space may have been taken before it ran out.
             if let Ok(seen) = rustix::fs::fstat(shared.sink.descriptor()) {
@@ -298,6 +304,15 @@ fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
             Err(disk_full(folder, total, &format!("{}{free}", std::io::Error::from(errno))))
         }
         Err(errno) => Err(shared.failed("reserve space for", errno)),
+    }
+}
+
+fn allocate(descriptor: &OwnedFd, total: u64) -> Result<(), Errno> {
+    loop {
+        match rustix::fs::fallocate(descriptor, FallocateFlags::KEEP_SIZE, 0, total) {
+            Err(Errno::INTR) => {}
+            allocated => return allocated,
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::failure::{failure, io_failure};
+use super::identity;
 use super::part::PartFile;
 use super::shared::Shared;
-use super::identity;
 use crate::journal::JournalError;
 
 /// A file under its final name.

@@ -163,8 +163,11 @@ fn prepare_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
 
 /// Makes the data of the whole group durable.
 async fn make_durable(group: Vec<Request>) -> Vec<Request> {
-    let unsynced: Vec<Arc<Shared>> =
-        group.iter().filter(|request| request.is_sync_needed).map(|request| Arc::clone(request.shared())).collect();
+    let unsynced: Vec<Arc<Shared>> = group
+        .iter()
+        .filter(|request| request.is_sync_needed)
+        .map(|request| Arc::clone(request.shared()))
+        .collect();
     if unsynced.len() >= FILES_PER_SYNCFS_MIN {
         let files = unsynced.clone();
         if blocking(move || sync_file_system(&files)).await {
@@ -172,9 +175,10 @@ async fn make_durable(group: Vec<Request>) -> Vec<Request> {
         }
     }
     let size = unsynced.len().div_ceil(SYNCS_AT_ONCE).max(1);
-    let parts = unsynced.chunks(size).map(<[_]>::to_vec).map(|files| {
-        blocking(move || files.iter().map(|file| sync_data(file)).collect::<Vec<_>>())
-    });
+    let parts = unsynced
+        .chunks(size)
+        .map(<[_]>::to_vec)
+        .map(|files| blocking(move || files.iter().map(|file| sync_data(file)).collect::<Vec<_>>()));
     let mut results = join_all(parts).await.into_iter().flatten();
     let mut ready = Vec::with_capacity(group.len());
     for request in group {
@@ -245,9 +249,8 @@ fn rename_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
     let mut synced: HashMap<(u64, u64), Result<(), Errno>> = HashMap::new();
     for request in renamed {
         let folder: Folder = request.part.folder().clone();
-        let result = *synced
-            .entry(folder.shared.key)
-            .or_insert_with(|| rustix::fs::fsync(&folder.shared.descriptor));
+        let result =
+            *synced.entry(folder.shared.key).or_insert_with(|| rustix::fs::fsync(&folder.shared.descriptor));
         let result = result.map_err(|errno| io_failure("make durable the folder", folder.path(), errno));
         request.answer(result);
     }

@@ -44,7 +44,8 @@ pub(super) async fn recover(
     let (files, folder, record) = (files.clone(), folder.clone(), record.clone());
     blocking(move || {
         let place = folder.shared.path.clone();
-        recover_now(&files, folder, id, record).map_err(|errno| io_failure("look for a part file in", &place, errno))
+        recover_now(&files, folder, id, record)
+            .map_err(|errno| io_failure("look for a part file in", &place, errno))
     })
     .await
 }
@@ -96,11 +97,7 @@ fn look(folder: &OpenFolder, name: &str, expected: PartIdentity) -> Result<Entry
 }
 
 /// The part file under whichever of its names it has.
-fn find_part(
-    folder: &OpenFolder,
-    id: OperationId,
-    record: &JournalRecord,
-) -> Result<(Entry, String), Errno> {
+fn find_part(folder: &OpenFolder, id: OperationId, record: &JournalRecord) -> Result<(Entry, String), Errno> {
     let mut best = (Entry::Gone, String::new());
     for name in identity::part_names(&record.name, id) {
         match look(folder, &name, record.part)? {

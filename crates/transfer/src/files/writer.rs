@@ -25,7 +25,11 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 enum Item {
-    Write { offset: u64, data: Arc<Buffer>, _room: OwnedSemaphorePermit },
+    Write {
+        offset: u64,
+        data: Arc<Buffer>,
+        _room: OwnedSemaphorePermit,
+    },
     /// Told when all items before it are done.
     Barrier(oneshot::Sender<()>),
 }

@@ -30,7 +30,10 @@ async fn nothing_is_hashed_unasked_and_an_empty_file_has_a_digest() {
     assert!(part.finish_digests(0).await.unwrap().is_empty());
     part.start_digests(vec![ChecksumAlgorithm::Sha256]);
     let digests = part.finish_digests(0).await.unwrap();
-    assert_eq!(hex::encode(&digests[0].1), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_eq!(
+        hex::encode(&digests[0].1),
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    );
 }
 
 #[tokio::test]
@@ -60,7 +63,13 @@ async fn segments_at_once_are_hashed_right() {
         result.unwrap();
     }
     let digests = part.finish_digests(bytes.len() as u64).await.unwrap();
-    assert_eq!(digests, digests_of(&bytes).into_iter().filter(|(a, _)| digests.iter().any(|(b, _)| a == b)).collect::<Vec<_>>());
+    assert_eq!(
+        digests,
+        digests_of(&bytes)
+            .into_iter()
+            .filter(|(a, _)| digests.iter().any(|(b, _)| a == b))
+            .collect::<Vec<_>>()
+    );
     assert_eq!(digests.len(), 2);
 }
 

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use longhaul_contract::{Blocker, Cause, Failure, IfExists, Remedy};
 use longhaul_transfer::files::{Recovered, resolve_folder};
 
-use crate::place::{Place, in_own_mounts, mount_image, mount_tmpfs, new_id, pattern, put, ranges, record, run};
+use crate::place::{
+    Place, in_own_mounts, mount_image, mount_tmpfs, new_id, pattern, put, ranges, record, run,
+};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap()
@@ -277,24 +279,38 @@ fn fault_095_after_a_failed_sync_what_was_not_durable_is_void() {
     });
 }
 
+/// The disk below `path` is gone from one moment to the next: everything on it fails with EIO (FS_IOC_SHUTDOWN).
+fn pull_the_plug(path: &std::path::Path) {
+    use std::os::fd::AsRawFd as _;
+    const FS_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587D;
+    let folder = std::fs::File::open(path).unwrap();
+    let without_flushing: u32 = 2;
+    // SAFETY: the request reads one u32 from the pointer, which is valid for that.
+    let result = unsafe { libc::ioctl(folder.as_raw_fd(), FS_IOC_SHUTDOWN, &raw const without_flushing) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
 #[test]
-fn fault_093_an_unreadable_or_unwritable_disk_stops_and_reports() {
-    if !in_own_mounts("faults::fault_093_an_unreadable_or_unwritable_disk_stops_and_reports") {
+fn fault_093_a_disk_that_breaks_stops_and_reports() {
+    if !in_own_mounts("faults::fault_093_a_disk_that_breaks_stops_and_reports") {
         return;
     }
     runtime().block_on(async {
         let place = Place::new().await;
-        let (path, ballast) = mount_on_a_full_disk(&place);
+        let path = place.path("disk");
+        mount_image(&place.path("image"), 64 << 20, &["-t", "ext4"], &path);
         let folder = place.files.open_folder(path.to_str().unwrap()).await.unwrap();
-        let part = place.files.create_part(&folder, "x", new_id(), Some(20 << 20)).await.unwrap();
-        fill(&ballast);
-        let failure = match put(&part, 0, &pattern(1, 20 << 20)).await {
+        let large = place.files.create_part(&folder, "x", new_id(), Some(20 << 20)).await.unwrap();
+        let small = place.files.create_part(&folder, "y", new_id(), Some(5)).await.unwrap();
+        put(&small, 0, b"bytes").await.unwrap();
+        pull_the_plug(&path);
+        let failure = match put(&large, 0, &pattern(1, 20 << 20)).await {
             Err(failure) => failure,
-            Ok(()) => part.sync().await.unwrap_err(),
+            Ok(()) => large.sync().await.unwrap_err(),
         };
         assert_eq!((failure.remedy, failure.cause), (Remedy::Permanent, Cause::FileIo), "{}", failure.detail);
-        assert!(place.publish(part, "x", IfExists::Fail).await.is_err());
-        assert!(!path.join("x").exists());
+        let failure = place.publish(small, "y", IfExists::Fail).await.unwrap_err();
+        assert_eq!((failure.remedy, failure.cause), (Remedy::Permanent, Cause::FileIo), "{}", failure.detail);
     });
 }
 
@@ -326,12 +342,18 @@ fn fault_098_a_size_the_file_system_cannot_hold_is_told_up_front() {
     }
     runtime().block_on(async {
         let place = Place::new().await;
-        let path = place.path("old");
-        let image = place.path("image");
-        mount_image(&image, 16 << 20, &["-t", "ext2", "-b", "1024"], &path);
+        let path = place.path("disk");
+        mount_image(&place.path("image"), 16 << 20, &["-t", "ext4", "-b", "1024"], &path);
         let folder = place.files.open_folder(path.to_str().unwrap()).await.unwrap();
-        let failure = place.files.create_part(&folder, "x", new_id(), Some(1 << 40)).await.unwrap_err();
-        assert_eq!((failure.remedy, failure.cause), (Remedy::Permanent, Cause::FileTooLarge), "{}", failure.detail);
+        for total in [1 << 44, 1 << 62, u64::MAX] {
+            let failure = place.files.create_part(&folder, "x", new_id(), Some(total)).await.unwrap_err();
+            assert_eq!(
+                (failure.remedy, failure.cause),
+                (Remedy::Permanent, Cause::FileTooLarge),
+                "{}",
+                failure.detail
+            );
+        }
     });
 }
 

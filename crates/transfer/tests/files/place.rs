@@ -9,16 +9,16 @@ use longhaul_contract::{ByteRange, Failure, IfExists, OperationId, RangeSet, Rec
 use longhaul_transfer::files::{Files, Folder, PartFile, Published, Recovered};
 use longhaul_transfer::{JournalError, JournalRecord, Validators};
 
-pub struct Place {
+pub(crate) struct Place {
     _temporary: tempfile::TempDir,
     /// Without symbolic links.
-    pub root: PathBuf,
-    pub files: Files,
-    pub folder: Folder,
+    pub(crate) root: PathBuf,
+    pub(crate) files: Files,
+    pub(crate) folder: Folder,
 }
 
 impl Place {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let root = temporary.path().canonicalize().unwrap();
         let files = Files::new();
@@ -26,18 +26,18 @@ impl Place {
         Self { _temporary: temporary, root, files, folder }
     }
 
-    pub async fn part(&self, name: &str, total: Option<u64>) -> PartFile {
+    pub(crate) async fn part(&self, name: &str, total: Option<u64>) -> PartFile {
         self.files.create_part(&self.folder, name, new_id(), total).await.unwrap()
     }
 
     /// A part file that holds `bytes`.
-    pub async fn part_with(&self, name: &str, bytes: &[u8]) -> PartFile {
+    pub(crate) async fn part_with(&self, name: &str, bytes: &[u8]) -> PartFile {
         let part = self.part(name, Some(bytes.len() as u64)).await;
         put(&part, 0, bytes).await.unwrap();
         part
     }
 
-    pub async fn publish(
+    pub(crate) async fn publish(
         &self,
         part: PartFile,
         name: &str,
@@ -46,16 +46,16 @@ impl Place {
         self.files.publish(part, name, if_exists, no_intent).await
     }
 
-    pub async fn recover(&self, id: OperationId, record: &JournalRecord) -> Recovered {
+    pub(crate) async fn recover(&self, id: OperationId, record: &JournalRecord) -> Recovered {
         self.files.recover(&self.folder, id, record).await.unwrap()
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Names in the folder, sorted.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(&self.root)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -65,18 +65,18 @@ impl Place {
     }
 
     /// The only part file in the folder.
-    pub fn part_path(&self) -> PathBuf {
+    pub(crate) fn part_path(&self) -> PathBuf {
         let names: Vec<_> = self.names().into_iter().filter(|name| name.ends_with(".part")).collect();
         assert_eq!(names.len(), 1, "{names:?}");
         self.root.join(&names[0])
     }
 }
 
-pub fn no_intent(_name: String) -> BoxFuture<'static, Result<(), JournalError>> {
+pub(crate) fn no_intent(_name: String) -> BoxFuture<'static, Result<(), JournalError>> {
     Box::pin(async { Ok(()) })
 }
 
-pub fn new_id() -> OperationId {
+pub(crate) fn new_id() -> OperationId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut random = [0; 10];
@@ -85,7 +85,7 @@ pub fn new_id() -> OperationId {
 }
 
 /// Writes `bytes` at `offset`, in as many buffers as it takes.
-pub async fn put(part: &PartFile, mut offset: u64, mut bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) async fn put(part: &PartFile, mut offset: u64, mut bytes: &[u8]) -> Result<(), Failure> {
     while !bytes.is_empty() {
         let mut buffer = part.buffer(offset, bytes.len()).await;
         let count = buffer.put_slice(bytes);
@@ -97,7 +97,7 @@ pub async fn put(part: &PartFile, mut offset: u64, mut bytes: &[u8]) -> Result<(
 }
 
 /// Bytes that repeat nowhere near.
-pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn pattern(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -110,12 +110,12 @@ pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-pub fn ranges(list: &[(u64, u64)]) -> RangeSet {
+pub(crate) fn ranges(list: &[(u64, u64)]) -> RangeSet {
     list.iter().map(|(start, end)| ByteRange::from_bounds(*start, *end)).collect()
 }
 
 /// What the journal would say of `part`.
-pub fn record(part: &PartFile, durable: RangeSet) -> JournalRecord {
+pub(crate) fn record(part: &PartFile, durable: RangeSet) -> JournalRecord {
     JournalRecord {
         validators: Validators::default(),
         ranges: durable,
@@ -132,7 +132,7 @@ const CHILD: &str = "LONGHAUL_TEST_IN_NAMESPACE";
 
 /// Runs the rest of the test in a process with mounts of its own, which end with it. Returns true in that process;
 /// in the first one it waits, fails if the test failed there, and returns false. `test` is the full name of the test.
-pub fn in_own_mounts(test: &str) -> bool {
+pub(crate) fn in_own_mounts(test: &str) -> bool {
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
         return true;
     }
@@ -151,7 +151,7 @@ pub fn in_own_mounts(test: &str) -> bool {
     false
 }
 
-pub fn run(program: &str, arguments: &[&str]) {
+pub(crate) fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
         panic!("{program} is needed for this test: {error}");
     });
@@ -159,13 +159,13 @@ pub fn run(program: &str, arguments: &[&str]) {
 }
 
 /// A tmpfs of `bytes` at `path`, which is made.
-pub fn mount_tmpfs(path: &Path, bytes: u64) {
+pub(crate) fn mount_tmpfs(path: &Path, bytes: u64) {
     std::fs::create_dir_all(path).unwrap();
     run("mount", &["-t", "tmpfs", "-o", &format!("size={bytes},mode=755"), "tmpfs", path.to_str().unwrap()]);
 }
 
 /// A file system of `kind` (with `mke2fs` options) in the file `image`, mounted at `path`.
-pub fn mount_image(image: &Path, bytes: u64, options: &[&str], path: &Path) {
+pub(crate) fn mount_image(image: &Path, bytes: u64, options: &[&str], path: &Path) {
     std::fs::create_dir_all(path).unwrap();
     std::fs::File::create(image).unwrap().set_len(bytes).unwrap();
     let mut arguments = vec!["-q", "-F", "-m", "0"];

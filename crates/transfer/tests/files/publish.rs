@@ -35,7 +35,9 @@ async fn an_intent_that_cannot_be_recorded_publishes_nothing() {
     let part = place.part_with("a.bin", b"bytes").await;
     let failure = place
         .files
-        .publish(part, "a.bin", IfExists::Fail, |_| Box::pin(async { Err(JournalError("disk full".to_owned())) }))
+        .publish(part, "a.bin", IfExists::Fail, |_| {
+            Box::pin(async { Err(JournalError("disk full".to_owned())) })
+        })
         .await
         .unwrap_err();
     assert_eq!(failure.remedy, Remedy::Blocked { on: Blocker::Store });
@@ -196,7 +198,8 @@ async fn fault_090_many_downloads_of_one_name_get_different_names() {
 
 #[test]
 fn publications_on_a_file_system_without_direct_writes_and_syncfs_are_the_same() {
-    if !in_own_mounts("publish::publications_on_a_file_system_without_direct_writes_and_syncfs_are_the_same") {
+    if !in_own_mounts("publish::publications_on_a_file_system_without_direct_writes_and_syncfs_are_the_same")
+    {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
