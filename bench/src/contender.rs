@@ -74,7 +74,7 @@ impl Tool {
             ]),
             Self::Longhaul | Self::Direct | Self::Sqlite => &mut command,
         };
-        command.env("HOME", home).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("HOME", home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 

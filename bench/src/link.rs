@@ -44,12 +44,10 @@ pub(crate) fn enter_namespace(address: Ipv4Addr, congestion: &str) -> Result<Fil
         }
         Ok(())
     };
-    ip(&["address", "add", &format!("{address}/24"), "dev", "link0"])?;
+    ip(&["address", "add", &format!("{address}/32"), "dev", "link0"])?;
     ip(&["link", "set", "link0", "up"])?;
     ip(&["link", "set", "lo", "up"])?;
-    ip(&["route", "add", "default", "dev", "link0"])?;
-    std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", congestion)
-        .with_context(|| format!("the kernel has no congestion control {congestion}"))?;
+    ip(&["route", "add", "default", "dev", "link0", "congctl", congestion])?;
     Ok(device)
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Used {
 /// Runs `command` to its end.
 pub(crate) fn run(command: &mut Command) -> Result<Used> {
     let name = command.get_program().to_string_lossy().into_owned();
+    // A new process inherits the peak of the one it was started from.
+    Watched::new(std::process::id()).reset_peak()?;
     let started = Instant::now();
     let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
     let (status, usage) = wait(child.id())?;

@@ -57,12 +57,12 @@ impl Row {
     pub(crate) fn measure(self, bench: &mut Bench) -> Result<Vec<Report>> {
         const GIB: u64 = 1 << 30;
         Ok(vec![match self {
-            Self::Http1g => large::measure(bench, "1 GiB over HTTP", GIB, large::Scheme::Http)?,
-            Self::Http4g => large::measure(bench, "4 GiB over HTTP", 4 * GIB, large::Scheme::Http)?,
-            Self::Https1g => large::measure(bench, "1 GiB over HTTPS", GIB, large::Scheme::Https)?,
-            Self::Https4g => large::measure(bench, "4 GiB over HTTPS", 4 * GIB, large::Scheme::Https)?,
-            Self::Small => many::measure(bench, "10,000 files of 4 KiB", 10_000, 4 << 10)?,
-            Self::Medium => many::measure(bench, "1,000 files of 1 MiB", 1_000, 1 << 20)?,
+            Self::Http1g => large::measure(bench, GIB, large::Scheme::Http)?,
+            Self::Http4g => large::measure(bench, 4 * GIB, large::Scheme::Http)?,
+            Self::Https1g => large::measure(bench, GIB, large::Scheme::Https)?,
+            Self::Https4g => large::measure(bench, 4 * GIB, large::Scheme::Https)?,
+            Self::Small => many::measure(bench, 10_000, 4 << 10)?,
+            Self::Medium => many::measure(bench, 1_000, 1 << 20)?,
             Self::Creations => return creations::measure(bench),
             Self::Queue => return queue::measure(bench),
             Self::Interrupted => interrupted::measure(bench)?,

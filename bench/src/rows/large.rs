@@ -32,7 +32,7 @@ const HTTPS: &[Metric] = &[
     Metric::new("peak memory", "MiB", 1).goals(Bound::AtMost(40.0), Bound::AtMost(24.0)),
 ];
 
-pub(crate) fn measure(bench: &mut Bench, title: &str, size: u64, scheme: Scheme) -> Result<Report> {
+pub(crate) fn measure(bench: &mut Bench, size: u64, scheme: Scheme) -> Result<Report> {
     let size = bench.scaled(size);
     let root = bench.results("root")?;
     let name = format!("{size}.bin");
@@ -53,7 +53,7 @@ pub(crate) fn measure(bench: &mut Bench, title: &str, size: u64, scheme: Scheme)
     }
     let results = bench.results(&format!("{scheme:?}-{size}"))?;
     let service = service::start_if_wanted(bench, certificate.as_deref());
-    let mut report = Report::new(title, metrics);
+    let mut report = Report::new(format!("{} MiB over {scheme:?}", size >> 20), metrics);
     for round in 0..bench.rounds() {
         for tool in bench.turns(&fitting) {
             let output = results.join(format!("{round}-{tool:?}.bin"));

@@ -27,7 +27,7 @@ fn content(index: u64, size: u64) -> Content {
     Content::new(index + 1, size)
 }
 
-pub(crate) fn measure(bench: &mut Bench, title: &str, count: u64, size: u64) -> Result<Report> {
+pub(crate) fn measure(bench: &mut Bench, count: u64, size: u64) -> Result<Report> {
     let count = bench.scaled(count);
     let sources = format!("root/{size}");
     let root = bench.results(&sources)?;
@@ -39,7 +39,7 @@ pub(crate) fn measure(bench: &mut Bench, title: &str, count: u64, size: u64) -> 
     let server = Server::start(&root, &options)?;
     let urls: Vec<String> = names.iter().map(|name| server.url(name)).collect();
     let service = service::start_if_wanted(bench, None);
-    let mut report = Report::new(title, METRICS);
+    let mut report = Report::new(format!("{count} files of {} KiB", size >> 10), METRICS);
     for round in 0..bench.rounds() {
         for tool in bench.turns(&[Tool::Longhaul, Tool::Curl, Tool::Wget2, Tool::Aria2]) {
             let folder = bench.results(&format!("{size}-{round}-{tool:?}"))?;
