@@ -1,1 +1,33 @@
 //! Joins the rooms: the loop, the workers, HTTP, start, stop, configuration.
+//!
+//! Wishes come in over HTTP, facts from workers and from the host; the engine decides, the store remembers, and what
+//! follows is let go only then. Deliberately absent: decisions, which are the engine's.
+
+mod admission;
+pub mod config;
+mod heart;
+mod http;
+mod identity;
+mod ids;
+mod journal;
+mod log;
+mod metrics;
+mod news;
+mod run;
+mod service;
+mod view;
+mod workers;
+
+pub use config::{ConfigError, ConfigValue, Configuration, Options, configuration_markdown};
+pub use http::openapi_json;
+pub use run::run;
+pub use service::{GivenSockets, Service, StartError};
+
+/// Every setting with its value and where that comes from, for `longhaul config show`.
+///
+/// # Errors
+/// The configuration cannot be read.
+pub fn config_show(options: &Options) -> Result<Vec<ConfigValue>, ConfigError> {
+    let uid = rustix::process::geteuid().as_raw();
+    Configuration::load(options, uid, std::env::vars_os()).map(|configuration| configuration.values())
+}

@@ -1,0 +1,333 @@
+//! The form of a request: addresses, headers, words and their bounds. Pure.
+
+use longhaul_contract::{CreateDownload, Credential, ErrorCode, PatchDownload, Secret};
+use longhaul_contract::download::RequestHeader;
+use longhaul_engine::Origin;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use crate::http::{Answer, Refused};
+
+const URI_BYTES_MAX: usize = 8192;
+const MIRRORS_MAX: usize = 32;
+const HEADERS_MAX: usize = 100;
+const HEADERS_BYTES_MAX: usize = 64 << 10;
+const TEXT_CHARS_MAX: usize = 256;
+const SECRET_BYTES_MAX: usize = 4096;
+const STATUSES_MAX: usize = 64;
+
+/// Headers that belong to the connection or to resuming, which is ours.
+const RESERVED_HEADERS: [&str; 14] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "if-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Checks all but the place of the file. Userinfo of the address moves into the credential.
+pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
+    spec.requested_uri = check_uri(&spec.requested_uri, &mut spec.server_credential, "/requestedUri")?;
+    if spec.mirrors.len() > MIRRORS_MAX {
+        return Err(invalid("/mirrors", format!("more than {MIRRORS_MAX} mirrors")));
+    }
+    for (index, mirror) in spec.mirrors.iter_mut().enumerate() {
+        let field = format!("/mirrors/{index}");
+        let mut credential = None;
+        *mirror = check_uri(mirror, &mut credential, &field)?;
+        if credential.is_some() {
+            let detail = "a mirror cannot have a user name: serverCredential is for the origin of requestedUri";
+            return Err(Refused::new(ErrorCode::InvalidUri, detail).with_field(field));
+        }
+    }
+    check_method(spec)?;
+    check_headers(&spec.request_headers)?;
+    check_credential(spec.server_credential.as_ref())?;
+    if let Some(label) = &spec.label {
+        check_text(label, "/label")?;
+    }
+    if let Some(media_type) = spec.expect.as_ref().and_then(|expect| expect.content_type.as_ref()) {
+        check_media_type(media_type)?;
+    }
+    check_statuses(spec.recoverable_web_error_statuses.len())
+}
+
+/// The same for what a patch renews. Gives the origin of a new address.
+pub(crate) fn check_patch(patch: &mut PatchDownload) -> Answer<Option<Origin>> {
+    let mut origin = None;
+    if let Some(uri) = &mut patch.requested_uri {
+        *uri = check_uri(uri, &mut patch.server_credential, "/requestedUri")?;
+        origin = Some(origin_of(uri)?);
+    }
+    if let Some(headers) = &patch.request_headers {
+        check_headers(headers)?;
+    }
+    check_credential(patch.server_credential.as_ref())?;
+    check_statuses(patch.recoverable_web_error_statuses.as_ref().map_or(0, Vec::len))?;
+    Ok(origin)
+}
+
+/// Where an address leads to; the address has been checked.
+pub(crate) fn origin_of(uri: &str) -> Answer<Origin> {
+    let url = Url::parse(uri).map_err(|error| Refused::internal(&error))?;
+    let is_local = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
+    };
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    Ok(Origin { name: format!("{}://{host}:{port}", url.scheme()).into(), is_local })
+}
+
+fn invalid(field: &str, detail: String) -> Refused {
+    Refused::new(ErrorCode::InvalidField, detail).with_field(field)
+}
+
+fn check_uri(text: &str, credential: &mut Option<Credential>, field: &str) -> Answer<String> {
+    let refuse = |code, detail: String| Refused::new(code, detail).with_field(field);
+    if text.len() > URI_BYTES_MAX {
+        return Err(refuse(ErrorCode::InvalidUri, format!("longer than {URI_BYTES_MAX} bytes")));
+    }
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(refuse(ErrorCode::InvalidUri, "empty, or with white space or control characters".to_owned()));
+    }
+    let mut url = Url::parse(text).map_err(|error| refuse(ErrorCode::InvalidUri, error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse(
+            ErrorCode::UnsupportedScheme,
+            format!("the scheme {:?} is not supported", url.scheme()),
+        ));
+    }
+    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
+        return Err(refuse(ErrorCode::InvalidUri, "it names no host and port to connect to".to_owned()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let decode = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
+        let user = decode(url.username());
+        let password = decode(url.password().unwrap_or_default());
+        let (Ok(user), Ok(password)) = (user, password) else {
+            return Err(refuse(ErrorCode::InvalidUri, "the user name or password is not UTF-8".to_owned()));
+        };
+        credential.get_or_insert(Credential { user, password: Secret::new(password) });
+        if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
+            return Err(refuse(ErrorCode::InvalidUri, "it cannot have a user name".to_owned()));
+        }
+    }
+    Ok(url.into())
+}
+
+fn check_method(spec: &CreateDownload) -> Answer<()> {
+    let method = spec.method.as_deref().unwrap_or("GET");
+    let is_token = method.len() <= 32 && http::Method::from_bytes(method.as_bytes()).is_ok();
+    if !is_token {
+        return Err(invalid("/method", "a method is a token (RFC 9110 section 5.6.2)".to_owned()));
+    }
+    if matches!(method, "HEAD" | "CONNECT" | "TRACE" | "OPTIONS") {
+        return Err(invalid("/method", format!("{method} brings no file")));
+    }
+    if spec.body.is_some() && method == "GET" {
+        return Err(invalid("/body", "GET has no body: name another method".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_headers(headers: &[RequestHeader]) -> Answer<()> {
+    if headers.len() > HEADERS_MAX {
+        return Err(invalid("/requestHeaders", format!("more than {HEADERS_MAX} headers")));
+    }
+    let bytes: usize = headers.iter().map(|header| header.name.len() + header.value.reveal().len()).sum();
+    if bytes > HEADERS_BYTES_MAX {
+        return Err(invalid("/requestHeaders", format!("more than {HEADERS_BYTES_MAX} bytes")));
+    }
+    for (index, header) in headers.iter().enumerate() {
+        let refuse = |part: &str, detail: String| {
+            Err(Refused::new(ErrorCode::InvalidHeader, detail)
+                .with_field(format!("/requestHeaders/{index}/{part}")))
+        };
+        let Ok(name) = http::HeaderName::from_bytes(header.name.as_bytes()) else {
+            return refuse("name", format!("{:?} is no header name", header.name));
+        };
+        if RESERVED_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+            return refuse("name", format!("{name} is set by the service itself"));
+        }
+        if http::HeaderValue::from_bytes(header.value.reveal().as_bytes()).is_err() {
+            return refuse("value", format!("the value of {name} has control characters"));
+        }
+    }
+    Ok(())
+}
+
+fn check_credential(credential: Option<&Credential>) -> Answer<()> {
+    let Some(Credential { user, password }) = credential else { return Ok(()) };
+    for (field, text) in [("/serverCredential/user", user.as_str()), ("/serverCredential/password", password.reveal())]
+    {
+        if text.len() > SECRET_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(invalid(field, format!("longer than {SECRET_BYTES_MAX} bytes, or with control characters")));
+        }
+    }
+    if user.contains(':') {
+        return Err(invalid("/serverCredential/user", "a user name has no colon (RFC 7617 section 2)".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_text(text: &str, field: &str) -> Answer<()> {
+    if text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(invalid(field, format!("longer than {TEXT_CHARS_MAX} characters, or with control characters")));
+    }
+    Ok(())
+}
+
+fn check_media_type(text: &str) -> Answer<()> {
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-*".contains(&b))
+    };
+    match text.split_once('/') {
+        Some((kind, subtype)) if text.len() <= 255 && is_token(kind) && is_token(subtype) => Ok(()),
+        _ => Err(invalid("/expect/contentType", format!("{text:?} is no media type such as image/png"))),
+    }
+}
+
+fn check_statuses(count: usize) -> Answer<()> {
+    if count > STATUSES_MAX {
+        return Err(invalid("/recoverableWebErrorStatuses", format!("more than {STATUSES_MAX} words")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(uri: &str) -> CreateDownload {
+        serde_json::from_value(serde_json::json!({ "requestedUri": uri, "resultFile": "/tmp/a" })).unwrap()
+    }
+
+    fn refusal(change: impl FnOnce(&mut CreateDownload)) -> (ErrorCode, String) {
+        let mut spec = spec("http://example.org/");
+        change(&mut spec);
+        let refused = check_spec(&mut spec).unwrap_err();
+        (refused.problem().code, refused.problem().field.clone().unwrap())
+    }
+
+    fn header(name: &str, value: &str) -> RequestHeader {
+        RequestHeader { name: name.to_owned(), value: Secret::new(value) }
+    }
+
+    #[test]
+    fn addresses_are_absolute_and_http() {
+        for (uri, code) in [
+            ("", ErrorCode::InvalidUri),
+            ("example.org/file", ErrorCode::InvalidUri),
+            ("http://", ErrorCode::InvalidUri),
+            ("http://exa mple.org/", ErrorCode::InvalidUri),
+            ("http://example.org/\r\nX: y", ErrorCode::InvalidUri),
+            ("http://example.org:0/", ErrorCode::InvalidUri),
+            ("http://[::1/", ErrorCode::InvalidUri),
+            ("ftp://example.org/file", ErrorCode::UnsupportedScheme),
+            ("file:///etc/passwd", ErrorCode::UnsupportedScheme),
+            ("javascript:alert(1)", ErrorCode::UnsupportedScheme),
+        ] {
+            assert_eq!(refusal(|spec| spec.requested_uri = uri.to_owned()), (code, "/requestedUri".to_owned()), "{uri}");
+        }
+        let long = format!("http://example.org/{}", "a".repeat(URI_BYTES_MAX));
+        assert_eq!(refusal(|spec| spec.requested_uri = long).0, ErrorCode::InvalidUri);
+        assert_eq!(
+            refusal(|spec| spec.mirrors = vec!["http://a/".to_owned(), "gopher://b/".to_owned()]),
+            (ErrorCode::UnsupportedScheme, "/mirrors/1".to_owned())
+        );
+    }
+
+    #[test]
+    fn userinfo_moves_into_the_credential() {
+        let mut spec = spec("https://me:p%40ss@example.org/file?q");
+        check_spec(&mut spec).unwrap();
+        assert_eq!(spec.requested_uri, "https://example.org/file?q");
+        let credential = spec.server_credential.unwrap();
+        assert_eq!((credential.user.as_str(), credential.password.reveal()), ("me", "p@ss"));
+    }
+
+    #[test]
+    fn headers_cannot_break_out_of_their_line() {
+        for (bad, field) in [
+            (header("X-A", "one\r\nX-B: two"), "value"),
+            (header("X-A", "nul\0"), "value"),
+            (header("X A", "v"), "name"),
+            (header("", "v"), "name"),
+            (header("Range", "bytes=0-1"), "name"),
+            (header("Transfer-Encoding", "chunked"), "name"),
+            (header("Proxy-Authorization", "x"), "name"),
+        ] {
+            assert_eq!(
+                refusal(|spec| spec.request_headers = vec![header("Accept", "*/*"), bad]),
+                (ErrorCode::InvalidHeader, format!("/requestHeaders/1/{field}"))
+            );
+        }
+        let many = (0..=HEADERS_MAX).map(|_| header("A", "b")).collect();
+        assert_eq!(refusal(|spec| spec.request_headers = many).0, ErrorCode::InvalidField);
+        let large = vec![header("A", &"b".repeat(HEADERS_BYTES_MAX))];
+        assert_eq!(refusal(|spec| spec.request_headers = large).0, ErrorCode::InvalidField);
+    }
+
+    #[test]
+    fn words_and_texts_have_bounds() {
+        for (change, field) in [
+            ((|spec| spec.method = Some("GE T".to_owned())) as fn(&mut CreateDownload), "/method"),
+            (|spec| spec.method = Some("HEAD".to_owned()), "/method"),
+            (|spec| spec.body = Some(Secret::new("x")), "/body"),
+            (|spec| spec.label = Some("x".repeat(257)), "/label"),
+            (|spec| spec.label = Some("a\u{1b}[31m".to_owned()), "/label"),
+            (|spec| spec.expect = Some(expectation("picture")), "/expect/contentType"),
+            (|spec| spec.server_credential = Some(credential("a:b", "")), "/serverCredential/user"),
+            (|spec| spec.server_credential = Some(credential("a", "\n")), "/serverCredential/password"),
+        ] {
+            assert_eq!(refusal(change), (ErrorCode::InvalidField, field.to_owned()));
+        }
+    }
+
+    fn expectation(content_type: &str) -> longhaul_contract::Expectation {
+        longhaul_contract::Expectation { size: None, content_type: Some(content_type.to_owned()) }
+    }
+
+    fn credential(user: &str, password: &str) -> Credential {
+        Credential { user: user.to_owned(), password: Secret::new(password) }
+    }
+
+    #[test]
+    fn origins_have_their_port_and_know_loopback() {
+        for (uri, name, is_local) in [
+            ("http://example.org/a", "http://example.org:80", false),
+            ("https://EXAMPLE.org/a", "https://example.org:443", false),
+            ("http://127.0.0.9:8080/", "http://127.0.0.9:8080", true),
+            ("http://[::1]/", "http://[::1]:80", true),
+            ("http://localhost./", "http://localhost.:80", true),
+            ("http://notlocalhost/", "http://notlocalhost:80", false),
+        ] {
+            let origin = origin_of(uri).unwrap();
+            assert_eq!((&*origin.name, origin.is_local), (name, is_local), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_patch_is_held_to_the_same_rules() {
+        let mut patch = PatchDownload { requested_uri: Some("https://u:p@b.example/x".to_owned()), ..Default::default() };
+        let origin = check_patch(&mut patch).unwrap().unwrap();
+        assert_eq!(&*origin.name, "https://b.example:443");
+        assert_eq!(patch.server_credential.unwrap().user, "u");
+        let mut patch = PatchDownload { request_headers: Some(vec![header("a", "\n")]), ..Default::default() };
+        assert_eq!(check_patch(&mut patch).unwrap_err().problem().code, ErrorCode::InvalidHeader);
+    }
+}

@@ -1,0 +1,445 @@
+//! The owner's settings: defaults, then the file, then the environment, then flags; every value remembers where it
+//! came from. Deliberately absent: what may change while the service runs (`PUT /limits` keeps that in the store).
+
+mod keys;
+mod reference;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use longhaul_contract::paths::{self, NoHome, ServicePaths};
+use longhaul_contract::{AppId, Limits, ScheduledRate};
+use longhaul_engine::Policy;
+use serde::Deserialize;
+
+use keys::{KEYS, nearest};
+use value::Value;
+
+pub use reference::configuration_markdown;
+
+/// What the command line of `longhaul daemon` gives.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Loopback addresses to listen on beside the Unix socket.
+    pub listen: Vec<SocketAddr>,
+    pub socket: Option<PathBuf>,
+    /// Must exist when given.
+    pub config: Option<PathBuf>,
+    pub state: Option<PathBuf>,
+    /// PEM files of further certificate authorities.
+    pub ca_certificates: Vec<PathBuf>,
+}
+
+/// Settings of the daemon itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSettings {
+    pub socket: String,
+    pub state: String,
+    pub listen: Vec<SocketAddr>,
+    pub hosts: Vec<String>,
+    pub origins: Vec<String>,
+    pub log: String,
+    pub connections_max: usize,
+    pub event_streams_max: usize,
+    pub events_kept: usize,
+    pub request_timeout: Duration,
+    pub stop_timeout: Duration,
+}
+
+/// What the owner allows an application that is confined (sandboxed, or calling with a token).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct AppSettings {
+    /// Folders below which it may name files, beside its own folder in the state folder.
+    pub folders: Vec<PathBuf>,
+    /// Whether it may connect to private and loopback addresses.
+    pub private_addresses: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    pub service: ServiceSettings,
+    pub transfer: longhaul_transfer::Settings,
+    pub engine: Policy,
+    pub limits: Limits,
+    pub apps: BTreeMap<AppId, AppSettings>,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File(PathBuf),
+    /// The name of the variable.
+    Environment(String),
+    Flag,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(variable) => write!(f, "${variable}"),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// One line of `config show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigValue {
+    pub key: String,
+    /// As the file would say it.
+    pub value: String,
+    pub origin: Origin,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("the configuration {path} is not valid TOML: {problem}")]
+    Malformed { path: PathBuf, problem: String },
+    #[error("{place}: there is no setting {name:?}{}", suggestion.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default())]
+    UnknownKey { place: Origin, name: String, suggestion: Option<String> },
+    #[error("{place}: {name} {problem}")]
+    InvalidValue { place: Origin, name: String, problem: String },
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+}
+
+/// Variables of ours that are no settings.
+const OTHER_VARIABLES: [&str; 1] = [paths::CONFIG_VARIABLE];
+
+/// Beginnings of variables that must name a setting.
+const SECTIONS: [&str; 4] = ["service", "transfer", "engine", "limits"];
+
+impl Configuration {
+    /// Reads everything for user `uid` with the variables of `environment`.
+    ///
+    /// # Errors
+    /// Names the file or variable, the key and what is wrong with it.
+    pub fn load(
+        options: &Options,
+        uid: u32,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let environment: BTreeMap<String, OsString> = environment
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect();
+        let found = ServicePaths::find(uid, |name| environment.get(name).cloned())?;
+        let mut configuration = Self::defaults(&found);
+        let is_chosen = options.config.is_some() || environment.contains_key(paths::CONFIG_VARIABLE);
+        let file = options.config.clone().unwrap_or(found.config);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => configuration.read_file(&file, &text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_chosen => {}
+            Err(source) => return Err(ConfigError::Unreadable { path: file, source }),
+        }
+        configuration.read_environment(&environment)?;
+        configuration.read_flags(options);
+        Ok(configuration)
+    }
+
+    /// The defaults, with these paths.
+    #[must_use]
+    pub fn defaults(found: &ServicePaths) -> Self {
+        Self {
+            service: ServiceSettings {
+                socket: found.socket.display().to_string(),
+                state: found.state.display().to_string(),
+                listen: Vec::new(),
+                hosts: Vec::new(),
+                origins: Vec::new(),
+                log: "info".to_owned(),
+                connections_max: 1024,
+                event_streams_max: 256,
+                events_kept: 65_536,
+                request_timeout: Duration::from_secs(30),
+                stop_timeout: Duration::from_secs(10),
+            },
+            transfer: longhaul_transfer::Settings::default(),
+            engine: Policy::default(),
+            limits: Limits::default(),
+            apps: BTreeMap::new(),
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// Every setting with its value and origin, in the order of the reference.
+    #[must_use]
+    pub fn values(&self) -> Vec<ConfigValue> {
+        let origin = |name: &str| self.origins.get(name).cloned().unwrap_or(Origin::Default);
+        let mut values: Vec<_> = KEYS
+            .iter()
+            .map(|key| ConfigValue {
+                key: key.name.to_owned(),
+                value: (key.show)(self).show(key.form),
+                origin: origin(key.name),
+            })
+            .collect();
+        values.push(ConfigValue {
+            key: "limits.schedule".to_owned(),
+            value: format!("{} entries", self.limits.schedule.len()),
+            origin: origin("limits.schedule"),
+        });
+        for (app, settings) in &self.apps {
+            let folders = settings.folders.iter().map(|folder| folder.display().to_string()).collect();
+            values.push(ConfigValue {
+                key: format!("apps.{app:?}.folders"),
+                value: Value::Texts(folders).show(value::Form::Texts),
+                origin: origin("apps"),
+            });
+            values.push(ConfigValue {
+                key: format!("apps.{app:?}.private-addresses"),
+                value: settings.private_addresses.to_string(),
+                origin: origin("apps"),
+            });
+        }
+        values
+    }
+
+    fn set(&mut self, key: &'static keys::Key, value: Value, origin: Origin) -> Result<(), ConfigError> {
+        (key.set)(self, value).map_err(|problem| ConfigError::InvalidValue {
+            place: origin.clone(),
+            name: key.name.to_owned(),
+            problem,
+        })?;
+        self.origins.insert(key.name, origin);
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let place = || Origin::File(path.to_owned());
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Malformed {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+        for (section, content) in table {
+            let unknown = |name: String| ConfigError::UnknownKey {
+                place: place(),
+                suggestion: nearest(&name, KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(["apps"]))
+                    .map(str::to_owned),
+                name,
+            };
+            if section == "apps" {
+                self.read_apps(&content, &place())?;
+                continue;
+            }
+            let toml::Value::Table(entries) = content else { return Err(unknown(section)) };
+            for (name, content) in entries {
+                let name = format!("{section}.{name}");
+                if name == "limits.schedule" {
+                    self.read_schedule(&content, &place())?;
+                    continue;
+                }
+                let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| unknown(name))?;
+                let value = Value::from_toml(key.form, &content).map_err(|problem| {
+                    ConfigError::InvalidValue { place: place(), name: key.name.to_owned(), problem }
+                })?;
+                self.set(key, value, place())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_apps(&mut self, content: &toml::Value, place: &Origin) -> Result<(), ConfigError> {
+        self.apps = content.clone().try_into().map_err(|error: toml::de::Error| ConfigError::InvalidValue {
+            place: place.clone(),
+            name: "apps".to_owned(),
+            problem: error.message().to_owned(),
+        })?;
+        self.origins.insert("apps", place.clone());
+        Ok(())
+    }
+
+    fn read_schedule(&mut self, content: &toml::Value, place: &Origin) -> Result<(), ConfigError> {
+        let invalid = |problem: String| ConfigError::InvalidValue {
+            place: place.clone(),
+            name: "limits.schedule".to_owned(),
+            problem,
+        };
+        let entries: Vec<ScheduleEntry> =
+            content.clone().try_into().map_err(|error: toml::de::Error| invalid(error.message().to_owned()))?;
+        self.limits.schedule =
+            entries.into_iter().map(ScheduleEntry::into_rate).collect::<Result<_, _>>().map_err(invalid)?;
+        self.origins.insert("limits.schedule", place.clone());
+        Ok(())
+    }
+
+    fn read_environment(&mut self, environment: &BTreeMap<String, OsString>) -> Result<(), ConfigError> {
+        for (variable, value) in environment {
+            if !variable.starts_with("LONGHAUL_") || OTHER_VARIABLES.contains(&variable.as_str()) {
+                continue;
+            }
+            let place = Origin::Environment(variable.clone());
+            let Some(key) = KEYS.iter().find(|key| key.variable() == *variable) else {
+                let rest = variable["LONGHAUL_".len()..].to_lowercase();
+                if SECTIONS.iter().any(|section| rest.starts_with(&format!("{section}_"))) {
+                    let variables: Vec<String> = KEYS.iter().map(keys::Key::variable).collect();
+                    let suggestion =
+                        nearest(variable, variables.iter().map(String::as_str)).map(str::to_owned);
+                    return Err(ConfigError::UnknownKey { place, name: variable.clone(), suggestion });
+                }
+                continue;
+            };
+            let value = value
+                .to_str()
+                .ok_or_else(|| "is not UTF-8".to_owned())
+                .and_then(|text| Value::from_text(key.form, text))
+                .map_err(|problem| ConfigError::InvalidValue {
+                    place: place.clone(),
+                    name: key.name.to_owned(),
+                    problem,
+                })?;
+            self.set(key, value, place)?;
+        }
+        Ok(())
+    }
+
+    fn read_flags(&mut self, options: &Options) {
+        if !options.listen.is_empty() {
+            self.service.listen.clone_from(&options.listen);
+            self.origins.insert("service.listen", Origin::Flag);
+        }
+        if let Some(socket) = &options.socket {
+            self.service.socket = socket.display().to_string();
+            self.origins.insert("service.socket", Origin::Flag);
+        }
+        if let Some(state) = &options.state {
+            self.service.state = state.display().to_string();
+            self.origins.insert("service.state", Origin::Flag);
+        }
+        if !options.ca_certificates.is_empty() {
+            self.transfer.ca_certificates.extend(options.ca_certificates.iter().cloned());
+            self.origins.insert("transfer.ca-certificates", Origin::Flag);
+        }
+    }
+}
+
+/// `[[limits.schedule]]`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ScheduleEntry {
+    #[serde(default)]
+    weekdays: Vec<String>,
+    from: String,
+    to: String,
+    time_zone: Option<String>,
+    rate: toml::Value,
+}
+
+impl ScheduleEntry {
+    fn into_rate(self) -> Result<ScheduledRate, String> {
+        let Value::Number(bytes_per_second) = Value::from_toml(value::Form::Rate, &self.rate)? else {
+            return Err("rate must be a number of bytes per second".to_owned());
+        };
+        Ok(ScheduledRate {
+            weekdays: self.weekdays,
+            from: self.from,
+            to: self.to,
+            time_zone: self.time_zone,
+            bytes_per_second,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: Option<&str>, environment: &[(&str, &str)], options: Options) -> Result<Configuration, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("longhaul.toml");
+        if let Some(text) = file {
+            std::fs::write(&path, text).unwrap();
+        }
+        let options = Options { config: file.map(|_| path), ..options };
+        let environment = [("HOME", "/home/somebody")].iter().chain(environment);
+        Configuration::load(&options, 1000, environment.map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    fn origin_of(configuration: &Configuration, key: &str) -> Origin {
+        configuration.values().into_iter().find(|value| value.key == key).unwrap().origin
+    }
+
+    #[test]
+    fn later_places_win_and_are_named() {
+        let file = "[transfer]\nconnect-timeout = \"7s\"\nsegments-max = 3\n[engine]\nkeep-consumed = \"1d\"\n\
+                    [limits]\nrate = \"1MiB\"\n[[limits.schedule]]\nfrom = \"08:00\"\nto = \"17:00\"\nrate = 0\n\
+                    [apps.\"org.example.Photos\"]\nfolders = [\"/srv/photos\"]\n";
+        let environment = [("LONGHAUL_TRANSFER_SEGMENTS_MAX", "5"), ("LONGHAUL_STATE", "/var/tmp/state")];
+        let options = Options { state: Some("/srv/state".into()), ..Options::default() };
+        let configuration = load(Some(file), &environment, options).unwrap();
+        assert_eq!(configuration.transfer.connect_timeout, Duration::from_secs(7));
+        assert_eq!(configuration.transfer.segments_max, 5);
+        assert_eq!(configuration.service.state, "/srv/state");
+        assert_eq!(configuration.engine.keep_consumed_seconds, 86_400);
+        assert_eq!(configuration.limits.bytes_per_second, Some(1 << 20));
+        assert_eq!(configuration.limits.schedule[0].bytes_per_second, 0);
+        assert_eq!(configuration.apps.values().next().unwrap().folders, [PathBuf::from("/srv/photos")]);
+        assert!(matches!(origin_of(&configuration, "transfer.connect-timeout"), Origin::File(_)));
+        let variable = "LONGHAUL_TRANSFER_SEGMENTS_MAX".to_owned();
+        assert_eq!(origin_of(&configuration, "transfer.segments-max"), Origin::Environment(variable));
+        assert_eq!(origin_of(&configuration, "service.state"), Origin::Flag);
+        assert_eq!(origin_of(&configuration, "transfer.overlap"), Origin::Default);
+    }
+
+    #[test]
+    fn every_shown_value_reads_back() {
+        let configuration = load(None, &[], Options::default()).unwrap();
+        let mut file = String::new();
+        for value in configuration.values().iter().filter(|value| value.key != "limits.schedule") {
+            let (section, name) = value.key.split_once('.').unwrap();
+            file += &format!("[{section}]\n{name} = {}\n", value.value);
+        }
+        let merged = file.lines().fold(BTreeMap::<String, Vec<String>>::new(), |mut sections, line| {
+            if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'))
+                && SECTIONS.contains(&section)
+            {
+                sections.entry("current".to_owned()).or_default().push(section.to_owned());
+            } else {
+                let section = sections["current"].last().unwrap().clone();
+                sections.entry(section).or_default().push(line.to_owned());
+            }
+            sections
+        });
+        let file: String = SECTIONS.iter().map(|name| format!("[{name}]\n{}\n", merged[*name].join("\n"))).collect();
+        let again = load(Some(&file), &[], Options::default()).unwrap();
+        let plain = |configuration: &Configuration| -> Vec<_> {
+            configuration.values().into_iter().map(|value| (value.key, value.value)).collect()
+        };
+        assert_eq!(plain(&again), plain(&configuration));
+    }
+
+    #[test]
+    fn mistakes_name_the_place_and_the_nearest_key() {
+        for (file, expected) in [
+            ("[transfer]\nconect-timeout = \"7s\"", "did you mean \"transfer.connect-timeout\"?"),
+            ("[transfr]\nconnect-timeout = 1", "did you mean \"transfer.connect-timeout\"?"),
+            ("listen = [\"127.0.0.1:1\"]", "there is no setting \"listen\""),
+            ("[service]\nlisten = [\"everywhere\"]", "\"everywhere\" is not an address with a port"),
+            ("[engine]\nretries-max = 1000", "must be at most 255"),
+            ("[engine]\nretries-max = \"three\"", "must be a number"),
+            ("[transfer\n", "not valid TOML"),
+            ("[apps.\"photos\"]\nfolders = []", "reverse-DNS"),
+            ("[[limits.schedule]]\nfrom = \"8\"\nto = \"9\"\nrate = \"fast\"", "is not a size"),
+        ] {
+            let error = load(Some(file), &[], Options::default()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{file:?} gave {error}");
+            assert!(error.contains("longhaul.toml"), "{error}");
+        }
+        let error = load(None, &[("LONGHAUL_ENGINE_RETRYS_MAX", "1")], Options::default()).unwrap_err();
+        assert!(error.to_string().contains("LONGHAUL_ENGINE_RETRIES_MAX"), "{error}");
+        assert!(load(None, &[("LONGHAUL_BIN", "x")], Options::default()).is_ok());
+        let missing = Options { config: Some("/nonexistent/longhaul.toml".into()), ..Options::default() };
+        let error = Configuration::load(&missing, 0, std::iter::empty()).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/longhaul.toml"), "{error}");
+    }
+}

@@ -1,0 +1,396 @@
+//! One turn after the other: gather, decide, write down, let go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_contract::{HostState, Limits, Timestamp};
+use longhaul_engine::{AttemptEnd, BootTime, Change, Effect, Engine, Fact, Now, Plan, Policy, Wish};
+use longhaul_host::clock::{self, Alarm};
+use longhaul_store::{Loaded, StoreError, Write, Writer};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable};
+use crate::http::{Answer, Refused};
+use crate::metrics::Metrics;
+use crate::news::News;
+use crate::workers::Workers;
+
+/// Operations in one commit, as far as single wishes allow.
+const BATCH_OPERATIONS_MAX: usize = 4096;
+
+/// After a commit failed, work is let go again after this time, and after twice as long each time it fails again.
+const HOLD_MIN: Duration = Duration::from_secs(1);
+const HOLD_MAX: Duration = Duration::from_mins(1);
+
+/// What the loop is made of.
+pub(crate) struct Parts {
+    pub(crate) inbox: Inbox,
+    pub(crate) writer: Writer,
+    pub(crate) workers: Workers,
+    pub(crate) news: Arc<News>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) policy: Policy,
+    /// In force until the store keeps others.
+    pub(crate) limits: Limits,
+    pub(crate) host: HostState,
+}
+
+/// The loop itself.
+pub(crate) struct Beat {
+    parts: Parts,
+    engine: Engine,
+    alarm: Alarm,
+    life: Life,
+    held: Option<Held>,
+    is_over: bool,
+}
+
+/// Effects that wait until the store is believed to write again.
+struct Held {
+    effects: Vec<Effect>,
+    until: Instant,
+    delay: Duration,
+}
+
+/// What gathers for one commit.
+#[derive(Default)]
+struct Batch {
+    plan: Plan,
+    replies: Vec<(Reply, Answer<Granted>)>,
+    questions: Vec<Question>,
+    operations: usize,
+    stop: Option<(Instant, oneshot::Sender<()>)>,
+}
+
+impl Batch {
+    fn has_room(&self) -> bool {
+        self.operations < BATCH_OPERATIONS_MAX && self.stop.is_none()
+    }
+}
+
+fn now() -> Now {
+    Now { wall: Timestamp::now(), boot: BootTime(clock::boot_micros()) }
+}
+
+impl Beat {
+    /// Builds the engine from what the store has.
+    ///
+    /// # Errors
+    /// The system gives no timer.
+    pub(crate) fn new(parts: Parts, loaded: Loaded) -> std::io::Result<Self> {
+        let alarm = Alarm::new()?;
+        let engine = adopt(&parts, loaded);
+        Ok(Self { parts, engine, alarm, life: 1, held: None, is_over: false })
+    }
+
+    /// Runs until it is asked to stop.
+    pub(crate) async fn run(mut self) {
+        self.parts.workers.begin_life(self.life);
+        let plan = self.engine.begin(now());
+        self.settle(Batch { plan, ..Batch::default() }).await;
+        while !self.is_over {
+            let mut batch = self.next().await;
+            self.gather(&mut batch);
+            if let Some((deadline, reply)) = batch.stop.take() {
+                self.settle(batch).await;
+                self.finish(deadline).await;
+                // Whoever asked may have given up waiting.
+                let _ = reply.send(());
+                return;
+            }
+            self.settle(batch).await;
+        }
+    }
+
+    /// Waits for the first thing to do.
+    async fn next(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let held_until = self.held.as_ref().map(|held| held.until);
+        let hold_is_over = async {
+            match held_until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(reported) = self.parts.inbox.facts.recv() => self.observe(&mut batch, reported),
+            () = self.alarm.rang() => batch.plan.merge(self.engine.wake(now())),
+            Some(message) = self.parts.inbox.messages.recv() => self.take(&mut batch, message),
+            () = hold_is_over => self.release_held(),
+        }
+        batch
+    }
+
+    /// Takes what has arrived meanwhile.
+    fn gather(&mut self, batch: &mut Batch) {
+        while batch.has_room() {
+            let reported = self.parts.inbox.facts.try_recv().ok();
+            let message = self.parts.inbox.messages.try_recv().ok();
+            if reported.is_none() && message.is_none() {
+                return;
+            }
+            if let Some(reported) = reported {
+                self.observe(batch, reported);
+            }
+            if let Some(message) = message {
+                self.take(batch, message);
+            }
+        }
+    }
+
+    fn observe(&mut self, batch: &mut Batch, Reported { life, fact }: Reported) {
+        if life.is_some_and(|life| life != self.life) {
+            return;
+        }
+        if let Fact::Host(state) = &fact {
+            self.parts.host = (**state).clone();
+        }
+        batch.operations += 1;
+        self.parts.metrics.facts.inc();
+        batch.plan.merge(self.engine.observe(now(), fact));
+    }
+
+    fn take(&mut self, batch: &mut Batch, message: Message) {
+        match message {
+            Message::Wish(wish, reply) => {
+                batch.operations += wish_size(&wish);
+                let answer = self.decide(&mut batch.plan, wish);
+                batch.replies.push((reply, answer));
+            }
+            Message::Question(question) => batch.questions.push(question),
+            Message::Stop(deadline, reply) => batch.stop = Some((deadline, reply)),
+        }
+    }
+
+    fn decide(&mut self, plan: &mut Plan, wish: Wish) -> Answer<Granted> {
+        let now = now();
+        let about: Vec<_> = match &wish {
+            Wish::Create(operations) => {
+                operations.iter().map(|operation| (operation.app.clone(), operation.id)).collect()
+            }
+            Wish::Command { app, id, .. } => vec![(app.clone(), *id)],
+            Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => Vec::new(),
+        };
+        self.parts.metrics.wishes.inc();
+        plan.merge(self.engine.command(now, wish)?);
+        let live = about.iter().map(|(app, id)| self.engine.live(now, app, *id)).collect();
+        Ok(Granted { time: now.wall, live })
+    }
+
+    /// Writes down what was decided, and only then lets it go.
+    async fn settle(&mut self, batch: Batch) {
+        let Batch { plan, replies, questions, .. } = batch;
+        let Plan { changes, effects, touched, removed } = plan;
+        if !changes.is_empty() {
+            let needs_sync = changes.iter().any(Change::is_durable);
+            match self.commit(changes).await {
+                Ok(()) if needs_sync => self.believe_store(),
+                Ok(()) => {}
+                Err(error) => return self.recover(error, replies, questions).await,
+            }
+        }
+        for (reply, answer) in replies {
+            // Whoever wished may have gone; what was granted stays granted.
+            let _ = reply.send(answer);
+        }
+        match &mut self.held {
+            Some(held) => held.effects.extend(effects),
+            None => effects.into_iter().for_each(|effect| self.parts.workers.bring_about(effect)),
+        }
+        self.parts.news.publish(touched, removed);
+        self.answer(questions);
+        self.set_alarm();
+    }
+
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let began = std::time::Instant::now();
+        self.parts.metrics.commit_changes.observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
+        let result = self.parts.writer.submit(changes.into_iter().map(Write::Change).collect()).await;
+        self.parts.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        result
+    }
+
+    fn answer(&mut self, questions: Vec<Question>) {
+        if questions.is_empty() {
+            return;
+        }
+        let now = now();
+        for question in questions {
+            question(&self.engine, now);
+        }
+    }
+
+    fn set_alarm(&mut self) {
+        let wake = self.engine.next_wake();
+        if let Err(error) = self.alarm.set(wake.boot.map(|boot| boot.0), wake.wall.map(Timestamp::micros)) {
+            tracing::error!(%error, "the alarm cannot be set");
+        }
+    }
+
+    /// The store has written: work need not be held back any longer.
+    fn believe_store(&mut self) {
+        self.parts.inbox.condition.send_if_modified(|condition| {
+            let is_news = *condition != Condition::Well;
+            *condition = Condition::Well;
+            is_news
+        });
+        self.release_held();
+    }
+
+    fn release_held(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.effects.into_iter().for_each(|effect| self.parts.workers.bring_about(effect));
+        }
+    }
+}
+
+/// After a commit that failed.
+impl Beat {
+    /// Refuses the batch, and begins again from what the store has.
+    async fn recover(
+        &mut self,
+        error: StoreError,
+        replies: Vec<(Reply, Answer<Granted>)>,
+        questions: Vec<Question>,
+    ) {
+        self.tell_failure(&error);
+        for (reply, answer) in replies {
+            // A refusal stands; what was granted is not on disk. Whoever wished may have gone.
+            let _ = reply.send(answer.and_then(|_| Err(store_unavailable())));
+        }
+        let mut delay = self.held.take().map_or(HOLD_MIN, |held| (held.delay * 2).min(HOLD_MAX));
+        while !self.is_over {
+            let Some(plan) = self.begin_again().await else { break };
+            let Plan { changes, effects, .. } = plan;
+            match self.commit(changes).await {
+                Ok(()) => {
+                    self.held = Some(Held { effects, until: Instant::now() + delay, delay });
+                    break;
+                }
+                Err(error) => self.tell_failure(&error),
+            }
+            self.refuse_until(tokio::time::sleep(delay)).await;
+            delay = (delay * 2).min(HOLD_MAX);
+        }
+        self.parts.news.publish_everything();
+        self.answer(questions);
+        self.set_alarm();
+    }
+
+    fn tell_failure(&self, error: &StoreError) {
+        tracing::error!(%error, "the store cannot write; beginning again from what it has");
+        self.parts.metrics.commit_failures.inc();
+        self.parts.inbox.condition.send_replace(Condition::Degraded(error.to_string()));
+    }
+
+    /// A new life: the workers let go, and a new engine takes over what the store has. `None` if the end comes first.
+    async fn begin_again(&mut self) -> Option<Plan> {
+        self.life += 1;
+        self.parts.workers.begin_life(self.life);
+        let workers = self.parts.workers.clone();
+        let writer = self.parts.writer.clone();
+        let loaded = self
+            .refuse_until(async move {
+                workers.none_left(Instant::now() + HOLD_MIN).await;
+                let mut delay = HOLD_MIN;
+                loop {
+                    match writer.load().await {
+                        Ok(loaded) => return loaded,
+                        Err(error) => tracing::error!(%error, "the store cannot be read"),
+                    }
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(HOLD_MAX);
+                }
+            })
+            .await?;
+        self.engine = adopt(&self.parts, loaded);
+        Some(self.engine.begin(now()))
+    }
+
+    /// Refuses whatever is wished until `future` resolves; `None` if the service is asked to stop before.
+    async fn refuse_until<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut future => return Some(output),
+                message = self.parts.inbox.messages.recv() => match message {
+                    Some(Message::Wish(_, reply)) => {
+                        // Whoever wished may have gone.
+                        let _ = reply.send(Err(store_unavailable()));
+                    }
+                    // Dropped without an answer: whoever asked is told that the service cannot say.
+                    Some(Message::Question(_)) => {}
+                    // A store that fails has nothing more to lose: the answer may come at once.
+                    Some(Message::Stop(..)) | None => {
+                        self.is_over = true;
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// The end: all workers let go, and what they still have to tell is kept. New work is not begun.
+    async fn finish(&mut self, deadline: Instant) {
+        self.parts.workers.let_go();
+        loop {
+            let none_left = self.parts.workers.none_left(deadline);
+            tokio::select! {
+                biased;
+                Some(reported) = self.parts.inbox.facts.recv() => {
+                    let mut batch = Batch::default();
+                    let more = std::iter::from_fn(|| self.parts.inbox.facts.try_recv().ok());
+                    let all: Vec<_> = std::iter::once(reported).chain(more).collect();
+                    for reported in all {
+                        if !is_plain_stop(&reported.fact) {
+                            self.observe(&mut batch, reported);
+                        }
+                    }
+                    let Plan { changes, touched, removed, .. } = batch.plan;
+                    if !changes.is_empty() && let Err(error) = self.commit(changes).await {
+                        tracing::error!(%error, "the last changes could not be kept");
+                        return;
+                    }
+                    self.parts.news.publish(touched, removed);
+                }
+                Some(message) = self.parts.inbox.messages.recv() => match message {
+                    Message::Wish(_, reply) => {
+                        // Whoever wished may have gone.
+                        let _ = reply.send(Err(Refused::shutting_down()));
+                    }
+                    Message::Question(question) => self.answer(vec![question]),
+                    Message::Stop(_, reply) => drop(reply),
+                },
+                () = none_left => return,
+            }
+        }
+    }
+}
+
+/// What the stop itself brings about is no news for the engine: the next start begins with what the store has.
+fn is_plain_stop(fact: &Fact) -> bool {
+    matches!(fact, Fact::Ended { end: AttemptEnd::Stopped, .. })
+}
+
+fn adopt(parts: &Parts, loaded: Loaded) -> Engine {
+    let limits = loaded.limits.unwrap_or_else(|| parts.limits.clone());
+    let mut engine = Engine::new(parts.policy.clone(), limits, parts.host.clone());
+    for (app, name, behavior) in loaded.groups {
+        engine.adopt_group(app, name, behavior);
+    }
+    for row in loaded.rows {
+        engine.adopt(row);
+    }
+    engine
+}
+
+fn wish_size(wish: &Wish) -> usize {
+    match wish {
+        Wish::Create(operations) => operations.len(),
+        Wish::Forget { ids } => ids.len(),
+        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) => 1,
+    }
+}

@@ -1,0 +1,173 @@
+//! Bodies as JSON: read with a limit on bytes and on time, refused with a pointer to what is wrong (RFC 6901).
+
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use longhaul_contract::ErrorCode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use super::App as State;
+use super::refused::{Answer, Refused};
+
+/// Largest body of a call, in bytes.
+pub(crate) const BODY_MAX: usize = 1 << 20;
+/// Largest body of a batch, in bytes.
+pub(crate) const BATCH_BODY_MAX: usize = 8 << 20;
+
+/// A body of at most `MAX` bytes in JSON; as an answer it is `application/json`.
+pub(crate) struct Json<T, const MAX: usize = BODY_MAX>(pub(crate) T);
+
+impl<T: DeserializeOwned, const MAX: usize> FromRequest<State> for Json<T, MAX> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &State) -> Answer<Self> {
+        check_media_type(request.headers())?;
+        let bytes = read_body(request, MAX, state.settings.request_timeout).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+fn check_media_type(headers: &HeaderMap) -> Answer<()> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    let detail = if essence.is_empty() {
+        "the request has no Content-Type".to_owned()
+    } else {
+        format!("the Content-Type is {essence:?}")
+    };
+    Err(Refused::new(ErrorCode::UnsupportedMediaType, detail))
+}
+
+async fn read_body(request: Request, max: usize, timeout: std::time::Duration) -> Answer<bytes::Bytes> {
+    let too_large = || Refused::new(ErrorCode::PayloadTooLarge, format!("the limit is {max} bytes"));
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > max as u64) {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), max).collect();
+    match tokio::time::timeout(timeout, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(_)) => Err(Refused::new(ErrorCode::MalformedJson, "the body broke off")),
+        Err(_) => Err(Refused::new(
+            ErrorCode::MalformedJson,
+            format!("the body did not arrive within {} s", timeout.as_secs()),
+        )),
+    }
+}
+
+/// Reads one JSON document.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = pointer(error.path());
+        refuse_json(error.inner(), path)
+    })?;
+    deserializer.end().map_err(|error| refuse_json(&error, String::new()))?;
+    Ok(value)
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        let name = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&name);
+    }
+    pointer
+}
+
+fn refuse_json(error: &serde_json::Error, mut path: String) -> Refused {
+    let message = error.to_string();
+    // serde_json appends its position, which means nothing to a caller that got a pointer.
+    let detail = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    if !error.is_data() {
+        return Refused::new(ErrorCode::MalformedJson, message);
+    }
+    if detail.starts_with("duplicate field") {
+        return Refused::new(ErrorCode::MalformedJson, detail).with_field(path);
+    }
+    let unknown = detail.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let Some(name) = unknown else {
+        return Refused::new(ErrorCode::InvalidField, detail).with_field(path);
+    };
+    if path.rsplit('/').next() != Some(name) {
+        path = format!("{path}/{name}");
+    }
+    Refused::new(ErrorCode::UnknownField, detail).with_field(path)
+}
+
+impl<T: Serialize, const MAX: usize> IntoResponse for Json<T, MAX> {
+    fn into_response(self) -> Response {
+        json(StatusCode::OK, &self.0)
+    }
+}
+
+/// An answer in JSON that no cache may keep.
+pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => {
+            let mut response = (status, body).into_response();
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(error) => Refused::internal(&error).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_contract::CreateDownload;
+    use longhaul_contract::download::CreateDownloads;
+
+    use super::*;
+
+    fn refusal(text: &str) -> (ErrorCode, String) {
+        let refused = parse::<CreateDownload>(text.as_bytes()).err().expect(text);
+        (refused.problem().code, refused.problem().field.clone().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_refusal_points_at_the_mistake() {
+        for (text, code, field) in [
+            ("{", ErrorCode::MalformedJson, ""),
+            ("", ErrorCode::MalformedJson, ""),
+            (r#"{"requestedUri":NaN}"#, ErrorCode::MalformedJson, ""),
+            (r#"{"requestedUri":"http://a/","resultFile":"/a"} x"#, ErrorCode::MalformedJson, ""),
+            (r#"{"requestedUri":"http://a/","requestedUri":"http://b/"}"#, ErrorCode::MalformedJson, "/requestedUri"),
+            (r#"{"requestedUri":1,"resultFile":"/a"}"#, ErrorCode::InvalidField, "/requestedUri"),
+            (r#"{"requestedUri":"http://a/","resultFile":"/a","colour":1}"#, ErrorCode::UnknownField, "/colour"),
+            (
+                r#"{"requestedUri":"http://a/","resultFile":"/a","expect":{"size":-1}}"#,
+                ErrorCode::InvalidField,
+                "/expect/size",
+            ),
+            (
+                r#"{"requestedUri":"http://a/","resultFile":"/a","requestHeaders":[{"name":"a","value":"b"},{"nom":1}]}"#,
+                ErrorCode::UnknownField,
+                "/requestHeaders/1/nom",
+            ),
+            (r#"{"requestedUri":"http://a/","resultFile":"/a","priority":"Urgent"}"#, ErrorCode::InvalidField, "/priority"),
+        ] {
+            assert_eq!(refusal(text), (code, field.to_owned()), "{text}");
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = format!(r#"{{"operations":{deep}}}"#);
+        let refused = parse::<CreateDownloads>(text.as_bytes()).err().unwrap();
+        assert!(matches!(refused.problem().code, ErrorCode::InvalidField | ErrorCode::MalformedJson));
+        let refused = parse::<serde_json::Value>(deep.as_bytes()).err().unwrap();
+        assert_eq!(refused.problem().code, ErrorCode::MalformedJson);
+    }
+}

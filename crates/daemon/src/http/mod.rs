@@ -1,0 +1,94 @@
+//! The public calls over HTTP: routes, what every request passes, bodies and refusals.
+
+mod downloads;
+mod extract;
+mod guard;
+mod json;
+mod list;
+mod problems;
+mod refused;
+mod rooms;
+mod serve;
+mod service;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use longhaul_contract::{ErrorCode, Problem};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use guard::Names;
+pub(crate) use refused::{Answer, Refused};
+pub(crate) use rooms::Rooms;
+pub(crate) use serve::{Door, serve};
+
+/// State of the handlers.
+pub(crate) type App = Arc<Rooms>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Longhaul",
+        description = "Durable background transfers: what is asked for is finished, whatever happens in between.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "downloads", description = "Downloads of the calling application"),
+        (name = "groups", description = "Transfer groups of the calling application"),
+        (name = "service", description = "The service, the machine and the applications"),
+    )
+)]
+struct Contract;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Contract::openapi())
+        .routes(routes!(downloads::create, list::list))
+        .routes(routes!(downloads::create_batch))
+        .routes(routes!(downloads::get, downloads::change, downloads::delete))
+        .routes(routes!(service::health))
+        .routes(routes!(service::contract))
+}
+
+/// The generated contract, pretty-printed with a newline at the end: `api/openapi.json`.
+#[must_use]
+pub fn openapi_json() -> String {
+    let (_, contract) = routes().split_for_parts();
+    let mut text = contract.to_pretty_json().expect("the contract is plain data");
+    text.push('\n');
+    text
+}
+
+/// All routes with all that every request passes.
+pub(crate) fn router(rooms: &App) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(Arc::clone(rooms), guard::guard))
+        .layer(CatchPanicLayer::custom(after_panic))
+        .with_state(Arc::clone(rooms))
+}
+
+async fn unknown_path() -> Refused {
+    Refused::new(ErrorCode::NotFound, "there is no such path; see /openapi.json")
+}
+
+async fn unknown_method(method: http::Method) -> Refused {
+    Refused::new(ErrorCode::MethodNotAllowed, format!("this path has no method {method}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that the layer asks for")]
+fn after_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message");
+    Refused::internal(&format!("a handler panicked: {message}")).into_response()
+}

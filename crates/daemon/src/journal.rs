@@ -1,0 +1,35 @@
+//! The journals of the workers, kept in the store beside everything else.
+
+use futures_util::future::BoxFuture;
+use longhaul_contract::OperationId;
+use longhaul_store::{JournalWrite, Write, Writer};
+use longhaul_transfer::{Journal, JournalError, JournalRecord};
+
+/// Writes through the store's writer, so that a checkpoint shares its sync with whatever else is written.
+pub(crate) struct StoreJournal {
+    pub(crate) writer: Writer,
+}
+
+impl Journal for StoreJournal {
+    fn save(&self, id: OperationId, record: JournalRecord) -> BoxFuture<'static, Result<(), JournalError>> {
+        let acknowledgement = encode(id, &record)
+            .map(|write| self.writer.submit(vec![Write::Journal(write)]))
+            .map_err(|error| JournalError(error.to_string()));
+        Box::pin(async move { acknowledgement?.await.map_err(|error| JournalError(error.to_string())) })
+    }
+}
+
+fn encode(id: OperationId, record: &JournalRecord) -> serde_json::Result<JournalWrite> {
+    Ok(JournalWrite {
+        id,
+        received: record.ranges.bytes(),
+        total: record.validators.total.unwrap_or_default(),
+        record: serde_json::to_vec(record)?,
+    })
+}
+
+/// # Errors
+/// The record was not written by [`StoreJournal`].
+pub(crate) fn decode(record: &[u8]) -> serde_json::Result<JournalRecord> {
+    serde_json::from_slice(record)
+}

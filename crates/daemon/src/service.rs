@@ -1,0 +1,219 @@
+//! Start and stop: puts the rooms together in the right order, and takes them apart again.
+
+mod doors;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use longhaul_contract::HostState;
+use longhaul_contract::paths::NoHome;
+use longhaul_store::{GroupStore, Loaded, Reader, StoreError, Writer};
+use longhaul_transfer::Transfers;
+use longhaul_transfer::transfers::SettingsError;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::admission::Places;
+use crate::config::{ConfigError, Configuration};
+use crate::heart::{Beat, Heart, Parts};
+use crate::http::{Door, Names, Rooms, router, serve};
+use crate::identity::Doorkeeper;
+use crate::ids::Ids;
+use crate::journal::StoreJournal;
+use crate::metrics::Metrics;
+use crate::news::News;
+use crate::workers::{self, Workers};
+
+pub use doors::GivenSockets;
+use doors::{SocketFile, open_doors};
+
+/// Files that are read whole at one time (`verify`).
+const VERIFICATIONS_AT_ONCE: usize = 2;
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Configuration(#[from] ConfigError),
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+    /// Another service uses the state folder.
+    #[error(transparent)]
+    AlreadyRunning(StoreError),
+    #[error(transparent)]
+    Store(StoreError),
+    #[error("another service answers on {0}: stop it, or choose another socket")]
+    SocketInUse(PathBuf),
+    #[error("cannot listen on {path}: {source}")]
+    Socket { path: PathBuf, source: std::io::Error },
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("{0} is no loopback address: longhaul answers on this machine only")]
+    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Transfers(#[from] SettingsError),
+    #[error("the log filter {filter:?} cannot be read: {problem}")]
+    Log { filter: String, problem: String },
+    #[error("the system refuses what the service needs: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InUse { .. } => Self::AlreadyRunning(error),
+            _ => Self::Store(error),
+        }
+    }
+}
+
+/// A running service.
+pub struct Service {
+    heart: Heart,
+    writer: Writer,
+    stopping: watch::Sender<bool>,
+    addresses: Vec<SocketAddr>,
+    socket: Option<SocketFile>,
+    configuration: Configuration,
+    beat: JoinHandle<()>,
+    server: JoinHandle<()>,
+}
+
+impl Service {
+    /// Opens the store of the state folder and starts. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Says what stands in the way; nothing is left running then.
+    pub async fn start(configuration: Configuration, given: GivenSockets) -> Result<Self, StartError> {
+        let folder = PathBuf::from(&configuration.service.state);
+        let (store, readers, loaded) = blocking(move || open_store(&folder)).await??;
+        Self::start_with(configuration, given, store, Arc::new(readers), loaded).await
+    }
+
+    /// Starts on a store that is open already.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub async fn start_with<S: GroupStore>(
+        configuration: Configuration,
+        given: GivenSockets,
+        store: S,
+        reader: Arc<dyn Reader>,
+        loaded: Loaded,
+    ) -> Result<Self, StartError> {
+        let (doors, socket) = open_doors(&configuration.service, given).await?;
+        let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
+        let writer = Writer::start(store)?;
+        let transfers = Transfers::new(
+            configuration.transfer.clone(),
+            Arc::new(StoreJournal { writer: writer.clone() }),
+        )?;
+        let (heart, inbox) = Heart::new();
+        let news = Arc::new(News::new(configuration.service.events_kept));
+        let metrics = Arc::new(Metrics::new());
+        let workers = Workers::new(workers::Parts {
+            transfers,
+            reader: Arc::clone(&reader),
+            heart: heart.clone(),
+            news: Arc::clone(&news),
+            metrics: Arc::clone(&metrics),
+        });
+        let beat = Beat::new(
+            Parts {
+                inbox,
+                writer: writer.clone(),
+                workers: workers.clone(),
+                news: Arc::clone(&news),
+                metrics: Arc::clone(&metrics),
+                policy: configuration.engine.clone(),
+                limits: configuration.limits.clone(),
+                host: HostState::unmeasured(),
+            },
+            loaded,
+        )?;
+        let beat = tokio::spawn(beat.run());
+        let (stopping, stops) = watch::channel(false);
+        let settings = configuration.service.clone();
+        let rooms = Arc::new(Rooms {
+            heart: heart.clone(),
+            writer: writer.clone(),
+            workers,
+            news,
+            metrics: Arc::clone(&metrics),
+            doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
+            reader,
+            places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
+            ids: Ids::default(),
+            names: Names::new(&addresses, &settings.hosts, &settings.origins),
+            boot: hex::encode(rand::random::<[u8; 6]>()),
+            streams: Arc::new(Semaphore::new(settings.event_streams_max)),
+            verifications: Arc::new(Semaphore::new(VERIFICATIONS_AT_ONCE)),
+            stopping: stops.clone(),
+            settings: settings.clone(),
+        });
+        let server = tokio::spawn(serve(
+            doors,
+            router(&rooms),
+            metrics,
+            settings.connections_max,
+            settings.request_timeout,
+            stops,
+        ));
+        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, server })
+    }
+
+    /// Where it listens on TCP.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Resolves when the loop still turns.
+    pub(crate) async fn is_alive(&self) -> bool {
+        self.heart.ask(|_, _| ()).await.is_ok()
+    }
+
+    /// Stops: no new calls, all workers make their bytes durable and let go, the store closes. Bounded by
+    /// `service.stop-timeout`.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.configuration.service.stop_timeout;
+        self.stopping.send_replace(true);
+        self.heart.stop(deadline).await;
+        if let Err(error) = self.beat.await {
+            tracing::error!(%error, "the loop failed");
+        }
+        let server = self.server;
+        if tokio::time::timeout_at(deadline, server).await.is_err() {
+            tracing::warn!("some connections were still open");
+        }
+        if let Some(socket) = self.socket {
+            socket.remove();
+        }
+        if let Err(error) = self.writer.close().await {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+fn open_store(
+    folder: &Path,
+) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders, Loaded), StoreError> {
+    use longhaul_store::Store;
+    let longhaul_store::Opened { mut store, readers, notice } = longhaul_store::open(folder)?;
+    if let Some(notice) = notice {
+        tracing::error!("{notice}");
+    }
+    let loaded = store.load()?;
+    Ok((store, readers, loaded))
+}

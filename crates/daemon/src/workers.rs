@@ -1,0 +1,368 @@
+//! The workers that move bytes: at most one for an operation, started and stopped as the engine asks.
+//!
+//! What is asked for is a state and not an act, so asking again is harmless. Whatever becomes of a worker, the engine
+//! hears that its attempt has ended.
+
+mod job;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use longhaul_contract::{AppId, Cause, Failure, OperationId, Progress, RangesAdded, Remedy, WebErrorStatus};
+use longhaul_engine::{AttemptEnd, Effect, Fact, Finished, StopMode, Wish};
+use longhaul_store::Reader;
+use longhaul_transfer::{Handle, Report, TransferEnd, Transfers};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::heart::{Heart, Life};
+use crate::journal;
+use crate::metrics::Metrics;
+use crate::news::News;
+
+/// Operations forgotten in one wish.
+const PRUNED_AT_ONCE: usize = 1000;
+
+/// All workers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Workers {
+    room: Arc<Room>,
+}
+
+/// What the workers are made of.
+pub(crate) struct Parts {
+    pub(crate) transfers: Transfers,
+    pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) heart: Heart,
+    pub(crate) news: Arc<News>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+struct Room {
+    parts: Parts,
+    floor: Mutex<Floor>,
+    /// How many there are; changes with the floor.
+    count: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Floor {
+    life: Life,
+    slots: HashMap<OperationId, Slot>,
+    is_closing: bool,
+}
+
+/// The place of one operation's worker.
+struct Slot {
+    attempt: u32,
+    life: Life,
+    /// Known once the record was read.
+    app: Option<AppId>,
+    /// There once the transfer has begun.
+    handle: Option<Handle>,
+    stop: Option<StopMode>,
+    /// To begin when this one has ended.
+    successor: Option<(u32, Life)>,
+}
+
+impl Workers {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { room: Arc::new(Room { parts, floor: Mutex::default(), count: watch::Sender::new(0) }) }
+    }
+
+    fn floor(&self) -> MutexGuard<'_, Floor> {
+        self.room.floor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on facts are reported for `life`; workers of earlier lives let go and keep their bytes.
+    pub(crate) fn begin_life(&self, life: Life) {
+        let mut floor = self.floor();
+        floor.life = life;
+        for slot in floor.slots.values_mut().filter(|slot| slot.life != life) {
+            slot.successor = None;
+            slot.stop(StopMode::Keep);
+        }
+    }
+
+    /// The service ends: all let go and keep their bytes, and no new one begins.
+    pub(crate) fn let_go(&self) {
+        let mut floor = self.floor();
+        floor.is_closing = true;
+        for slot in floor.slots.values_mut() {
+            slot.successor = None;
+            slot.stop(StopMode::Keep);
+        }
+    }
+
+    /// Waits until no worker is left, at most until `deadline`.
+    pub(crate) async fn none_left(&self, deadline: Instant) {
+        let mut count = self.room.count.subscribe();
+        let none = count.wait_for(|count| *count == 0);
+        if tokio::time::timeout_at(deadline, none).await.is_err() {
+            tracing::warn!(left = self.floor().slots.len(), "workers have not let go in time");
+        }
+    }
+
+    /// Does what the engine asks for, after it was written down.
+    pub(crate) fn bring_about(&self, effect: Effect) {
+        match effect {
+            Effect::EnsureRunning { id, attempt } => self.ensure_running(id, attempt),
+            Effect::EnsureStopped { id, attempt, mode } => self.ensure_stopped(id, attempt, mode),
+            Effect::EnsureDiscarded { id } => self.ensure_discarded(id),
+            Effect::SetRate { id, bytes_per_second } => {
+                if let Some(handle) = self.handle(id) {
+                    handle.set_rate(bytes_per_second);
+                }
+            }
+            Effect::SetTotalRate { bytes_per_second } => self.room.parts.transfers.set_rate(bytes_per_second),
+            Effect::SetConnectionsPerHost { connections } => {
+                self.room.parts.transfers.set_connections_per_host(connections);
+            }
+            Effect::Prune { time } => self.prune(time),
+        }
+    }
+
+    /// The worker of an operation that is moving bytes now.
+    pub(crate) fn handle(&self, id: OperationId) -> Option<Handle> {
+        self.floor().slots.get(&id)?.handle.clone()
+    }
+
+    /// Sampled numbers of every worker of `app`; of all when there is none.
+    pub(crate) fn progress(&self, app: Option<&AppId>) -> Vec<(OperationId, Progress)> {
+        let handles: Vec<_> = self
+            .floor()
+            .slots
+            .iter()
+            .filter(|(_, slot)| app.is_none() || slot.app.as_ref() == app)
+            .filter_map(|(id, slot)| Some((*id, slot.handle.clone()?)))
+            .collect();
+        handles.into_iter().map(|(id, handle)| (id, handle.progress())).collect()
+    }
+
+    /// Changes whenever a worker begins or ends.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<usize> {
+        self.room.count.subscribe()
+    }
+
+    pub(crate) fn network_changed(&self) {
+        self.room.parts.transfers.network_changed();
+    }
+
+    fn ensure_running(&self, id: OperationId, attempt: u32) {
+        let mut floor = self.floor();
+        let life = floor.life;
+        if floor.is_closing {
+            return;
+        }
+        if let Some(slot) = floor.slots.get_mut(&id) {
+            if (slot.attempt, slot.life) != (attempt, life) {
+                slot.successor = Some((attempt, life));
+            }
+            return;
+        }
+        self.begin(&mut floor, id, attempt, life);
+    }
+
+    fn begin(&self, floor: &mut Floor, id: OperationId, attempt: u32, life: Life) {
+        let slot = Slot { attempt, life, app: None, handle: None, stop: None, successor: None };
+        floor.slots.insert(id, slot);
+        self.room.count.send_replace(floor.slots.len());
+        self.room.parts.metrics.attempts.inc();
+        let workers = self.clone();
+        tokio::spawn(async move { workers.work(id, attempt, life).await });
+    }
+
+    fn ensure_stopped(&self, id: OperationId, attempt: u32, mode: StopMode) {
+        let mut floor = self.floor();
+        let life = floor.life;
+        match floor.slots.get_mut(&id) {
+            Some(slot) if (slot.attempt, slot.life) == (attempt, life) => slot.stop(mode),
+            Some(slot) if slot.successor == Some((attempt, life)) => {
+                slot.successor = None;
+                self.report_end(id, attempt, life, AttemptEnd::Stopped);
+            }
+            _ => self.report_end(id, attempt, life, AttemptEnd::Stopped),
+        }
+    }
+
+    fn report_end(&self, id: OperationId, attempt: u32, life: Life, end: AttemptEnd) {
+        self.room.parts.heart.report(Some(life), Fact::Ended { id, attempt, end });
+    }
+
+    /// The whole life of one worker.
+    async fn work(&self, id: OperationId, attempt: u32, life: Life) {
+        // A panic in a transfer must not leave the engine waiting for ever.
+        let attempt_at_it = tokio::spawn({
+            let workers = self.clone();
+            async move { workers.attempt(id, attempt, life).await }
+        });
+        let end = attempt_at_it.await.unwrap_or_else(|error| {
+            tracing::error!(%id, attempt, %error, "a worker failed");
+            failed(internal("the worker failed; the log of the service has the details"))
+        });
+        self.leave(id);
+        self.report_end(id, attempt, life, end);
+        self.room.parts.news.ring(id);
+    }
+
+    /// Gives up the slot, and lets the successor begin if there is one.
+    fn leave(&self, id: OperationId) {
+        let mut floor = self.floor();
+        let successor = floor.slots.remove(&id).and_then(|slot| slot.successor);
+        self.room.count.send_replace(floor.slots.len());
+        if let Some((attempt, life)) = successor
+            && !floor.is_closing
+        {
+            self.begin(&mut floor, id, attempt, life);
+        }
+    }
+
+    async fn attempt(&self, id: OperationId, attempt: u32, life: Life) -> AttemptEnd {
+        let reader = Arc::clone(&self.room.parts.reader);
+        let prepared = tokio::task::spawn_blocking(move || job::prepare(&*reader, id, attempt)).await;
+        let (app, job) = match prepared {
+            Ok(Ok(Some(prepared))) => prepared,
+            Ok(Ok(None)) => return AttemptEnd::Stopped,
+            Ok(Err(failure)) => return failed(failure),
+            Err(error) => {
+                tracing::error!(%id, %error, "a job cannot be prepared");
+                return failed(internal("the job cannot be prepared"));
+            }
+        };
+        let journal = job.journal.clone();
+        let (sender, mut reports) = mpsc::unbounded_channel();
+        let stopped_before = {
+            let mut floor = self.floor();
+            let Some(slot) = floor.slots.get_mut(&id) else { return AttemptEnd::Stopped };
+            slot.app = Some(app.clone());
+            if slot.stop.is_none() {
+                slot.handle = Some(self.room.parts.transfers.start(job, sender));
+            }
+            slot.stop
+        };
+        if let Some(mode) = stopped_before {
+            if let (StopMode::Discard, Some(record)) = (mode, journal) {
+                self.discard(id, &record).await;
+            }
+            return AttemptEnd::Stopped;
+        }
+        self.room.count.send_modify(|_| {});
+        self.room.parts.news.ring(id);
+        while let Some(report) = reports.recv().await {
+            if let Some(end) = self.pass_on(&app, id, attempt, life, report) {
+                return end;
+            }
+        }
+        failed(internal("the transfer ended without saying how"))
+    }
+
+    /// Tells the others what a transfer reports; the last report ends the attempt.
+    fn pass_on(
+        &self,
+        app: &AppId,
+        id: OperationId,
+        attempt: u32,
+        life: Life,
+        report: Report,
+    ) -> Option<AttemptEnd> {
+        let parts = &self.room.parts;
+        match report {
+            Report::Progressed => parts.heart.report(Some(life), Fact::Progressed { id, attempt }),
+            Report::Response(_) => parts.news.publish(vec![(app.clone(), id)], Vec::new()),
+            Report::RangesAdded { ranges, was_restarted } => {
+                let added =
+                    RangesAdded { id, added_ranges: ranges, was_download_restarted: was_restarted };
+                parts.news.publish_ranges(app.clone(), added);
+            }
+            Report::Ended(end) => {
+                return Some(match *end {
+                    TransferEnd::Finished { receipt, response } => {
+                        parts.metrics.bytes_fetched.inc_by(receipt.bytes_fetched);
+                        AttemptEnd::Finished(Box::new(Finished { receipt, response }))
+                    }
+                    TransferEnd::Stopped => AttemptEnd::Stopped,
+                    TransferEnd::Failed { failure, has_progressed, response } => {
+                        parts.metrics.failed(failure.cause);
+                        AttemptEnd::Failed { failure, has_progressed, response }
+                    }
+                });
+            }
+        }
+        None
+    }
+
+    fn ensure_discarded(&self, id: OperationId) {
+        let workers = self.clone();
+        let life = self.floor().life;
+        tokio::spawn(async move {
+            let reader = Arc::clone(&workers.room.parts.reader);
+            match tokio::task::spawn_blocking(move || reader.journal(id)).await {
+                Ok(Ok(Some(record))) => match journal::decode(&record) {
+                    Ok(record) => workers.discard(id, &record).await,
+                    Err(error) => tracing::warn!(%id, %error, "the journal cannot be read; its part file stays"),
+                },
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::warn!(%id, %error, "the journal cannot be read; its part file stays"),
+                Err(error) => tracing::error!(%id, %error, "reading a journal failed"),
+            }
+            workers.room.parts.heart.report(Some(life), Fact::Discarded { id });
+        });
+    }
+
+    /// A part file that cannot be removed, because its disk is gone or read-only, is told and left: waiting for it
+    /// would keep the cancelled operation for ever.
+    async fn discard(&self, id: OperationId, record: &longhaul_transfer::JournalRecord) {
+        if let Err(failure) = self.room.parts.transfers.discard(record).await {
+            tracing::warn!(%id, folder = %record.folder, detail = %failure.detail, "a part file stays behind");
+        }
+    }
+
+    /// Asks the engine to forget what its time has come for. It then asks for the next portion by itself.
+    fn prune(&self, time: longhaul_contract::Timestamp) {
+        let workers = self.clone();
+        tokio::spawn(async move {
+            let reader = Arc::clone(&workers.room.parts.reader);
+            let found = tokio::task::spawn_blocking(move || reader.prunable(time, PRUNED_AT_ONCE)).await;
+            let ids = match found {
+                Ok(Ok(ids)) => ids,
+                Ok(Err(error)) => return tracing::warn!(%error, "old results cannot be looked up"),
+                Err(error) => return tracing::error!(%error, "looking up old results failed"),
+            };
+            if !ids.is_empty()
+                && let Err(refused) = workers.room.parts.heart.wish(Wish::Forget { ids }).await
+            {
+                tracing::warn!(problem = %refused.problem(), "old results are not forgotten");
+            }
+        });
+    }
+}
+
+impl Slot {
+    fn stop(&mut self, mode: StopMode) {
+        // Discard is the stronger wish: once asked for, nothing needs the bytes.
+        if self.stop != Some(StopMode::Discard) {
+            self.stop = Some(mode);
+        }
+        if let Some(handle) = &self.handle {
+            handle.stop(match mode {
+                StopMode::Keep => longhaul_transfer::StopMode::Keep,
+                StopMode::Discard => longhaul_transfer::StopMode::Discard,
+            });
+        }
+    }
+}
+
+fn failed(failure: Failure) -> AttemptEnd {
+    AttemptEnd::Failed { failure, has_progressed: false, response: None }
+}
+
+fn internal(detail: &str) -> Failure {
+    Failure {
+        remedy: Remedy::Transient,
+        cause: Cause::Internal,
+        web_error_status: WebErrorStatus::Unknown,
+        http_status: None,
+        detail: detail.to_owned(),
+        retry_after_seconds: None,
+    }
+}
