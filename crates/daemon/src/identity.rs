@@ -170,7 +170,8 @@ fn local_caller(sandbox: &Sandbox, headers: &HeaderMap) -> Answer<Caller> {
 fn named_app(headers: &HeaderMap) -> Answer<Option<AppId>> {
     let mut values = headers.get_all(APP_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let refuse = |detail: String| Refused::new(ErrorCode::InvalidParameter, detail).with_field("Longhaul-App");
+    let refuse =
+        |detail: String| Refused::new(ErrorCode::InvalidParameter, detail).with_field("Longhaul-App");
     if values.next().is_some() {
         return Err(refuse("there is more than one application named".to_owned()));
     }
@@ -232,7 +233,8 @@ mod tests {
 
     #[test]
     fn the_owner_may_name_any_application() {
-        let caller = local_caller(&Sandbox::None, &headers(&[("longhaul-app", "org.example.Other")])).unwrap();
+        let caller =
+            local_caller(&Sandbox::None, &headers(&[("longhaul-app", "org.example.Other")])).unwrap();
         assert_eq!(caller.app.as_str(), "org.example.Other");
         assert!(caller.is_owner && caller.need(Scope::Admin).is_ok());
         for bad in ["other", "org.example.Oth er", ""] {

@@ -24,7 +24,8 @@ impl Ids {
         if now > time {
             time = now;
             // Half of the room stays free for those that follow in the same millisecond.
-            tail = (u128::from(random.next_u64()) << 9 | u128::from(random.next_u32() & 0x1ff)) % (1 << (TAIL_BITS - 1));
+            tail = (u128::from(random.next_u64()) << 9 | u128::from(random.next_u32() & 0x1ff))
+                % (1 << (TAIL_BITS - 1));
         } else {
             tail += 1 + u128::from(random.next_u32());
             if tail >> TAIL_BITS > 0 {

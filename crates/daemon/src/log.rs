@@ -11,10 +11,8 @@ use crate::service::StartError;
 /// # Errors
 /// The filter cannot be read.
 pub(crate) fn begin(filter: &str) -> Result<(), StartError> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| StartError::Log {
-        filter: filter.to_owned(),
-        problem: error.to_string(),
-    })?;
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| StartError::Log { filter: filter.to_owned(), problem: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let begun = if std::io::stderr().is_terminal() {
         builder.with_target(false).try_init()

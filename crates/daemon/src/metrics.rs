@@ -71,7 +71,11 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("wishes", "Wishes of callers that were decided", self.wishes.clone());
-        registry.register("facts", "Reports of workers and of the host that were decided", self.facts.clone());
+        registry.register(
+            "facts",
+            "Reports of workers and of the host that were decided",
+            self.facts.clone(),
+        );
         registry.register(
             "commit_duration_seconds",
             "From handing changes to the store until they were durable",

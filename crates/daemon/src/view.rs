@@ -117,4 +117,3 @@ fn without_userinfo(uri: String) -> String {
         Err(_) => String::new(),
     }
 }
-

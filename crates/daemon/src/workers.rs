@@ -270,8 +270,7 @@ impl Workers {
             Report::Progressed => parts.heart.report(Some(life), Fact::Progressed { id, attempt }),
             Report::Response(_) => parts.news.publish(vec![(app.clone(), id)], Vec::new()),
             Report::RangesAdded { ranges, was_restarted } => {
-                let added =
-                    RangesAdded { id, added_ranges: ranges, was_download_restarted: was_restarted };
+                let added = RangesAdded { id, added_ranges: ranges, was_download_restarted: was_restarted };
                 parts.news.publish_ranges(app.clone(), added);
             }
             Report::Ended(end) => {
@@ -299,10 +298,14 @@ impl Workers {
             match tokio::task::spawn_blocking(move || reader.journal(id)).await {
                 Ok(Ok(Some(record))) => match journal::decode(&record) {
                     Ok(record) => workers.discard(id, &record).await,
-                    Err(error) => tracing::warn!(%id, %error, "the journal cannot be read; its part file stays"),
+                    Err(error) => {
+                        tracing::warn!(%id, %error, "the journal cannot be read; its part file stays")
+                    }
                 },
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) => tracing::warn!(%id, %error, "the journal cannot be read; its part file stays"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%id, %error, "the journal cannot be read; its part file stays")
+                }
                 Err(error) => tracing::error!(%id, %error, "reading a journal failed"),
             }
             workers.room.parts.heart.report(Some(life), Fact::Discarded { id });

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::contract_types::{GroupStore, Queue, StoreError, Write};
+use crate::contract_types::{GroupStore, Loaded, Queue, StoreError, Write};
 
 /// Writes in one transaction, unless a single submission brings more.
 const GROUP_WRITES_MAX: usize = 4096;
@@ -54,6 +54,16 @@ impl Writer {
         Acknowledgement(acknowledgement)
     }
 
+    /// What the store holds now, after everything that was submitted before: to begin anew after a failed commit.
+    ///
+    /// # Errors
+    /// The store cannot be read, or is closed.
+    pub async fn load(&self) -> Result<Loaded, StoreError> {
+        let (reply, loaded) = oneshot::channel();
+        self.queue.load(reply);
+        loaded.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Writes what was submitted before and closes the store. Later submissions answer [`StoreError::Closed`].
     pub fn close(&self) -> Acknowledgement {
         let (acknowledge, acknowledgement) = oneshot::channel();
@@ -81,10 +91,12 @@ impl Future for Acknowledgement {
 }
 
 type Acknowledge = oneshot::Sender<Result<(), StoreError>>;
+type LoadReply = oneshot::Sender<Result<Loaded, StoreError>>;
 
 /// The queue to a writer thread, whatever its store is made of.
 trait Submit: Send + Sync {
     fn submit(&self, writes: Vec<Write>, acknowledge: Acknowledge);
+    fn load(&self, reply: LoadReply);
     fn close(&self, acknowledge: Acknowledge);
 }
 
@@ -94,6 +106,7 @@ struct SubmitQueue<S: GroupStore> {
 
 enum Message<P> {
     Submission(Submission<P>),
+    Load(LoadReply),
     Close(Acknowledge),
 }
 
@@ -123,6 +136,10 @@ impl<S: GroupStore> Submit for SubmitQueue<S> {
         if let Some(acknowledge) = at_once {
             let _ = acknowledge.send(if is_open { Ok(()) } else { Err(StoreError::Closed) });
         }
+    }
+
+    fn load(&self, reply: LoadReply) {
+        let _ = self.sender.send(Message::Load(reply));
     }
 
     fn close(&self, acknowledge: Acknowledge) {
@@ -215,6 +232,11 @@ impl<S: GroupStore> WriterThread<S> {
                 Message::Submission(submission) => {
                     writes += submission.writes;
                     self.group.push(submission);
+                }
+                Message::Load(reply) => {
+                    self.commit();
+                    writes = 0;
+                    let _ = reply.send(self.store.load());
                 }
                 Message::Close(acknowledge) => return Some(End::Asked(acknowledge)),
             }

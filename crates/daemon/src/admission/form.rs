@@ -1,7 +1,7 @@
 //! The form of a request: addresses, headers, words and their bounds. Pure.
 
-use longhaul_contract::{CreateDownload, Credential, ErrorCode, PatchDownload, Secret};
 use longhaul_contract::download::RequestHeader;
+use longhaul_contract::{CreateDownload, Credential, ErrorCode, PatchDownload, Secret};
 use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
@@ -45,7 +45,8 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
         let mut credential = None;
         *mirror = check_uri(mirror, &mut credential, &field)?;
         if credential.is_some() {
-            let detail = "a mirror cannot have a user name: serverCredential is for the origin of requestedUri";
+            let detail =
+                "a mirror cannot have a user name: serverCredential is for the origin of requestedUri";
             return Err(Refused::new(ErrorCode::InvalidUri, detail).with_field(field));
         }
     }
@@ -102,7 +103,10 @@ fn check_uri(text: &str, credential: &mut Option<Credential>, field: &str) -> An
         return Err(refuse(ErrorCode::InvalidUri, format!("longer than {URI_BYTES_MAX} bytes")));
     }
     if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(refuse(ErrorCode::InvalidUri, "empty, or with white space or control characters".to_owned()));
+        return Err(refuse(
+            ErrorCode::InvalidUri,
+            "empty, or with white space or control characters".to_owned(),
+        ));
     }
     let mut url = Url::parse(text).map_err(|error| refuse(ErrorCode::InvalidUri, error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -172,21 +176,31 @@ fn check_headers(headers: &[RequestHeader]) -> Answer<()> {
 
 fn check_credential(credential: Option<&Credential>) -> Answer<()> {
     let Some(Credential { user, password }) = credential else { return Ok(()) };
-    for (field, text) in [("/serverCredential/user", user.as_str()), ("/serverCredential/password", password.reveal())]
+    for (field, text) in
+        [("/serverCredential/user", user.as_str()), ("/serverCredential/password", password.reveal())]
     {
         if text.len() > SECRET_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(invalid(field, format!("longer than {SECRET_BYTES_MAX} bytes, or with control characters")));
+            return Err(invalid(
+                field,
+                format!("longer than {SECRET_BYTES_MAX} bytes, or with control characters"),
+            ));
         }
     }
     if user.contains(':') {
-        return Err(invalid("/serverCredential/user", "a user name has no colon (RFC 7617 section 2)".to_owned()));
+        return Err(invalid(
+            "/serverCredential/user",
+            "a user name has no colon (RFC 7617 section 2)".to_owned(),
+        ));
     }
     Ok(())
 }
 
 fn check_text(text: &str, field: &str) -> Answer<()> {
     if text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(invalid(field, format!("longer than {TEXT_CHARS_MAX} characters, or with control characters")));
+        return Err(invalid(
+            field,
+            format!("longer than {TEXT_CHARS_MAX} characters, or with control characters"),
+        ));
     }
     Ok(())
 }
@@ -241,7 +255,11 @@ mod tests {
             ("file:///etc/passwd", ErrorCode::UnsupportedScheme),
             ("javascript:alert(1)", ErrorCode::UnsupportedScheme),
         ] {
-            assert_eq!(refusal(|spec| spec.requested_uri = uri.to_owned()), (code, "/requestedUri".to_owned()), "{uri}");
+            assert_eq!(
+                refusal(|spec| spec.requested_uri = uri.to_owned()),
+                (code, "/requestedUri".to_owned()),
+                "{uri}"
+            );
         }
         let long = format!("http://example.org/{}", "a".repeat(URI_BYTES_MAX));
         assert_eq!(refusal(|spec| spec.requested_uri = long).0, ErrorCode::InvalidUri);
@@ -323,11 +341,13 @@ mod tests {
 
     #[test]
     fn a_patch_is_held_to_the_same_rules() {
-        let mut patch = PatchDownload { requested_uri: Some("https://u:p@b.example/x".to_owned()), ..Default::default() };
+        let mut patch =
+            PatchDownload { requested_uri: Some("https://u:p@b.example/x".to_owned()), ..Default::default() };
         let origin = check_patch(&mut patch).unwrap().unwrap();
         assert_eq!(&*origin.name, "https://b.example:443");
         assert_eq!(patch.server_credential.unwrap().user, "u");
-        let mut patch = PatchDownload { request_headers: Some(vec![header("a", "\n")]), ..Default::default() };
+        let mut patch =
+            PatchDownload { request_headers: Some(vec![header("a", "\n")]), ..Default::default() };
         assert_eq!(check_patch(&mut patch).unwrap_err().problem().code, ErrorCode::InvalidHeader);
     }
 }

@@ -187,9 +187,10 @@ fn folder_refusal(path: &Path, error: &io::Error) -> Refused {
 
 fn check_target(target: &Path, if_exists: IfExists) -> Answer<()> {
     match std::fs::symlink_metadata(target) {
-        Ok(metadata) if metadata.is_dir() => {
-            Err(invalid_path(format!("{} is a folder; end it with '/' to let the server name the file", target.display())))
-        }
+        Ok(metadata) if metadata.is_dir() => Err(invalid_path(format!(
+            "{} is a folder; end it with '/' to let the server name the file",
+            target.display()
+        ))),
         Ok(_) if if_exists == IfExists::Fail => {
             let detail = format!("{} exists", target.display());
             Err(Refused::new(ErrorCode::FileExists, detail).with_field("/resultFile"))
@@ -217,7 +218,8 @@ mod tests {
     use super::*;
 
     fn spec(file: &str) -> CreateDownload {
-        serde_json::from_value(serde_json::json!({ "requestedUri": "http://a/", "resultFile": file })).unwrap()
+        serde_json::from_value(serde_json::json!({ "requestedUri": "http://a/", "resultFile": file }))
+            .unwrap()
     }
 
     fn app() -> AppId {

@@ -130,9 +130,8 @@ impl Configuration {
         uid: u32,
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let environment: BTreeMap<String, OsString> = environment
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .collect();
+        let environment: BTreeMap<String, OsString> =
+            environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
         let found = ServicePaths::find(uid, |name| environment.get(name).cloned())?;
         let mut configuration = Self::defaults(&found);
         let is_chosen = options.config.is_some() || environment.contains_key(paths::CONFIG_VARIABLE);
@@ -250,11 +249,12 @@ impl Configuration {
     }
 
     fn read_apps(&mut self, content: &toml::Value, place: &Origin) -> Result<(), ConfigError> {
-        self.apps = content.clone().try_into().map_err(|error: toml::de::Error| ConfigError::InvalidValue {
-            place: place.clone(),
-            name: "apps".to_owned(),
-            problem: error.message().to_owned(),
-        })?;
+        self.apps =
+            content.clone().try_into().map_err(|error: toml::de::Error| ConfigError::InvalidValue {
+                place: place.clone(),
+                name: "apps".to_owned(),
+                problem: error.message().to_owned(),
+            })?;
         self.origins.insert("apps", place.clone());
         Ok(())
     }
@@ -265,8 +265,10 @@ impl Configuration {
             name: "limits.schedule".to_owned(),
             problem,
         };
-        let entries: Vec<ScheduleEntry> =
-            content.clone().try_into().map_err(|error: toml::de::Error| invalid(error.message().to_owned()))?;
+        let entries: Vec<ScheduleEntry> = content
+            .clone()
+            .try_into()
+            .map_err(|error: toml::de::Error| invalid(error.message().to_owned()))?;
         self.limits.schedule =
             entries.into_iter().map(ScheduleEntry::into_rate).collect::<Result<_, _>>().map_err(invalid)?;
         self.origins.insert("limits.schedule", place.clone());
@@ -354,7 +356,11 @@ impl ScheduleEntry {
 mod tests {
     use super::*;
 
-    fn load(file: Option<&str>, environment: &[(&str, &str)], options: Options) -> Result<Configuration, ConfigError> {
+    fn load(
+        file: Option<&str>,
+        environment: &[(&str, &str)],
+        options: Options,
+    ) -> Result<Configuration, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("longhaul.toml");
         if let Some(text) = file {
@@ -362,7 +368,11 @@ mod tests {
         }
         let options = Options { config: file.map(|_| path), ..options };
         let environment = [("HOME", "/home/somebody")].iter().chain(environment);
-        Configuration::load(&options, 1000, environment.map(|(name, value)| ((*name).into(), (*value).into())))
+        Configuration::load(
+            &options,
+            1000,
+            environment.map(|(name, value)| ((*name).into(), (*value).into())),
+        )
     }
 
     fn origin_of(configuration: &Configuration, key: &str) -> Origin {
@@ -410,7 +420,8 @@ mod tests {
             }
             sections
         });
-        let file: String = SECTIONS.iter().map(|name| format!("[{name}]\n{}\n", merged[*name].join("\n"))).collect();
+        let file: String =
+            SECTIONS.iter().map(|name| format!("[{name}]\n{}\n", merged[*name].join("\n"))).collect();
         let again = load(Some(&file), &[], Options::default()).unwrap();
         let plain = |configuration: &Configuration| -> Vec<_> {
             configuration.values().into_iter().map(|value| (value.key, value.value)).collect()

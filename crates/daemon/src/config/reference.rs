@@ -18,7 +18,10 @@ pub fn configuration_markdown() -> String {
     let defaults = Configuration::defaults(&paths);
     let mut text = String::from(INTRODUCTION);
     for section in SECTIONS {
-        let _ = write!(text, "\n## `[{section}]`\n\n| Key | Default | Form | Meaning | Variable |\n|---|---|---|---|---|\n");
+        let _ = write!(
+            text,
+            "\n## `[{section}]`\n\n| Key | Default | Form | Meaning | Variable |\n|---|---|---|---|---|\n"
+        );
         for key in KEYS.iter().filter(|key| key.name.starts_with(&format!("{section}."))) {
             let _ = writeln!(
                 text,

@@ -56,7 +56,10 @@ impl Value {
             (Form::Switch, toml::Value::Boolean(switch)) => Ok(Self::Switch(*switch)),
             (Form::Texts, toml::Value::Array(items)) => {
                 let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
-                texts.collect::<Option<_>>().map(Self::Texts).ok_or_else(|| "must be a list of texts".to_owned())
+                texts
+                    .collect::<Option<_>>()
+                    .map(Self::Texts)
+                    .ok_or_else(|| "must be a list of texts".to_owned())
             }
             (Form::Count | Form::Bytes | Form::Rate, toml::Value::Integer(number)) => {
                 u64::try_from(*number).map(Self::Number).map_err(|_| "must not be negative".to_owned())
@@ -65,9 +68,7 @@ impl Value {
             (Form::Duration, toml::Value::Integer(_) | toml::Value::Float(_)) => {
                 Self::from_text(form, &value.to_string())
             }
-            (Form::Switch | Form::Texts | Form::Count, _) => {
-                Err(format!("must be a {}", form.description()))
-            }
+            (Form::Switch | Form::Texts | Form::Count, _) => Err(format!("must be a {}", form.description())),
             (_, toml::Value::String(text)) => Self::from_text(form, text),
             _ => Err(format!("must be a {}", form.description())),
         }
@@ -136,7 +137,11 @@ fn scale(text: &str, number: &str, unit: u64, what: &str) -> Result<u64, String>
     if !(0.0..=1e18).contains(&scaled) {
         return Err(format!("{text:?} is too large"));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked above"
+    )]
     Ok(scaled.round() as u64)
 }
 

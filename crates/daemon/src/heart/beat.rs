@@ -206,7 +206,10 @@ impl Beat {
 
     async fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         let began = std::time::Instant::now();
-        self.parts.metrics.commit_changes.observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
+        self.parts
+            .metrics
+            .commit_changes
+            .observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
         let result = self.parts.writer.submit(changes.into_iter().map(Write::Change).collect()).await;
         self.parts.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         result

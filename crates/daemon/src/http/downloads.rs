@@ -185,11 +185,7 @@ pub(crate) async fn change(
     params(("id" = OperationId, Path, description = "Id of the operation")),
     responses((status = 204, description = "The operation is forgotten"), Problems)
 )]
-pub(crate) async fn delete(
-    State(rooms): State<Arc<Rooms>>,
-    caller: Caller,
-    Id(id): Id,
-) -> Answer<Response> {
+pub(crate) async fn delete(State(rooms): State<Arc<Rooms>>, caller: Caller, Id(id): Id) -> Answer<Response> {
     rooms.command(&caller, id, Command::Remove).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

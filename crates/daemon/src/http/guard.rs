@@ -68,7 +68,8 @@ impl Names {
         let origin = text(headers, &header::ORIGIN);
         if let Some(origin) = origin {
             let origin = origin.to_ascii_lowercase();
-            let is_own = origin.strip_prefix("http://").is_some_and(|host| self.hosts.iter().any(|own| own == host));
+            let is_own =
+                origin.strip_prefix("http://").is_some_and(|host| self.hosts.iter().any(|own| own == host));
             if is_own || self.origins.contains(&origin) {
                 return Ok(());
             }
@@ -76,7 +77,9 @@ impl Names {
         }
         // A browser that sends no Origin still says where the page is from (Fetch Metadata).
         match text(headers, &http::HeaderName::from_static("sec-fetch-site")).as_deref() {
-            Some("cross-site" | "same-site") => refuse("pages of other sites may not call this service".to_owned()),
+            Some("cross-site" | "same-site") => {
+                refuse("pages of other sites may not call this service".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -150,7 +153,8 @@ fn check_acceptable(headers: &HeaderMap, path: &str) -> Answer<()> {
         _ if path.ends_with("/content") => return Ok(()),
         _ => "application/json",
     };
-    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    let mut ranges =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
     if ranges.peek().is_none() {
         return Ok(());
     }
@@ -189,10 +193,14 @@ mod tests {
 
     #[test]
     fn fault_121_only_our_own_names_are_answered() {
-        for host in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080", "longhaul.example:443"] {
+        for host in
+            ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080", "longhaul.example:443"]
+        {
             assert!(names().check(&request(&[("host", host)])).is_ok(), "{host}");
         }
-        for host in ["evil.example:8080", "localhost", "127.0.0.1:8081", "localhost:8080.evil.example", "127.0.0.1"] {
+        for host in
+            ["evil.example:8080", "localhost", "127.0.0.1:8081", "localhost:8080.evil.example", "127.0.0.1"]
+        {
             let refused = names().check(&request(&[("host", host)])).unwrap_err();
             assert_eq!(refused.problem().code, ErrorCode::Misdirected, "{host}");
         }

@@ -94,17 +94,19 @@ fn refuse_json(error: &serde_json::Error, mut path: String) -> Refused {
     if !error.is_data() {
         return Refused::new(ErrorCode::MalformedJson, message);
     }
-    if detail.starts_with("duplicate field") {
-        return Refused::new(ErrorCode::MalformedJson, detail).with_field(path);
-    }
-    let unknown = detail.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-    let Some(name) = unknown else {
+    let (code, rest) = if let Some(rest) = detail.strip_prefix("unknown field `") {
+        (ErrorCode::UnknownField, rest)
+    } else if let Some(rest) = detail.strip_prefix("duplicate field `") {
+        (ErrorCode::MalformedJson, rest)
+    } else {
         return Refused::new(ErrorCode::InvalidField, detail).with_field(path);
     };
+    // The path of a field that is refused for its name may end at its parent.
+    let name = rest.split('`').next().unwrap_or_default();
     if path.rsplit('/').next() != Some(name) {
         path = format!("{path}/{name}");
     }
-    Refused::new(ErrorCode::UnknownField, detail).with_field(path)
+    Refused::new(code, detail.clone()).with_field(path)
 }
 
 impl<T: Serialize, const MAX: usize> IntoResponse for Json<T, MAX> {
@@ -146,9 +148,17 @@ mod tests {
             ("", ErrorCode::MalformedJson, ""),
             (r#"{"requestedUri":NaN}"#, ErrorCode::MalformedJson, ""),
             (r#"{"requestedUri":"http://a/","resultFile":"/a"} x"#, ErrorCode::MalformedJson, ""),
-            (r#"{"requestedUri":"http://a/","requestedUri":"http://b/"}"#, ErrorCode::MalformedJson, "/requestedUri"),
+            (
+                r#"{"requestedUri":"http://a/","requestedUri":"http://b/"}"#,
+                ErrorCode::MalformedJson,
+                "/requestedUri",
+            ),
             (r#"{"requestedUri":1,"resultFile":"/a"}"#, ErrorCode::InvalidField, "/requestedUri"),
-            (r#"{"requestedUri":"http://a/","resultFile":"/a","colour":1}"#, ErrorCode::UnknownField, "/colour"),
+            (
+                r#"{"requestedUri":"http://a/","resultFile":"/a","colour":1}"#,
+                ErrorCode::UnknownField,
+                "/colour",
+            ),
             (
                 r#"{"requestedUri":"http://a/","resultFile":"/a","expect":{"size":-1}}"#,
                 ErrorCode::InvalidField,
@@ -159,7 +169,11 @@ mod tests {
                 ErrorCode::UnknownField,
                 "/requestHeaders/1/nom",
             ),
-            (r#"{"requestedUri":"http://a/","resultFile":"/a","priority":"Urgent"}"#, ErrorCode::InvalidField, "/priority"),
+            (
+                r#"{"requestedUri":"http://a/","resultFile":"/a","priority":"Urgent"}"#,
+                ErrorCode::InvalidField,
+                "/priority",
+            ),
         ] {
             assert_eq!(refusal(text), (code, field.to_owned()), "{text}");
         }

@@ -116,9 +116,8 @@ fn everything(app: Option<AppId>) -> ListQuery {
 }
 
 fn search(caller: &Caller, filter: Filter) -> Answer<Search> {
-    let refuse = |field: &str, detail: String| {
-        Refused::new(ErrorCode::InvalidParameter, detail).with_field(field)
-    };
+    let refuse =
+        |field: &str, detail: String| Refused::new(ErrorCode::InvalidParameter, detail).with_field(field);
     for (field, text) in [("label", &filter.label), ("q", &filter.q)] {
         if text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
             return Err(refuse(field, format!("longer than {TEXT_BYTES_MAX} bytes")));

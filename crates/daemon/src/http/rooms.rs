@@ -74,9 +74,9 @@ impl Rooms {
             let places: HashMap<OperationId, usize> = stale.iter().map(|(place, id)| (*id, *place)).collect();
             let ids: Vec<OperationId> = stale.into_iter().map(|(_, id)| id).collect();
             let records = self.read(move |reader| reader.operations(&ids)).await?;
-            let records = records.into_iter().filter_map(|record| {
-                places.get(&record.row.id).map(|place| (*place, record))
-            });
+            let records = records
+                .into_iter()
+                .filter_map(|record| places.get(&record.row.id).map(|place| (*place, record)));
             self.views_so_far(records.collect(), &mut views).await?;
         }
         Ok(views.into_iter().flatten().collect())

@@ -31,7 +31,10 @@ impl GivenSockets {
             } else if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
                 given.tcp.push(listener);
             } else {
-                tracing::warn!(index, "a socket that was handed over is neither Unix nor TCP; it is not used");
+                tracing::warn!(
+                    index,
+                    "a socket that was handed over is neither Unix nor TCP; it is not used"
+                );
             }
         }
         given
@@ -47,7 +50,8 @@ pub(super) struct SocketFile {
 impl SocketFile {
     /// Removes it, unless somebody else's has its name by now.
     pub(super) fn remove(self) {
-        let is_ours = std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode);
+        let is_ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode);
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the socket cannot be removed");
         }
@@ -99,7 +103,10 @@ async fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), StartError
     }
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) => {
-            return Err(refuse(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket has the name")));
+            return Err(refuse(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket has the name",
+            )));
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
