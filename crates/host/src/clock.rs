@@ -78,14 +78,13 @@ impl Timer {
             return Ok(());
         }
         // A zero time would switch the timer off, so "at once" is one microsecond.
-        let value = at_micros.map_or(Timespec::default(), |micros| {
-            let micros = micros.max(1);
-            Timespec {
+        let mut spec = never();
+        if let Some(micros) = at_micros.map(|micros| micros.max(1)) {
+            spec.it_value = Timespec {
                 tv_sec: i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX),
                 tv_nsec: i64::try_from(micros % 1_000_000 * 1000).unwrap_or_default(),
-            }
-        });
-        let spec = Itimerspec { it_interval: Timespec::default(), it_value: value };
+            };
+        }
         match timerfd_settime(&self.fd, self.flags, &spec) {
             // The clock was set since the last look; the timer is armed all the same (timerfd_create(2)).
             Ok(_) | Err(rustix::io::Errno::CANCELED) => {}
@@ -106,15 +105,25 @@ impl Timer {
             let mut expirations = [0; 8];
             match rustix::io::read(self.fd.get_ref(), &mut expirations) {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => ready.clear_ready(),
-                // Expired, or ECANCELED: the clock was set.
-                Ok(_) | Err(_) => {
+                // Expired, or ECANCELED: the clock was set, and the timer is still armed for the old instant.
+                read => {
                     ready.clear_ready();
+                    drop(ready);
+                    if read.is_err() {
+                        // A timer that was armed can be switched off.
+                        let _ = timerfd_settime(&self.fd, self.flags, &never());
+                    }
                     self.at_micros = None;
                     return;
                 }
             }
         }
     }
+}
+
+/// Switches a timer off.
+fn never() -> Itimerspec {
+    Itimerspec { it_interval: Timespec::default(), it_value: Timespec::default() }
 }
 
 #[cfg(test)]

@@ -118,10 +118,19 @@ fn sandbox_of(process: &Path) -> io::Result<Sandbox> {
         Err(rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    match fs::read_to_string(process.join("attr/current")) {
-        Ok(label) => Ok(snap_application(&label)),
+    let label = match fs::read_to_string(process.join("attr/current")) {
+        Ok(label) => snap_application(&label),
         // Without a security module the file cannot be read at all (EINVAL).
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Sandbox::None),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Sandbox::None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && process.exists() => Sandbox::None,
+        Err(error) => return Err(error),
+    };
+    if label != Sandbox::None {
+        return Ok(label);
+    }
+    // Where AppArmor does not label snaps, snapd still tracks them by their control group.
+    match fs::read_to_string(process.join("cgroup")) {
+        Ok(groups) => Ok(snap_group(&groups)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && process.exists() => Ok(Sandbox::None),
         Err(error) => Err(error),
     }
@@ -149,6 +158,19 @@ fn snap_application(label: &str) -> Sandbox {
     match (parts.next(), parts.next()) {
         (Some("snap"), Some(name)) => named(&format!("snap.{name}")),
         _ => Sandbox::None,
+    }
+}
+
+/// The unit of a snap is `snap.NAME.PROGRAM…` with the ending of a scope or a service (cgroups(7), `/proc/PID/cgroup`).
+fn snap_group(groups: &str) -> Sandbox {
+    let unit = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find_map(|path| {
+        let unit = path.rsplit('/').next().unwrap_or_default();
+        let is_unit = unit.ends_with(".scope") || unit.ends_with(".service");
+        unit.strip_prefix("snap.").filter(|rest| is_unit && rest.matches('.').count() >= 2)
+    });
+    match unit.and_then(|rest| rest.split('.').next()) {
+        Some(name) => named(&format!("snap.{name}")),
+        None => Sandbox::None,
     }
 }
 
@@ -184,6 +206,21 @@ mod tests {
             ("snapper (enforce)\n", Sandbox::None),
         ] {
             fs::write(&label, text).unwrap();
+            assert_eq!(sandbox_of(process).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("0::/user.slice/user-1000.slice/session-2.scope\n", Sandbox::None),
+            ("0::/user.slice/snap.scope\n", Sandbox::None),
+            (
+                "1:name=systemd:/x\n0::/user.slice/app.slice/snap.vlc.vlc-1b2c.scope\n",
+                Sandbox::Application(AppId::new("snap.vlc").unwrap()),
+            ),
+            (
+                "0::/system.slice/snap.lxd.daemon.service\n",
+                Sandbox::Application(AppId::new("snap.lxd").unwrap()),
+            ),
+        ] {
+            fs::write(process.join("cgroup"), text).unwrap();
             assert_eq!(sandbox_of(process).unwrap(), expected, "{text}");
         }
         let info = process.join("root/.flatpak-info");
