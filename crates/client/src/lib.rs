@@ -10,7 +10,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::connect(Endpoint::of_this_user()?).await?;
 //! let created = client
-//!     .create_download(&CreateDownload::new("https://example.org/film.mkv", "/home/me/film.mkv"))
+//!     .create_download(&CreateDownload::new("https://example.org/film.mkv", "/home/ann/film.mkv"))
 //!     .await?;
 //! // The record is on disk now: the service finishes the download whatever becomes of this program.
 //! let finished = client.download(created.id).attach().await?;

@@ -1,0 +1,323 @@
+//! `longhaul get`.
+
+use std::path::PathBuf;
+
+use longhaul_contract::{
+    Checksum, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists, Operation,
+    OperationId, Priority, RequestHeader, Secret, Timestamp, WebErrorStatus,
+};
+use serde::Serialize;
+use url::Url;
+
+use crate::commands::follow::kinds_without_snapshot;
+use crate::connect::Context;
+use crate::console::STRONG;
+use crate::exit::Exit;
+use crate::following::picture::{Picture, State};
+use crate::following::{Ending, Following, Showing};
+use crate::input::source::{Source, parse_url, result_file};
+use crate::input::{headers, list, metalink, password, time};
+use crate::measure::{parse_bytes, parse_rate};
+use crate::text::escape;
+use crate::trouble::Trouble;
+use crate::{creation, describe};
+
+/// Download files
+///
+/// The service does the work and finishes it whatever happens to this terminal; this command follows it. Ctrl-C ends
+/// the following and not the download. The exit code is 0 only when every file is complete and checked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Addresses (http, https), or Metalink 4 documents (FILE.meta4)
+    #[arg(value_name = "URL", required_unless_present = "input_file")]
+    urls: Vec<String>,
+    /// Read addresses from this file (- is standard input), one a line, options such as out=NAME behind tabs
+    #[arg(short, long, value_name = "LIST")]
+    input_file: Option<PathBuf>,
+
+    /// Name of the file; the server or the address names it otherwise
+    #[arg(short, long, value_name = "FILE", help_heading = "Where to")]
+    output: Option<PathBuf>,
+    /// Folder of the file, made if need be; the current folder otherwise
+    #[arg(short, long, value_name = "DIR", help_heading = "Where to")]
+    directory: Option<PathBuf>,
+    /// What to do when the file exists
+    #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Where to")]
+    if_exists: IfExistsWord,
+
+    /// Publish the file only if it has this hash: sha256:HEX (or sha512, blake3, md5, sha1)
+    #[arg(long, value_name = "HASH", help_heading = "What is expected")]
+    checksum: Option<Checksum>,
+    /// Accept only a file of this size
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "What is expected")]
+    size: Option<u64>,
+    /// A further address of the same bytes (any number)
+    #[arg(long, value_name = "URL", help_heading = "What is expected")]
+    mirror: Vec<String>,
+
+    /// Send this header to the server (any number); @FILE reads them from a file
+    #[arg(short = 'H', long, value_name = "HEADER", help_heading = "Request")]
+    header: Vec<String>,
+    /// User name at the server; the password is asked for
+    #[arg(short, long, value_name = "NAME", help_heading = "Request")]
+    user: Option<String>,
+    /// Read the password from this file (- is standard input)
+    #[arg(long, value_name = "FILE", requires = "user", help_heading = "Request")]
+    password_file: Option<PathBuf>,
+    /// Wait for a new address or header on these failures instead of failing: 403, Timeout …
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = parse_web_error, help_heading = "Request")]
+    recoverable: Vec<WebErrorStatus>,
+
+    /// Place in the queue: high, default or low
+    #[arg(long, value_name = "PRIORITY", default_value = "default", help_heading = "When and how fast")]
+    priority: Priority,
+    /// Networks to use: default (not when roaming or near the data limit), unrestricted-only, always
+    #[arg(long, value_name = "POLICY", default_value = "default", value_parser = parse_cost_policy, help_heading = "When and how fast")]
+    cost_policy: CostPolicy,
+    /// Member of this group, see `longhaul group`
+    #[arg(short, long, value_name = "NAME", help_heading = "When and how fast")]
+    group: Option<GroupName>,
+    /// At most this many bytes per second: 500k, 2M
+    #[arg(long, value_name = "RATE", value_parser = RateLimit::parse, help_heading = "When and how fast")]
+    limit_rate: Option<RateLimit>,
+    /// Not before this time: 18:00, 2026-01-31T18:00, +2h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "When and how fast")]
+    not_before: Option<Timestamp>,
+    /// Let `cat` and players read any part of it while it arrives; needs a server that knows ranges
+    #[arg(long, help_heading = "When and how fast")]
+    random_access: bool,
+
+    /// A word to find it by later
+    #[arg(short, long, value_name = "LABEL", help_heading = "Following")]
+    label: Option<String>,
+    /// Print the ids and do not follow
+    #[arg(long, help_heading = "Following")]
+    detach: bool,
+    /// Create without starting, print the ids; `longhaul start ID` starts
+    #[arg(long, help_heading = "Following")]
+    hold: bool,
+    /// Show nothing but errors
+    #[arg(short, long, help_heading = "Following")]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum IfExistsWord {
+    /// Fail
+    Fail,
+    /// Take the name "name (1).ext"
+    Rename,
+    /// Replace it, once the new one is complete
+    Replace,
+}
+
+impl From<IfExistsWord> for IfExists {
+    fn from(word: IfExistsWord) -> Self {
+        match word {
+            IfExistsWord::Fail => Self::Fail,
+            IfExistsWord::Rename => Self::Rename,
+            IfExistsWord::Replace => Self::Replace,
+        }
+    }
+}
+
+/// Bytes per second, or none.
+#[derive(Debug, Clone, Copy)]
+struct RateLimit(Option<u64>);
+
+impl RateLimit {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_rate(text).map(Self)
+    }
+}
+
+pub(crate) fn parse_cost_policy(text: &str) -> Result<CostPolicy, String> {
+    text.replace('-', "").parse()
+}
+
+/// A WebErrorStatus by its word or its number.
+pub(crate) fn parse_web_error(text: &str) -> Result<WebErrorStatus, String> {
+    match text.parse() {
+        Ok(number) => WebErrorStatus::from_number(number)
+            .ok_or_else(|| format!("{number} is not the number of a WebErrorStatus")),
+        Err(_) => text.parse(),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    time::parse(text, &jiff::Zoned::now())
+}
+
+#[derive(Serialize)]
+struct Items<'a> {
+    items: Vec<&'a Operation>,
+}
+
+/// The event stream stood before anything was created and tells all of it. Asking as well shows the first line sooner,
+/// which is worth it for few.
+const ASKED_FOR_MAX: usize = 16;
+
+pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
+    let specs = specs(&arguments)?;
+    let client = context.client().await?;
+    if arguments.detach || arguments.hold {
+        let created = creation::create(context, &client, specs).await?;
+        let ids: Vec<_> = created.operations.iter().map(|(id, _)| *id).collect();
+        context
+            .console
+            .data(&serde_json::json!({ "ids": ids }), |_| ids.iter().map(|id| format!("{id}\n")).collect())?;
+        return Ok(created.exit());
+    }
+    let showing = if arguments.quiet { Showing::Nothing } else { Showing::Progress };
+    let watch = client.watch(&kinds_without_snapshot());
+    let picture = Picture::of_expected();
+    let mut following = Following::new(context, client.clone(), watch, picture, showing).taking_results();
+    following.connected().await?;
+    let created = creation::create(context, &client, specs).await?;
+    for (id, spec) in &created.operations {
+        following.picture.expect(*id, describe::short_name_of(&spec.requested_uri, &spec.result_file));
+    }
+    if created.operations.is_empty() {
+        return Ok(created.exit());
+    }
+    if created.operations.len() <= ASKED_FOR_MAX {
+        following.refresh().await?;
+    }
+    let ending = following.run().await?;
+    let picture = &following.picture;
+    if context.console.is_json {
+        let items = picture.items().filter_map(|(_, item)| item.operation()).collect();
+        context.console.json(&Items { items })?;
+    }
+    if ending == Ending::Interrupted {
+        say_detached(&arguments, picture, context);
+        return Ok(Exit::Interrupted);
+    }
+    say_advice(picture, context);
+    Ok(match created.exit() {
+        Exit::Success => picture.exit(),
+        refused => refused,
+    })
+}
+
+fn specs(arguments: &Arguments) -> Result<Vec<CreateDownload>, Trouble> {
+    let sources = sources(arguments)?;
+    if arguments.output.is_some() && sources.len() != 1 {
+        return Err(Trouble::usage(format!("-o names one file, and there are {}", sources.len()))
+            .advise("Name a folder with -d."));
+    }
+    if sources.len() != 1
+        && (arguments.checksum.is_some() || arguments.size.is_some() || !arguments.mirror.is_empty())
+    {
+        return Err(Trouble::usage("--checksum, --size and --mirror belong to one file")
+            .advise("Use a list (-i) with checksum=, size= and mirror= behind each address."));
+    }
+    let headers = headers::parse(&arguments.header)?;
+    let credential = match &arguments.user {
+        Some(user) => Some(password::credential(user, arguments.password_file.as_deref())?),
+        None => None,
+    };
+    sources.into_iter().map(|source| spec(arguments, source, &headers, credential.as_ref())).collect()
+}
+
+fn sources(arguments: &Arguments) -> Result<Vec<Source>, Trouble> {
+    let mut sources = Vec::new();
+    for text in &arguments.urls {
+        if metalink::is_document(text) {
+            sources.extend(metalink::read(text.as_ref())?);
+            continue;
+        }
+        let source = Source::parse(text)?;
+        if source.credential.as_ref().is_some_and(|given| given.password != Secret::default()) {
+            return Err(Trouble::usage("a password on the command line is there for everybody to read")
+                .advise("Leave it out of the address and use --user, or put the address into a list (-i)."));
+        }
+        sources.push(source);
+    }
+    if let Some(path) = &arguments.input_file {
+        let (text, name) = if path.as_os_str() == "-" {
+            (std::io::read_to_string(std::io::stdin().lock()), "standard input".to_owned())
+        } else {
+            (std::fs::read_to_string(path), path.display().to_string())
+        };
+        let text = text.map_err(|error| Trouble::file(path, &error))?;
+        sources.extend(list::parse(&text, &name)?);
+        if sources.is_empty() {
+            return Err(Trouble::usage(format!("{name} lists no address")));
+        }
+    }
+    Ok(sources)
+}
+
+fn spec(
+    arguments: &Arguments,
+    source: Source,
+    headers: &[RequestHeader],
+    credential: Option<&Credential>,
+) -> Result<CreateDownload, Trouble> {
+    let output = arguments.output.as_deref().or(source.output.as_deref());
+    let folder = match (&arguments.directory, &source.folder) {
+        (Some(base), Some(below)) => Some(base.join(below)),
+        (base, below) => base.clone().or_else(|| below.clone()),
+    };
+    let mut mirrors = source.mirrors;
+    for mirror in &arguments.mirror {
+        mirrors.push(parse_url(mirror)?);
+    }
+    let size = arguments.size.or(source.size);
+    Ok(CreateDownload {
+        mirrors: mirrors.into_iter().map(Url::into).collect(),
+        request_headers: headers.to_vec(),
+        server_credential: source.credential.or_else(|| credential.cloned()),
+        cost_policy: arguments.cost_policy,
+        priority: arguments.priority,
+        transfer_group: arguments.group.clone(),
+        is_random_access_required: arguments.random_access,
+        recoverable_web_error_statuses: arguments.recoverable.clone(),
+        checksum: arguments.checksum.clone().or(source.checksum),
+        expect: size.map(|size| Expectation { size: Some(size), content_type: None }),
+        rate_limit: arguments.limit_rate.and_then(|limit| limit.0),
+        not_before: arguments.not_before,
+        if_exists: arguments.if_exists.into(),
+        label: source.label.or_else(|| arguments.label.clone()),
+        start: !arguments.hold,
+        ..CreateDownload::new(source.url, result_file(folder.as_deref(), output)?)
+    })
+}
+
+/// Up to this many ids are named.
+const IDS_NAMED: usize = 3;
+
+fn say_detached(arguments: &Arguments, picture: &Picture, context: &Context) {
+    let ids: Vec<OperationId> = picture.unfinished();
+    let what = match ids.len() {
+        1 => "The download goes on".to_owned(),
+        count => format!("{count} downloads go on"),
+    };
+    let again = match (&arguments.label, &arguments.group) {
+        _ if ids.len() <= IDS_NAMED => ids.iter().map(|id| format!(" {id}")).collect(),
+        (Some(label), _) => format!(" --label {}", escape(label)),
+        (None, Some(group)) => format!(" --group {}", escape(group.as_str())),
+        (None, None) => String::new(),
+    };
+    let command = context.console.err_view().paint.paint(STRONG, &format!("longhaul follow{again}"));
+    context.console.say(&format!("\n{what} in the background. See it again with {command}"));
+}
+
+/// Says what can be done, once for each different thing.
+fn say_advice(picture: &Picture, context: &Context) {
+    let mut said: Vec<String> = Vec::new();
+    for (_, item) in picture.items() {
+        let (State::Live(operation) | State::Ended(operation)) = &item.state else { continue };
+        let Some(advice) = describe::advice(operation).filter(|advice| !said.contains(advice)) else {
+            continue;
+        };
+        if said.len() == IDS_NAMED {
+            context.console.say("  and more of the kind: see longhaul ls --all --status Error");
+            return;
+        }
+        let heading = context.console.err_view().paint.paint(STRONG, "  try:");
+        context.console.say(&format!("{heading} {advice}"));
+        said.push(advice);
+    }
+}

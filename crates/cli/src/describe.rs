@@ -1,0 +1,183 @@
+//! Operations in a person's words: what they are called, how they are doing, and what can be done about it.
+
+use std::path::Path;
+
+use longhaul_contract::{
+    Cause, Operation, OperationError, OperationId, ReasonCode, Remedy, Timestamp, TransferStatus,
+    WaitingReason,
+};
+use url::Url;
+
+use crate::console::{BAD, FAINT, GOOD, WARNING};
+use crate::measure;
+use crate::text::escape;
+
+/// The file as a person would name it here: relative to `folder` where it lies below. Escaped.
+pub(crate) fn name(operation: &Operation, folder: Option<&Path>) -> String {
+    name_of(&operation.requested_uri, &operation.result_file, folder)
+}
+
+/// As [`name`], before there is an operation.
+pub(crate) fn name_of(requested_uri: &str, result_file: &str, folder: Option<&Path>) -> String {
+    let path = Path::new(result_file);
+    let shown = folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path);
+    if !result_file.ends_with('/') {
+        return escape(&shown.to_string_lossy()).into_owned();
+    }
+    // The server has not named the file yet: the address does meanwhile.
+    let url = Url::parse(requested_uri).ok();
+    let segment = url.as_ref().and_then(|url| url.path_segments()?.rfind(|segment| !segment.is_empty()));
+    let name = segment.or_else(|| url.as_ref()?.host_str()).unwrap_or(requested_uri);
+    escape(&shown.join(name).to_string_lossy()).into_owned()
+}
+
+/// The file's name alone, for a narrow column. Escaped.
+pub(crate) fn short_name(operation: &Operation) -> String {
+    short_name_of(&operation.requested_uri, &operation.result_file)
+}
+
+/// As [`short_name`], before there is an operation.
+pub(crate) fn short_name_of(requested_uri: &str, result_file: &str) -> String {
+    let folder = result_file.rfind('/').map(|end| Path::new(&result_file[..=end]));
+    name_of(requested_uri, result_file, folder)
+}
+
+/// One or two words for a list, and how they are coloured.
+pub(crate) fn status(operation: &Operation) -> (&'static str, anstyle::Style) {
+    match operation.status {
+        TransferStatus::Idle if has_reason(operation, ReasonCode::NotStarted) => ("not started", FAINT),
+        TransferStatus::Idle => ("queued", FAINT),
+        TransferStatus::Running if has_reason(operation, ReasonCode::Backoff) => ("retrying", WARNING),
+        TransferStatus::Running => ("running", GOOD),
+        TransferStatus::PausedByApplication => ("paused", WARNING),
+        TransferStatus::PausedCostedNetwork => ("costed network", WARNING),
+        TransferStatus::PausedNoNetwork => ("no network", WARNING),
+        TransferStatus::Completed => ("done", GOOD),
+        TransferStatus::Canceled => ("canceled", FAINT),
+        TransferStatus::Error => ("failed", BAD),
+        TransferStatus::PausedRecoverableWebErrorStatus => ("needs input", BAD),
+        TransferStatus::PausedSystemPolicy => ("blocked", WARNING),
+    }
+}
+
+fn has_reason(operation: &Operation, code: ReasonCode) -> bool {
+    operation.waiting.iter().any(|reason| reason.code == code)
+}
+
+/// Whether it waits for its caller and nothing else will move it.
+pub(crate) fn needs_input(operation: &Operation) -> bool {
+    operation.status == TransferStatus::PausedRecoverableWebErrorStatus
+        || has_reason(operation, ReasonCode::NeedsInput)
+}
+
+/// Why it is not moving bytes, in one sentence; `None` while it does. Escaped.
+pub(crate) fn waiting(operation: &Operation, now: Timestamp) -> Option<String> {
+    if operation.status.is_final() {
+        return None;
+    }
+    if let Some(reason) = operation.waiting.first() {
+        return Some(reason_sentence(reason, now));
+    }
+    match operation.status {
+        TransferStatus::Running => None,
+        _ => Some(status(operation).0.to_owned()),
+    }
+}
+
+fn reason_sentence(reason: &WaitingReason, now: Timestamp) -> String {
+    let detail = escape(&reason.detail);
+    let Some(until) = reason.until else { return detail.into_owned() };
+    match u64::try_from(until.seconds_since(now)).ok().filter(|left| *left > 0) {
+        None => format!("{detail}, trying again now"),
+        Some(left) if reason.code == ReasonCode::Backoff => {
+            format!("{detail}, next try in {}", measure::words(left))
+        }
+        Some(left) => format!("{detail}, {} to go", measure::words(left)),
+    }
+}
+
+/// Why it failed or what it needs, in one sentence. Escaped.
+pub(crate) fn failure(operation: &Operation) -> String {
+    match (&operation.error, operation.status) {
+        (Some(error), _) => escape(&error.detail).into_owned(),
+        (None, TransferStatus::Canceled) => "canceled".to_owned(),
+        (None, _) => "failed without telling why".to_owned(),
+    }
+}
+
+/// What a person can do about an operation that failed or waits for input.
+pub(crate) fn advice(operation: &Operation) -> Option<String> {
+    let id = operation.id;
+    let error = operation.error.as_ref()?;
+    if !operation.status.is_final() {
+        return Some(match error.http_status {
+            Some(401 | 407) => {
+                format!(
+                    "give the credential anew, the bytes are kept: longhaul set {id} --user NAME --resume"
+                )
+            }
+            _ => {
+                format!("give a new address, the bytes are kept: longhaul set {id} requestedUri=URL --resume")
+            }
+        });
+    }
+    failed_advice(id, error)
+}
+
+fn failed_advice(id: OperationId, error: &OperationError) -> Option<String> {
+    Some(match error.cause {
+        Cause::NameExists => "choose another name with -o, or say --if-exists rename or replace".to_owned(),
+        Cause::DigestMismatch | Cause::SizeMismatch | Cause::ContentTypeMismatch => {
+            "nothing was published; make sure that the checksum belongs to this very file".to_owned()
+        }
+        Cause::TlsCertificate => {
+            "if this certificate is to be trusted, name it in the service's configuration or with longhaul daemon \
+             --ca-certificate FILE"
+                .to_owned()
+        }
+        Cause::RangesUnsupported | Cause::LengthMissing => {
+            "this server cannot serve --random-access; leave it out".to_owned()
+        }
+        Cause::FolderMissing | Cause::FolderNotWritable | Cause::InvalidName => {
+            "choose another folder with -d".to_owned()
+        }
+        Cause::FileTooLarge => "choose a folder on another file system with -d".to_owned(),
+        Cause::Canceled => return None,
+        _ if matches!(error.remedy, Remedy::Permanent) && error.http_status.is_some() => {
+            "check the address".to_owned()
+        }
+        _ => format!("see what happened with longhaul why {id}, and try again with longhaul get"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{self, NOW};
+
+    #[test]
+    fn a_file_is_named_by_its_path_or_by_its_address() {
+        let uri = "https://example.org/films/film.mkv?key=1";
+        let folder = Some(Path::new("/home/ann"));
+        assert_eq!(name_of(uri, "/home/ann/a/b.bin", folder), "a/b.bin");
+        assert_eq!(name_of(uri, "/elsewhere/b.bin", folder), "/elsewhere/b.bin");
+        assert_eq!(name_of(uri, "/home/ann/a/", folder), "a/film.mkv");
+        assert_eq!(name_of("https://example.org/", "/home/ann/", folder), "example.org");
+        assert_eq!(short_name_of(uri, "/home/ann/a/"), "film.mkv");
+        assert_eq!(short_name_of(uri, "/home/ann/a/b.bin"), "b.bin");
+        assert_eq!(short_name_of(uri, "/home/ann/e\u{202e}vil"), "e\\u{202e}vil");
+    }
+
+    #[test]
+    fn a_wait_says_how_long() {
+        let sentence = |code, seconds| {
+            let operation = sample::waiting(sample::numbered(1, "a"), code, "server said 503", seconds);
+            waiting(&operation, NOW).unwrap()
+        };
+        assert_eq!(sentence(ReasonCode::Backoff, Some(12)), "server said 503, next try in 12 s");
+        assert_eq!(sentence(ReasonCode::Backoff, Some(0)), "server said 503, trying again now");
+        assert_eq!(sentence(ReasonCode::NotBefore, Some(7_200)), "server said 503, 2 h to go");
+        assert_eq!(sentence(ReasonCode::DiskSpace, None), "server said 503");
+        assert_eq!(waiting(&sample::numbered(1, "a"), NOW), None, "it runs");
+    }
+}

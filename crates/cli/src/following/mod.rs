@@ -1,0 +1,347 @@
+//! Following operations to their ends: bars on a terminal, lines elsewhere, events as JSON.
+//!
+//! The events of the service move a [`picture::Picture`]; what they might have missed is asked for after every
+//! reconnect. The results of finished operations are taken (attach), so that the service may forget them.
+
+pub(crate) mod away;
+pub(crate) mod lines;
+pub(crate) mod picture;
+mod screen;
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use longhaul_client::{Client, ClientError, Watch, Watched};
+use longhaul_contract::{ErrorCode, Event, Operation, OperationId};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::connect::Context;
+use crate::following::away::Away;
+use crate::following::lines::Places;
+use crate::following::picture::{News, Picture};
+use crate::following::screen::Screen;
+use crate::trouble::Trouble;
+
+/// Calls that are under way at one time.
+const CALLS_AT_ONCE: usize = 16;
+const FRAME: Duration = Duration::from_millis(100);
+/// Between two lines of progress where there are no bars.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the results of the last operations may take to be handed over.
+const TAKING_DEADLINE: Duration = Duration::from_secs(10);
+/// Rows of the terminal that are left to what scrolls.
+const ROWS_LEFT_FREE: usize = 4;
+const ROWS_MAX: usize = 16;
+
+/// What following shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Showing {
+    /// Bars, or lines where there is no terminal.
+    Progress,
+    Nothing,
+    /// Every event of a followed operation, one JSON document a line.
+    Events,
+}
+
+/// Why following ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Every operation has ended or waits for its caller.
+    Settled,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+type Taking = Pin<Box<dyn Future<Output = Result<Operation, ClientError>>>>;
+
+pub(crate) struct Following<'a> {
+    context: &'a Context,
+    client: Client,
+    watch: Watch,
+    pub(crate) picture: Picture,
+    showing: Showing,
+    /// Whether results are taken.
+    takes: bool,
+    screen: Option<Screen>,
+    places: Places,
+    folder: Option<PathBuf>,
+    begin: Instant,
+    to_take: VecDeque<OperationId>,
+    takings: FuturesUnordered<Taking>,
+    /// The parts of a snapshot that is not whole yet.
+    snapshot: HashSet<OperationId>,
+    away: Option<Away>,
+}
+
+impl<'a> Following<'a> {
+    pub(crate) fn new(
+        context: &'a Context,
+        client: Client,
+        watch: Watch,
+        picture: Picture,
+        showing: Showing,
+    ) -> Self {
+        let has_bars = showing == Showing::Progress && context.console.is_err_terminal;
+        Self {
+            context,
+            client,
+            watch,
+            picture,
+            showing,
+            takes: false,
+            screen: has_bars.then(Screen::new),
+            places: Places::default(),
+            folder: std::env::current_dir().ok(),
+            begin: Instant::now(),
+            to_take: VecDeque::new(),
+            takings: FuturesUnordered::new(),
+            snapshot: HashSet::new(),
+            away: None,
+        }
+    }
+
+    /// Takes the results of what ends.
+    pub(crate) fn taking_results(mut self) -> Self {
+        self.takes = true;
+        self
+    }
+
+    /// Waits until the event stream stands, so that nothing that happens from now on is missed.
+    pub(crate) async fn connected(&mut self) -> Result<(), Trouble> {
+        loop {
+            match self.watch.next().await? {
+                Some(Watched::Connected) => return Ok(()),
+                Some(Watched::Event(event)) => self.take_event(event).await?,
+                Some(Watched::Lost { error, .. }) => self.lost(error).await?,
+                None => return Err(ended_watch()),
+            }
+        }
+    }
+
+    /// Asks how the followed operations are now.
+    pub(crate) async fn refresh(&mut self) -> Result<(), Trouble> {
+        let ids = self.picture.unfinished();
+        let client = self.client.clone();
+        let mut answers = futures_util::stream::iter(ids)
+            .map(|id| {
+                let download = client.download(id);
+                async move { (id, download.get().await) }
+            })
+            .buffer_unordered(CALLS_AT_ONCE);
+        while let Some((id, answer)) = answers.next().await {
+            match answer {
+                Ok(operation) => self.take(operation)?,
+                Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+                    let news = self.picture.remove(id);
+                    self.tell(news.as_ref());
+                }
+                // The event stream notices the loss as well and asks again when it stands.
+                Err(error) if error.is_passing() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows to the end, or until Ctrl-C.
+    pub(crate) async fn run(&mut self) -> Result<Ending, Trouble> {
+        let result = self.follow().await;
+        if let Some(screen) = &mut self.screen {
+            screen.clear();
+        }
+        let ending = result?;
+        if ending == Ending::Settled {
+            let taken = tokio::time::timeout(TAKING_DEADLINE, self.take_rest()).await;
+            if taken.is_err() {
+                self.context
+                    .console
+                    .say("The service is slow to hand over the results; `longhaul ls` shows them.");
+            }
+        }
+        if self.showing == Showing::Progress {
+            let view = self.context.console.err_view();
+            if let Some(line) = lines::summary(&self.picture, self.begin.elapsed().as_secs(), &view) {
+                self.context.console.say(&line);
+            }
+        }
+        Ok(ending)
+    }
+
+    async fn follow(&mut self) -> Result<Ending, Trouble> {
+        let mut frames = tokio::time::interval(FRAME);
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut progress = tokio::time::interval_at(self.begin + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+        let has_lines = self.showing == Showing::Progress && self.screen.is_none();
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::pin!(interrupted);
+        while !self.picture.is_settled() {
+            tokio::select! {
+                biased;
+                _ = &mut interrupted => return Ok(Ending::Interrupted),
+                _ = frames.tick(), if self.screen.is_some() => self.draw(),
+                watched = self.watch.next() => match watched? {
+                    Some(watched) => self.take_watched(watched).await?,
+                    None => return Err(ended_watch()),
+                },
+                Some(taken) = self.takings.next() => self.taken(taken)?,
+                _ = progress.tick(), if has_lines => self.say_progress(),
+            }
+        }
+        Ok(Ending::Settled)
+    }
+
+    async fn take_watched(&mut self, watched: Watched) -> Result<(), Trouble> {
+        match watched {
+            Watched::Event(event) => self.take_event(event).await,
+            Watched::Lost { error, .. } => self.lost(error).await,
+            Watched::Connected => {
+                if self.away.take().is_some_and(|away| away.is_told()) {
+                    self.say("The service is there again.");
+                }
+                self.refresh().await
+            }
+        }
+    }
+
+    async fn lost(&mut self, error: ClientError) -> Result<(), Trouble> {
+        self.snapshot.clear();
+        let away = self.away.get_or_insert_with(Away::begin);
+        let remark = away.look_after(self.context, error).await?;
+        if let Some(remark) = remark {
+            self.say(&remark);
+        }
+        Ok(())
+    }
+
+    async fn take_event(&mut self, event: Event) -> Result<(), Trouble> {
+        if self.showing == Showing::Events
+            && let Some(event) = self.followed_part(&event)
+        {
+            self.context.console.json_line(&event)?;
+        }
+        match event {
+            Event::Operation { operation } => self.take(*operation)?,
+            Event::Progress { id, progress } => self.picture.progress(id, progress),
+            Event::Removed { id } => {
+                let news = self.picture.remove(id);
+                self.tell(news.as_ref());
+            }
+            Event::Snapshot { operations, is_last } => {
+                for operation in operations {
+                    self.snapshot.insert(operation.id);
+                    self.take(operation)?;
+                }
+                if is_last {
+                    let seen = std::mem::take(&mut self.snapshot);
+                    if self.picture.unfinished().iter().any(|id| !seen.contains(id)) {
+                        self.refresh().await?;
+                    }
+                }
+            }
+            // What was missed is asked for, whether or not a snapshot is among the watched kinds.
+            Event::Resync => self.refresh().await?,
+            Event::RangesAdded(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What of an event concerns the followed operations.
+    fn followed_part(&self, event: &Event) -> Option<Event> {
+        let is_followed = match event {
+            Event::Resync => true,
+            Event::Operation { operation } => self.picture.follows(operation.id),
+            Event::Removed { id } | Event::Progress { id, .. } => self.picture.follows(*id),
+            Event::RangesAdded(added) => self.picture.follows(added.id),
+            Event::Snapshot { operations, is_last } => {
+                let operations = operations
+                    .iter()
+                    .filter(|operation| self.picture.follows(operation.id))
+                    .cloned()
+                    .collect();
+                return Some(Event::Snapshot { operations, is_last: *is_last });
+            }
+        };
+        is_followed.then(|| event.clone())
+    }
+
+    fn take(&mut self, operation: Operation) -> Result<(), Trouble> {
+        let news = self.picture.take(operation);
+        self.tell(news.as_ref());
+        if let Some(News::Ended(operation)) = news
+            && self.takes
+        {
+            self.to_take.push_back(operation.id);
+            self.fill_takings();
+        }
+        Ok(())
+    }
+
+    fn tell(&self, news: Option<&News>) {
+        if self.showing != Showing::Progress {
+            return;
+        }
+        let view = self.context.console.err_view();
+        let has_bars = self.screen.is_some();
+        let line = news.and_then(|news| lines::news(news, self.folder.as_deref(), has_bars, &view));
+        if let Some(line) = line {
+            self.say(&line);
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.screen {
+            Some(screen) => screen.print(line),
+            None if self.showing == Showing::Nothing => {}
+            None => self.context.console.say(line),
+        }
+    }
+
+    fn draw(&mut self) {
+        let Some(screen) = &mut self.screen else { return };
+        let rows = self.context.console.err_height().saturating_sub(ROWS_LEFT_FREE).clamp(1, ROWS_MAX);
+        let view = self.context.console.err_view();
+        screen.show(&lines::bars(&self.picture, &mut self.places, rows, &view));
+    }
+
+    fn say_progress(&mut self) {
+        let view = self.context.console.err_view();
+        if let Some(line) = lines::bars(&self.picture, &mut self.places, 1, &view).last() {
+            self.context.console.say(line);
+        }
+    }
+
+    fn fill_takings(&mut self) {
+        while self.takings.len() < CALLS_AT_ONCE
+            && let Some(id) = self.to_take.pop_front()
+        {
+            let download = self.client.download(id);
+            self.takings.push(Box::pin(async move { download.attach_within(Duration::ZERO).await }));
+        }
+    }
+
+    /// A result that could not be taken stays with the service, which is no reason to fail.
+    fn taken(&mut self, taken: Result<Operation, ClientError>) -> Result<(), Trouble> {
+        self.fill_takings();
+        match taken {
+            Err(error) if !error.is_passing() && error.code() != Some(ErrorCode::NotFound) => {
+                Err(error.into())
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn take_rest(&mut self) {
+        while self.takings.next().await.is_some() {
+            self.fill_takings();
+        }
+    }
+}
+
+fn ended_watch() -> Trouble {
+    Trouble::new(crate::Exit::Internal, "the watch ended without a reason")
+}

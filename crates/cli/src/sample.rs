@@ -1,0 +1,92 @@
+//! Fixed operations for the tests of renderings.
+
+use jiff::tz::TimeZone;
+use longhaul_contract::{
+    Cause, Operation, OperationError, Progress, ReasonCode, Remedy, Timestamp, TransferStatus, WaitingReason,
+    WebErrorStatus,
+};
+
+use crate::console::{Paint, View};
+
+/// 2026-01-31 12:00:00 UTC.
+pub(crate) const NOW: Timestamp = Timestamp(1_769_860_800_000_000);
+
+pub(crate) fn view(width: usize) -> View {
+    View { paint: Paint { has_color: false, has_unicode: true }, width, now: NOW, zone: TimeZone::UTC }
+}
+
+/// A download of 2 GiB that has just begun.
+pub(crate) fn operation(id: &str) -> Operation {
+    Operation {
+        id: id.parse().unwrap(),
+        kind: longhaul_contract::OperationKind::Download,
+        requested_uri: "https://example.org/films/film.mkv".to_owned(),
+        result_file: "/home/ann/film.mkv".to_owned(),
+        status: TransferStatus::Running,
+        status_code: TransferStatus::Running.number(),
+        progress: Progress { total_bytes_to_receive: 2 << 30, ..Progress::default() },
+        cost_policy: longhaul_contract::CostPolicy::Default,
+        priority: longhaul_contract::Priority::Default,
+        transfer_group: None,
+        current_web_error_status: None,
+        error: None,
+        waiting: Vec::new(),
+        created_time: NOW.plus_seconds(-60),
+        started_time: Some(NOW.plus_seconds(-60)),
+        completed_time: None,
+        consumed_time: None,
+        label: None,
+        is_random_access_required: false,
+        rate_limit: None,
+        not_before: None,
+        checksum: None,
+    }
+}
+
+/// The numbered operation `number`, named after it.
+pub(crate) fn numbered(number: u32, name: &str) -> Operation {
+    Operation {
+        result_file: format!("/home/ann/{name}"),
+        ..operation(&format!("019c8a3b-7f2e-7{number:03x}-8000-000000000000"))
+    }
+}
+
+pub(crate) fn with_progress(mut operation: Operation, received: u64, per_second: u64) -> Operation {
+    operation.progress.bytes_received = received;
+    operation.progress.bytes_per_second = per_second;
+    let left = operation.progress.total_bytes_to_receive.saturating_sub(received);
+    operation.progress.seconds_left = left.checked_div(per_second);
+    operation
+}
+
+pub(crate) fn with_status(mut operation: Operation, status: TransferStatus) -> Operation {
+    operation.status = status;
+    operation.status_code = status.number();
+    if status.is_final() {
+        operation.completed_time = Some(NOW);
+    }
+    operation
+}
+
+pub(crate) fn waiting(
+    mut operation: Operation,
+    code: ReasonCode,
+    detail: &str,
+    seconds: Option<i64>,
+) -> Operation {
+    let until = seconds.map(|seconds| NOW.plus_seconds(seconds));
+    operation.waiting = vec![WaitingReason { code, detail: detail.to_owned(), until }];
+    operation
+}
+
+pub(crate) fn failed(operation: Operation, status: TransferStatus, cause: Cause, detail: &str) -> Operation {
+    let mut operation = with_status(operation, status);
+    operation.error = Some(OperationError {
+        web_error_status: WebErrorStatus::NotFound,
+        http_status: Some(404),
+        cause,
+        detail: detail.to_owned(),
+        remedy: if status.is_final() { Remedy::Permanent } else { Remedy::NeedsInput },
+    });
+    operation
+}
