@@ -30,7 +30,7 @@ fn describe(text: &mut String, command: &Command, above: &str, level: usize) {
     text.push_str(&format!("\n{} `{name}`\n\n", "#".repeat(level)));
     let about = command.get_long_about().or_else(|| command.get_about());
     if let Some(about) = about {
-        text.push_str(&format!("{about}\n\n"));
+        text.push_str(&format!("{about}\n"));
     }
     let own = |argument: &&Arg| {
         !argument.is_global_set()
@@ -57,7 +57,7 @@ fn describe(text: &mut String, command: &Command, above: &str, level: usize) {
     for argument in positional {
         usage.push_str(&format!(" {argument}"));
     }
-    text.push_str(&format!("```text\n{usage}\n```\n"));
+    text.push_str(&format!("\n```text\n{usage}\n```\n"));
     if !arguments.is_empty() {
         text.push_str(&format!("\n{}", options(&arguments)));
     }

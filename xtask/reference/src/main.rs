@@ -11,7 +11,11 @@ use std::process::ExitCode;
 /// A path in the project, and what makes its text.
 type File = (&'static str, fn() -> String);
 
-const FILES: &[File] = &[("docs/reference/problems.md", problems::markdown)];
+const FILES: &[File] = &[
+    ("docs/reference/cli.md", longhaul_cli::reference_markdown),
+    ("docs/reference/exit-codes.md", longhaul_cli::exit_codes_markdown),
+    ("docs/reference/problems.md", problems::markdown),
+];
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {

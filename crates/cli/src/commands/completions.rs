@@ -12,6 +12,7 @@ use crate::trouble::Trouble;
 /// For example: longhaul completions bash > ~/.local/share/bash-completion/completions/longhaul
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// The shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

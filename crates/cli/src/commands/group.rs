@@ -25,11 +25,13 @@ enum Command {
     Ls,
     /// Show one group
     Show {
+        /// The group
         #[arg(value_name = "NAME")]
         name: GroupName,
     },
     /// Say whether the members run in parallel or one after the other; makes the group where it is new
     Set {
+        /// The group
         #[arg(value_name = "NAME")]
         name: GroupName,
         /// parallel or serialized

@@ -32,7 +32,7 @@ struct Set {
     #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
     rate: Option<Rate>,
     /// A rate for a part of the week (any number; replaces the old ones): "[DAYS] FROM-TO RATE [ZONE]", for example
-    /// "Mon-Fri 08:00-18:00 500k" or "22:00-06:00 none Europe/Berlin"; 0 stops all
+    /// "Mon-Fri 08:00-18:00 500k" or "22:00-06:00 0 Europe/Berlin"
     #[arg(long, value_name = "WINDOW", value_parser = parse_window, conflicts_with = "no_schedule")]
     schedule: Vec<ScheduledRate>,
     /// Drop all windows

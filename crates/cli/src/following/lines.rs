@@ -200,6 +200,7 @@ fn moving(name: &str, measured: &Measured, layout: Layout, view: &View) -> Strin
         let left = measured.seconds_left.map(measure::clock).unwrap_or_default();
         text.push_str(&format!("  {rate:>RATE$}  {left:>LEFT$}"));
     }
+    text.truncate(text.trim_end().len());
     text
 }
 
