@@ -16,6 +16,7 @@ pub mod samples;
 pub mod servers;
 pub mod service;
 pub mod tls;
+pub mod tracer;
 pub mod wait;
 
 pub use content::Content;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::http_client::Endpoint;
 use crate::process::{self, Guarded};
+use crate::tracer::Traced;
 use crate::wait::wait_until;
 
 /// How long the service may take from its start to its first answer, on a busy machine.
@@ -26,8 +27,6 @@ pub struct ServiceOptions {
     /// Further arguments of `longhaul daemon`.
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
-    /// A program that runs the service, with its arguments, such as a tracer.
-    pub wrapper: Vec<String>,
 }
 
 /// A service and everything it owns: state, runtime and configuration folders, and a folder for results.
@@ -98,15 +97,28 @@ impl Service {
     /// Starts the service without waiting for anything.
     pub fn launch_only(&mut self) {
         assert!(self.running.is_none(), "the service runs already");
+        let started = process::spawn(self.daemon_command());
+        self.running = Some(started.unwrap_or_else(|e| panic!("the service cannot start: {e}")));
+    }
+
+    /// Starts the service under a tracer that can kill it at a call on a file of its folders, and waits for its first
+    /// answer. The tracer's guard owns the process.
+    #[track_caller]
+    pub fn launch_traced(&self) -> Traced {
+        assert!(self.running.is_none(), "the service runs already");
+        let traced = Traced::spawn(self.daemon_command(), self.folder.path().to_owned());
+        let traced = traced.unwrap_or_else(|e| panic!("the service cannot start: {e}"));
+        let api = self.api();
+        wait_until("an answer of the traced service", START_DEADLINE, || {
+            assert!(traced.ended().is_none(), "the service ended; its log:\n{}", self.log());
+            api.get("/healthz").ok().filter(|answer| answer.status == 200)
+        });
+        traced
+    }
+
+    fn daemon_command(&self) -> Command {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = match self.options.wrapper.split_first() {
-            None => Command::new(binary()),
-            Some((program, arguments)) => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(binary());
-                command
-            }
-        };
+        let mut command = Command::new(binary());
         command.arg("daemon").arg("--state").arg(self.state());
         if let Some(address) = self.address {
             command.arg("--listen").arg(address.to_string());
@@ -114,8 +126,7 @@ impl Service {
         command.args(&self.options.arguments);
         self.set_environment(&mut command);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("one more descriptor")).stderr(log);
-        self.running =
-            Some(process::spawn(command).unwrap_or_else(|e| panic!("the service cannot start: {e}")));
+        command
     }
 
     fn set_environment(&self, command: &mut Command) {
@@ -148,7 +159,7 @@ impl Service {
         running.wait(Duration::from_secs(30))
     }
 
-    /// Waits until the service ends by itself, or by what a wrapper does to it.
+    /// Waits until the service ends by itself.
     #[track_caller]
     pub fn wait_for_end(&mut self, deadline: Duration) -> std::process::ExitStatus {
         self.running.take().expect("the service runs").wait(deadline)
@@ -157,11 +168,6 @@ impl Service {
     /// Whether the process has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.running.as_mut().is_none_or(|running| running.has_ended().is_some())
-    }
-
-    /// Starts without a wrapper from now on, or with another one.
-    pub fn set_wrapper(&mut self, wrapper: Vec<String>) {
-        self.options.wrapper = wrapper;
     }
 
     #[must_use]
