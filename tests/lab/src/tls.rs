@@ -45,7 +45,9 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names to refuse");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, "Longhaul lab root");
+        // Verifiers find an issuer by its name, so no two roots may share one.
+        let name = format!("Longhaul lab root {}", hex::encode(&key.public_key_raw()[..8]));
+        params.distinguished_name.push(DnType::CommonName, name);
         let root_pem = params.self_signed(&key).expect("a root signs itself").pem();
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("root.pem"), &root_pem).expect("a writable temporary folder");

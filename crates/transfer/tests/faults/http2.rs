@@ -1,13 +1,15 @@
 //! HTTP/2: rows 50 and 51.
 
+use std::sync::Arc;
+
 use h2::Reason;
 use longhaul_contract::{Cause, Remedy};
-use longhaul_lab::hostile::http2::{Exchange2, Server2};
+use longhaul_lab::hostile::http2::{Begun, Exchange2, Server2};
 use longhaul_lab::tls::{Authority, Flaw};
-use longhaul_lab::{Content, Resource, Response, Server};
-use longhaul_transfer::Settings;
+use longhaul_lab::{Content, Gate, Resource, Response, Server};
+use longhaul_transfer::{Settings, TransferEnd};
 
-use crate::support::{World, settings};
+use crate::support::{DEADLINE, World, settings};
 
 const SIZE: u64 = 300_000;
 const HALF: u64 = SIZE / 2;
@@ -42,15 +44,39 @@ async fn answer(exchange: Exchange2) {
     exchange.respond(response).await;
 }
 
-/// Sends half of the first answer and then does `what`; all later requests are answered as they should be.
-async fn half_then(exchange: Exchange2, what: impl FnOnce(longhaul_lab::hostile::http2::Begun)) {
-    if exchange.request.number > 0 {
-        return answer(exchange).await;
-    }
-    let response = file().answer(&exchange.request);
-    if let Some(begun) = exchange.begin(&response, HALF).await {
-        what(begun);
-    }
+/// Runs a download of which the server sends half, does `what` once that has arrived, and answers all later requests
+/// as it should.
+fn half_then(lab: &Trusting, what: impl Fn(Begun) + Send + Sync + 'static) -> Server2 {
+    let arrived = Gate::new();
+    let what = Arc::new(what);
+    let server = lab.server({
+        let arrived = arrived.clone();
+        move |exchange| {
+            let (arrived, what) = (arrived.clone(), Arc::clone(&what));
+            async move {
+                if exchange.request.number > 0 {
+                    return answer(exchange).await;
+                }
+                let response = file().answer(&exchange.request);
+                let begun = exchange.begin(&response, HALF).await;
+                tokio::task::spawn_blocking(move || arrived.wait_for(DEADLINE)).await.unwrap();
+                what(begun.unwrap());
+            }
+        }
+    });
+    let job = lab.world.job(&server.url("/f"));
+    let attempt = lab.world.start(&job);
+    attempt.wait_for_bytes(HALF);
+    arrived.open();
+    let outcome = attempt.end();
+    let outcome = match outcome.end {
+        TransferEnd::Finished { .. } => outcome,
+        _ => lab.world.finish(&lab.world.next(&job)),
+    };
+    outcome.assert_published(&lab.world, file().content);
+    assert!(!outcome.has_restarted());
+    assert!(server.requests()[1].range_start() > 0, "{:?}", server.requests()[1]);
+    server
 }
 
 #[test]
@@ -64,39 +90,27 @@ fn a_file_comes_over_http2() {
 #[test]
 fn fault_050_a_stream_reset_in_the_middle_is_resumed() {
     for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::REFUSED_STREAM] {
-        let lab = trusting();
-        let server = lab.server(move |exchange| half_then(exchange, move |begun| begun.reset(reason)));
-        lab.world.finish(&lab.world.job(&server.url("/f"))).assert_published(&lab.world, file().content);
-        let requests = server.requests();
-        assert!(requests[1].range_start() > 0, "{reason:?}: {:?}", requests[1]);
+        half_then(&trusting(), move |begun| begun.reset(reason));
     }
 }
 
 #[test]
 fn fault_050_goaway_in_the_middle_is_resumed_on_a_new_connection() {
     for reason in [Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
-        let lab = trusting();
-        let server = lab.server(move |exchange| half_then(exchange, move |begun| begun.go_away(reason)));
-        lab.world.finish(&lab.world.job(&server.url("/f"))).assert_published(&lab.world, file().content);
+        let server = half_then(&trusting(), move |begun| begun.go_away(reason));
         assert_eq!(server.connections(), 2, "{reason:?}");
     }
 }
 
 #[test]
 fn fault_050_a_lost_connection_is_resumed() {
-    let lab = trusting();
-    let server =
-        lab.server(|exchange| half_then(exchange, longhaul_lab::hostile::http2::Begun::break_connection));
-    lab.world.finish(&lab.world.job(&server.url("/f"))).assert_published(&lab.world, file().content);
+    let server = half_then(&trusting(), Begun::break_connection);
     assert_eq!(server.connections(), 2);
 }
 
 #[test]
 fn fault_040_an_early_end_of_stream_is_never_complete() {
-    let lab = trusting();
-    let server = lab.server(|exchange| half_then(exchange, longhaul_lab::hostile::http2::Begun::end));
-    lab.world.finish(&lab.world.job(&server.url("/f"))).assert_published(&lab.world, file().content);
-    assert!(server.requests().len() > 1);
+    half_then(&trusting(), Begun::end);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longhaul_contract::{Blocker, Cause, Remedy, WebErrorStatus};
+use longhaul_contract::{Cause, Remedy, WebErrorStatus};
 use longhaul_lab::hostile::Cut;
 use longhaul_lab::service::free_address;
 use longhaul_lab::{Content, Resource, Response, Server};
@@ -51,7 +51,7 @@ fn fault_055_a_name_that_does_not_exist_is_named_as_such() {
     let failure = outcome.failure();
     assert_eq!(failure.cause, Cause::NameNotResolved);
     assert_eq!(failure.web_error_status, WebErrorStatus::HostNameNotResolved);
-    assert!(matches!(failure.remedy, Remedy::Transient | Remedy::Blocked { on: Blocker::Network }));
+    assert_ne!(failure.remedy, Remedy::Permanent, "the caller may give another name");
     assert!(failure.detail.contains("no-such-host.invalid"), "{}", failure.detail);
 }
 
