@@ -32,20 +32,22 @@ impl Engine {
         let mut per_app: BTreeMap<&AppId, (usize, BTreeSet<&GroupName>)> = BTreeMap::new();
         let mut ids = HashSet::new();
         let mut targets = HashSet::new();
-        for operation in operations {
+        for (index, operation) in operations.iter().enumerate() {
             if self.roster.find(operation.id).is_some() || !ids.insert(operation.id) {
-                return Err(Refusal {
-                    code: ErrorCode::InvalidState,
-                    detail: format!("operation {} exists already", operation.id),
-                });
+                return Err(Refusal::new(
+                    ErrorCode::InvalidState,
+                    format!("operation {} exists already", operation.id),
+                )
+                .of_operation(index));
             }
             if let Some(target) = operation.target
                 && (self.targets.contains(&target) || !targets.insert(target))
             {
-                return Err(Refusal {
-                    code: ErrorCode::TargetInUse,
-                    detail: format!("another operation already makes {}", operation.spec.result_file),
-                });
+                return Err(Refusal::new(
+                    ErrorCode::TargetInUse,
+                    format!("another operation already makes {}", operation.spec.result_file),
+                )
+                .of_operation(index));
             }
             let (count, groups) = per_app.entry(&operation.app).or_default();
             *count += 1;
@@ -59,19 +61,19 @@ impl Engine {
             let quota = self.policy.operations_per_application;
             let live = number.map_or(0, |number| self.apps[number].live);
             if live as usize + count > quota as usize {
-                return Err(Refusal {
-                    code: ErrorCode::Quota,
-                    detail: format!("{app} has {live} live operations, and its quota is {quota}"),
-                });
+                return Err(Refusal::new(
+                    ErrorCode::Quota,
+                    format!("{app} has {live} live operations, and its quota is {quota}"),
+                ));
             }
             let group_quota = self.policy.groups_per_application as usize;
             let with_members = number
                 .map_or(0, |number| self.apps[number].groups as usize - self.apps[number].empty_groups.len());
             if !groups.is_empty() && with_members + groups.len() > group_quota {
-                return Err(Refusal {
-                    code: ErrorCode::GroupQuota,
-                    detail: format!("{app} has {with_members} groups, and its quota is {group_quota}"),
-                });
+                return Err(Refusal::new(
+                    ErrorCode::GroupQuota,
+                    format!("{app} has {with_members} groups, and its quota is {group_quota}"),
+                ));
             }
         }
         for (app, (_, groups)) in per_app {
@@ -123,10 +125,10 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let status = crate::explain::live(&self.question(slot, step.now)).status;
         if status.is_final() {
-            return Err(Refusal {
-                code: ErrorCode::InvalidState,
-                detail: format!("the operation is {status}: nothing can be changed any more"),
-            });
+            return Err(Refusal::new(
+                ErrorCode::InvalidState,
+                format!("the operation is {status}: nothing can be changed any more"),
+            ));
         }
         let may_renew = matches!(
             status,
@@ -135,10 +137,10 @@ impl Engine {
                 | TransferStatus::PausedRecoverableWebErrorStatus
         );
         if patch.requested_uri.is_some() && !may_renew {
-            return Err(Refusal {
-                code: ErrorCode::InvalidState,
-                detail: format!("the operation is {status}: pause it before giving it another requestedUri"),
-            });
+            return Err(Refusal::new(
+                ErrorCode::InvalidState,
+                format!("the operation is {status}: pause it before giving it another requestedUri"),
+            ));
         }
         let before = self.row(slot);
         if self.roster[slot].phase == Phase::Queued {

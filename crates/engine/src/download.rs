@@ -189,7 +189,7 @@ impl Phase {
 
     fn refuse(&self, why: &str) -> Refusal {
         let status = self.status();
-        Refusal { code: ErrorCode::InvalidState, detail: format!("the operation is {status}: {why}") }
+        Refusal::new(ErrorCode::InvalidState, format!("the operation is {status}: {why}"))
     }
 
     /// As seen when the machine forbids nothing.

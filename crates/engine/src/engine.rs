@@ -247,9 +247,11 @@ impl Engine {
         id: OperationId,
         command: Command,
     ) -> Result<(), Refusal> {
-        let not_found = || Refusal {
-            code: ErrorCode::NotFound,
-            detail: format!("the application has no operation {id} that is not final"),
+        let not_found = || {
+            Refusal::new(
+                ErrorCode::NotFound,
+                format!("the application has no operation {id} that is not final"),
+            )
         };
         let Some(slot) = self.find(app, id) else {
             // The store holds the final ones; the shell has looked there before it asks.
@@ -324,10 +326,10 @@ impl Engine {
         let entry = &self.roster[slot];
         let status = entry.phase.status();
         if !status.is_final() {
-            return Err(Refusal {
-                code: ErrorCode::InvalidState,
-                detail: format!("the operation is {status}: it has no result yet"),
-            });
+            return Err(Refusal::new(
+                ErrorCode::InvalidState,
+                format!("the operation is {status}: it has no result yet"),
+            ));
         }
         let (app, id) = (self.apps.key(entry.app).clone(), entry.id);
         self.consume(step, app, id);

@@ -274,10 +274,10 @@ impl Engine {
             return Ok(());
         }
         if excess > self.apps[app].empty_groups.len() {
-            return Err(Refusal {
-                code: ErrorCode::GroupQuota,
-                detail: format!("the application has {max} groups with operations, which is its quota"),
-            });
+            return Err(Refusal::new(
+                ErrorCode::GroupQuota,
+                format!("the application has {max} groups with operations, which is its quota"),
+            ));
         }
         // Parallel ones are what a new group would be anyway.
         let mut empty: Vec<u32> = self.apps[app].empty_groups.iter().copied().collect();
@@ -379,5 +379,32 @@ impl Engine {
             transfer_behavior: group.behavior,
             live_operations: group.members.len() as u64,
         })
+    }
+
+    /// All groups of an application, by name.
+    #[must_use]
+    pub fn groups(&self, app: &AppId) -> Vec<Group> {
+        let Some(app) = self.apps.find(app) else { return Vec::new() };
+        let mut groups: Vec<Group> = self
+            .groups
+            .iter()
+            .filter(|((owner, _), _)| *owner == app)
+            .map(|((_, name), group)| Group {
+                name: name.clone(),
+                transfer_behavior: group.behavior,
+                live_operations: group.members.len() as u64,
+            })
+            .collect();
+        groups.sort_by(|left, right| left.name.cmp(&right.name));
+        groups
+    }
+
+    /// How many operations are not final: of one application, or of all.
+    #[must_use]
+    pub fn live_operations(&self, app: Option<&AppId>) -> u64 {
+        match app {
+            Some(app) => self.apps.find(app).map_or(0, |app| u64::from(self.apps[app].live)),
+            None => self.apps.iter().map(|(_, app)| u64::from(app.live)).sum(),
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Rates {
 impl Engine {
     pub(crate) fn put_limits(&mut self, step: &mut Step, limits: Limits) -> Result<(), Refusal> {
         let schedule = check(&limits, self.policy.time_zone.as_deref())
-            .map_err(|detail| Refusal { code: ErrorCode::InvalidField, detail })?;
+            .map_err(|detail| Refusal::new(ErrorCode::InvalidField, detail))?;
         if limits.connections_per_host != self.limits.connections_per_host {
             step.plan
                 .effects

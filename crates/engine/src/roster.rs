@@ -180,6 +180,10 @@ impl<K: Eq + Hash + Clone, V: Default> Table<K, V> {
         &self.row(number).0
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.rows.iter().flatten()
+    }
+
     fn row(&self, number: u32) -> &(K, V) {
         self.rows[number as usize].as_ref().expect("a number is in use until it is removed")
     }

@@ -74,4 +74,19 @@ pub enum Wish {
 pub struct Refusal {
     pub code: ErrorCode,
     pub detail: String,
+    /// Place in [`Wish::Create`] of the operation that is refused, where it is one.
+    pub index: Option<usize>,
+}
+
+impl Refusal {
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), index: None }
+    }
+
+    /// The refusal of the operation at this place.
+    #[must_use]
+    pub fn of_operation(self, index: usize) -> Self {
+        Self { index: Some(index), ..self }
+    }
 }

@@ -230,6 +230,8 @@ pub trait Reader: Send + Sync {
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError>;
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError>;
+    /// Scopes of every token an application has, oldest first.
+    fn tokens(&self, app: &AppId) -> Result<Vec<Vec<Scope>>, StoreError>;
     /// Applications with anything stored: an operation, a group or a token; ordered by name.
     fn applications(&self) -> Result<Vec<AppId>, StoreError>;
     /// Final operations to forget at `time`: past their `keep_until`, longest past first, at most `limit`.

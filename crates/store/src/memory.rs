@@ -371,6 +371,14 @@ impl Reader for MemoryReader {
         Ok(shared.committed.tokens.get(hash).map(|token| (token.app.clone(), token.scopes.clone())))
     }
 
+    fn tokens(&self, app: &AppId) -> Result<Vec<Vec<Scope>>, StoreError> {
+        let shared = lock(&self.shared);
+        let mut tokens: Vec<&TokenWrite> =
+            shared.committed.tokens.values().filter(|token| token.app == *app).collect();
+        tokens.sort_by_key(|token| (token.created, token.hash));
+        Ok(tokens.into_iter().map(|token| token.scopes.clone()).collect())
+    }
+
     fn applications(&self) -> Result<Vec<AppId>, StoreError> {
         let shared = lock(&self.shared);
         let Contents { operations, groups, tokens, .. } = &shared.committed;

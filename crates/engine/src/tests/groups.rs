@@ -38,6 +38,11 @@ fn one_default_member_at_a_time_and_high_beside_it() {
     }
     let info = world.engine.group(&app("App"), &group("g")).unwrap();
     assert_eq!(info.live_operations, 5);
+    assert_eq!(world.engine.groups(&app("App")), [info]);
+    assert_eq!(world.engine.groups(&app("Other")), []);
+    assert_eq!(world.engine.live_operations(Some(&app("App"))), 5);
+    assert_eq!(world.engine.live_operations(Some(&app("Other"))), 0);
+    assert_eq!(world.engine.live_operations(None), 5);
     assert_eq!(order(&mut world, ids[0]), [ids[0], ids[1], ids[2], low]);
 }
 

@@ -230,8 +230,10 @@ fn one_file_is_made_by_one_operation() {
     let first = NewOperation { target: Some(key), ..world.operation("a") };
     let (id, _) = world.create(first);
     let second = NewOperation { target: Some(key), ..world.operation("a") };
-    let refusal = world.engine.command(world.now, Wish::Create(vec![second.clone()])).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::TargetInUse);
+    let other = world.operation("a");
+    let batch = vec![other, second.clone()];
+    let refusal = world.engine.command(world.now, Wish::Create(batch)).unwrap_err();
+    assert_eq!((refusal.code, refusal.index), (ErrorCode::TargetInUse, Some(1)));
     world.command(id, Command::Cancel).unwrap();
     world.stopped(id);
     assert!(world.engine.command(world.now, Wish::Create(vec![second])).is_ok());

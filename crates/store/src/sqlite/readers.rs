@@ -176,6 +176,18 @@ impl Reader for SqliteReaders {
         })
     }
 
+    fn tokens(&self, app: &AppId) -> Result<Vec<Vec<Scope>>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT scopes FROM token JOIN application ON application.number = token.app
+                     WHERE application.name = ? ORDER BY created, hash",
+                )?
+                .query_map([app.as_str()], |row| from_json(0, row.get_ref(0)?))?
+                .collect()
+        })
+    }
+
     fn applications(&self) -> Result<Vec<AppId>, StoreError> {
         self.read(|connection| {
             connection

@@ -302,6 +302,8 @@ fn tokens_and_applications(mut trial: Boxed) {
     let trial = trial.restart();
     assert_eq!(trial.reader().token(&[3; 32]).unwrap(), Some((app("U"), vec![Scope::Submit, Scope::Admin])));
     assert_eq!(trial.reader().token(&[4; 32]).unwrap(), None);
+    assert_eq!(trial.reader().tokens(&app("U")).unwrap(), [[Scope::Submit, Scope::Admin]]);
+    assert!(trial.reader().tokens(&app("T")).unwrap().is_empty());
     assert_eq!(trial.reader().applications().unwrap(), [app("A"), app("E"), app("G"), app("U")]);
 }
 
