@@ -1,0 +1,284 @@
+//! The requests of one download, and what of the caller's secrets goes to whom.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version};
+use http_body_util::Full;
+use longhaul_contract::{Cause, Credential, Failure, Secret};
+use url::Url;
+
+use super::failure::needs_input;
+use super::origin::{Origin, shown};
+
+/// A request ready for the HTTP engine.
+pub(crate) type Ask = Request<Full<Bytes>>;
+
+/// The Range and If-Range fields of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RangeFields {
+    pub(crate) start: u64,
+    /// First byte not wanted; `None` asks for all the rest.
+    pub(crate) end: Option<u64>,
+    pub(crate) if_range: Option<String>,
+}
+
+/// What every request of a download has in common.
+pub(crate) struct Template {
+    /// The caller's headers, credential and body belong to this origin and go nowhere else.
+    home: Origin,
+    method: Method,
+    body: Bytes,
+    headers: HeaderMap,
+    authorization: Option<HeaderValue>,
+    user_agent: HeaderValue,
+}
+
+/// Fields that frame the message or that this side decides; a caller's value for them is not sent.
+const OWN_FIELDS: [HeaderName; 12] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::RANGE,
+    header::IF_RANGE,
+    header::ACCEPT_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    header::PROXY_AUTHORIZATION,
+];
+
+const CONDITIONS: [HeaderName; 4] =
+    [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE];
+
+impl Template {
+    /// # Errors
+    /// A URL that is neither http nor https, or a header value with forbidden characters (fault 78).
+    pub(crate) fn new(
+        url: &Url,
+        method: Method,
+        body: Option<&Secret>,
+        headers: &[(HeaderName, Secret)],
+        credential: Option<&Credential>,
+        user_agent: &str,
+    ) -> Result<Self, Failure> {
+        let home = Origin::of(url).ok_or_else(|| unsupported(url))?;
+        let mut fields = HeaderMap::new();
+        for (name, value) in headers {
+            if OWN_FIELDS.contains(name) {
+                continue;
+            }
+            let mut value = HeaderValue::from_bytes(value.reveal().as_bytes()).map_err(|_| {
+                needs_input(Cause::HttpStatus, format!("the value of request header {name} is not allowed"))
+            })?;
+            value.set_sensitive(true);
+            fields.append(name, value);
+        }
+        let authorization = credential
+            .map(|credential| basic(&credential.user, credential.password.reveal()))
+            .or_else(|| userinfo(url).map(|(user, password)| basic(&user, &password)));
+        Ok(Self {
+            home,
+            method,
+            body: body.map(|body| Bytes::copy_from_slice(body.reveal().as_bytes())).unwrap_or_default(),
+            headers: fields,
+            authorization,
+            user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("longhaul")),
+        })
+    }
+
+    pub(crate) fn is_home(&self, origin: &Origin) -> bool {
+        self.home == *origin
+    }
+
+    pub(crate) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) fn has_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// Whether the caller made the request depend on what it holds itself (RFC 9110 section 13).
+    pub(crate) fn has_conditions(&self) -> bool {
+        CONDITIONS.iter().any(|name| self.headers.contains_key(name))
+    }
+
+    pub(crate) fn drop_conditions(&mut self) {
+        for name in &CONDITIONS {
+            self.headers.remove(name);
+        }
+    }
+
+    /// The request for `url` as `method`, which is the template's own or GET after a redirect.
+    ///
+    /// # Errors
+    /// A URL that cannot be written as a request target.
+    pub(crate) fn ask(
+        &self,
+        url: &Url,
+        method: &Method,
+        range: Option<&RangeFields>,
+        version: Version,
+    ) -> Result<Ask, Failure> {
+        let origin = Origin::of(url).ok_or_else(|| unsupported(url))?;
+        let is_original_method = *method == self.method;
+        let body = if is_original_method { Full::new(self.body.clone()) } else { Full::default() };
+        let mut ask = Request::new(body);
+        *ask.method_mut() = method.clone();
+        *ask.version_mut() = version;
+        *ask.uri_mut() = target(url, &origin, version)?;
+        let fields = ask.headers_mut();
+        if version != Version::HTTP_2 {
+            fields.insert(header::HOST, header_value(&origin.authority())?);
+        }
+        fields.insert(header::USER_AGENT, self.user_agent.clone());
+        fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if self.is_home(&origin) {
+            if let Some(authorization) = &self.authorization {
+                fields.insert(header::AUTHORIZATION, authorization.clone());
+            }
+            for name in self.headers.keys() {
+                fields.remove(name);
+            }
+            for (name, value) in &self.headers {
+                fields.append(name, value.clone());
+            }
+        }
+        if let Some(range) = range {
+            for name in &CONDITIONS {
+                fields.remove(name);
+            }
+            let last = range.end.map_or(String::new(), |end| (end - 1).to_string());
+            fields.insert(header::RANGE, header_value(&format!("bytes={}-{last}", range.start))?);
+            if let Some(validator) = &range.if_range {
+                fields.insert(header::IF_RANGE, header_value(validator)?);
+            }
+        }
+        Ok(ask)
+    }
+}
+
+pub(crate) fn unsupported(url: &Url) -> Failure {
+    needs_input(
+        Cause::UnsupportedScheme,
+        format!("{} cannot be fetched: only http and https can", shown(url)),
+    )
+}
+
+fn target(url: &Url, origin: &Origin, version: Version) -> Result<Uri, Failure> {
+    let path = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let text = if version == Version::HTTP_2 { format!("{origin}{path}") } else { path };
+    text.parse().map_err(|error| {
+        needs_input(Cause::HttpStatus, format!("{} is no request target: {error}", shown(url)))
+    })
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(text)
+        .map_err(|error| needs_input(Cause::HttpStatus, format!("a request header cannot be written: {error}")))
+}
+
+/// RFC 7617 with UTF-8.
+fn basic(user: &str, password: &str) -> HeaderValue {
+    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    let mut value = HeaderValue::from_str(&text).expect("base64 is ASCII without controls");
+    value.set_sensitive(true);
+    value
+}
+
+fn userinfo(url: &Url) -> Option<(String, String)> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Some((decode(url.username()), decode(url.password().unwrap_or_default())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn template(address: &str, headers: &[(&str, &str)], credential: Option<(&str, &str)>) -> Template {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), Secret::new(*value)))
+            .collect();
+        let credential = credential
+            .map(|(user, password)| Credential { user: user.to_owned(), password: Secret::new(password) });
+        Template::new(&url(address), Method::GET, None, &headers, credential.as_ref(), "test/1").unwrap()
+    }
+
+    fn field<'a>(ask: &'a Ask, name: &str) -> Option<&'a str> {
+        ask.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn secrets_stay_at_the_origin_of_the_url() {
+        let template = template("https://a.example/f", &[("x-api-key", "k"), ("cookie", "c=1")], Some(("u", "p")));
+        let home = template.ask(&url("https://a.example/g"), &Method::GET, None, Version::HTTP_11).unwrap();
+        assert_eq!(field(&home, "authorization"), Some("Basic dTpw"));
+        assert_eq!((field(&home, "x-api-key"), field(&home, "cookie")), (Some("k"), Some("c=1")));
+        for other in ["http://a.example/g", "https://b.example/", "https://a.example:444/", "https://x.a.example/"] {
+            let ask = template.ask(&url(other), &Method::GET, None, Version::HTTP_11).unwrap();
+            for name in ["authorization", "x-api-key", "cookie"] {
+                assert_eq!(field(&ask, name), None, "{name} to {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn userinfo_becomes_a_credential_and_never_a_target() {
+        let template = template("http://us%40er:p%3Aw@a.example/f?q=1", &[], None);
+        let ask = template
+            .ask(&url("http://us%40er:p%3Aw@a.example/f?q=1#x"), &Method::GET, None, Version::HTTP_2)
+            .unwrap();
+        assert_eq!(field(&ask, "authorization"), Some("Basic dXNAZXI6cDp3"));
+        assert_eq!(ask.uri(), "http://a.example/f?q=1");
+    }
+
+    #[test]
+    fn fault_067_a_named_credential_is_not_mixed_with_userinfo() {
+        let template = template("http://other@a.example/", &[], Some(("u", "p")));
+        let ask = template.ask(&url("http://a.example/"), &Method::GET, None, Version::HTTP_11).unwrap();
+        assert_eq!(field(&ask, "authorization"), Some("Basic dTpw"));
+    }
+
+    #[test]
+    fn ranges_are_written_with_an_inclusive_end() {
+        let template = template("http://a.example/f", &[("range", "bytes=7-"), ("if-none-match", "*")], None);
+        let range = RangeFields { start: 5, end: Some(10), if_range: Some("\"e\"".to_owned()) };
+        let ask = template.ask(&url("http://a.example/f"), &Method::GET, Some(&range), Version::HTTP_11).unwrap();
+        assert_eq!((field(&ask, "range"), field(&ask, "if-range")), (Some("bytes=5-9"), Some("\"e\"")));
+        assert_eq!((field(&ask, "accept-encoding"), field(&ask, "if-none-match")), (Some("identity"), None));
+        let open = RangeFields { start: 5, end: None, if_range: None };
+        let ask = template.ask(&url("http://a.example/f"), &Method::GET, Some(&open), Version::HTTP_11).unwrap();
+        assert_eq!((field(&ask, "range"), field(&ask, "if-range")), (Some("bytes=5-"), None));
+        assert_eq!(field(&ask, "host"), Some("a.example"));
+    }
+
+    #[test]
+    fn a_caller_may_name_its_own_agent_but_not_frame_the_message() {
+        let template = template("http://a.example/f", &[("user-agent", "mine"), ("content-length", "9")], None);
+        let ask = template.ask(&url("http://a.example/f"), &Method::GET, None, Version::HTTP_11).unwrap();
+        assert_eq!((field(&ask, "user-agent"), field(&ask, "content-length")), (Some("mine"), None));
+    }
+
+    #[test]
+    fn fault_078_control_characters_in_a_header_are_refused() {
+        let headers = [(HeaderName::from_static("x-a"), Secret::new("a\r\nb: c"))];
+        let refused = Template::new(&url("http://a.example/"), Method::GET, None, &headers, None, "t");
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! One connection's bytes, plain or over TLS, that can be handed back and forth between the HTTP engine and us.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// What rustls gets to see at a time: by itself it asks the socket for 4 KiB.
+pub(crate) const TLS_READ_BYTES: usize = 128 << 10;
+
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
+}
+
+pub(crate) struct Stream {
+    transport: Transport,
+    /// Read from the socket already, not yet handed out.
+    early: Bytes,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+impl Stream {
+    pub(crate) fn plain(socket: TcpStream) -> io::Result<Self> {
+        let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
+        Ok(Self { transport: Transport::Plain(socket), early: Bytes::new(), remote, local })
+    }
+
+    pub(crate) fn tls(stream: TlsStream<BufReader<TcpStream>>) -> io::Result<Self> {
+        let socket = stream.get_ref().0.get_ref();
+        let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
+        Ok(Self { transport: Transport::Tls(Box::new(stream)), early: Bytes::new(), remote, local })
+    }
+
+    pub(crate) fn is_http2_agreed(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(_) => false,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    pub(crate) const fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// Puts bytes back in front of those still to be read.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        debug_assert!(self.early.is_empty(), "bytes are put back once per response");
+        self.early = bytes;
+    }
+
+    pub(crate) fn has_early_bytes(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// Whether the peer has neither closed nor spoken out of turn, as far as this side knows by now.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        if !self.early.is_empty() {
+            return false;
+        }
+        let mut byte = [0_u8; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.early.is_empty() {
+            let count = this.early.len().min(buffer.remaining());
+            buffer.put_slice(&this.early[..count]);
+            this.early.advance(count);
+            if this.early.is_empty() {
+                this.early = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Transport::Tls(stream) => {
+                let data = ready!(Pin::new(&mut **stream).poll_fill_buf(context))?;
+                let count = data.len().min(buffer.remaining());
+                buffer.put_slice(&data[..count]);
+                Pin::new(&mut **stream).consume(count);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
+        }
+    }
+}
