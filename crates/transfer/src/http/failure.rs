@@ -129,9 +129,14 @@ pub(crate) fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
     find::<h2::Error>(error)?.reason()
 }
 
+/// Whether an HTTP/2 error is the peer's farewell to the whole connection.
+pub(crate) fn is_go_away(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(h2::Error::is_go_away)
+}
+
 /// The first error of type `E` in the chain, looking into wrapped input and output errors too.
-fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> Option<&E> {
-    let mut next = Some(error);
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next: Option<&'a (dyn Error + 'static)> = Some(error);
     while let Some(current) = next {
         if let Some(found) = current.downcast_ref::<E>() {
             return Some(found);

@@ -59,6 +59,17 @@ impl Stream {
         !self.early.is_empty()
     }
 
+    /// Resolves when a read would not wait.
+    pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.transport {
+            Transport::Plain(socket) => socket.poll_read_ready(context),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_fill_buf(context).map_ok(|_| ()),
+        }
+    }
+
     /// Whether the peer has neither closed nor spoken out of turn, as far as this side knows by now.
     pub(crate) fn is_quiet(&mut self) -> bool {
         if !self.early.is_empty() {

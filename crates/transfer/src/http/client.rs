@@ -1,0 +1,313 @@
+//! Sends one request to one origin over a connection that is at hand or made for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Version;
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use longhaul_contract::{Cause, Failure};
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+
+use super::address::{self, Reach};
+use super::body::Body;
+use super::exchange::{ExchangeError, HEAD_BYTES_MAX, exchange};
+use super::failure::{h2_reason, of_hyper, of_socket, transient};
+use super::head::Head;
+use super::origin::Origin;
+use super::pool::{Http2Connection, Pool, Seat};
+use super::request::Ask;
+use super::stream::{Stream, TLS_READ_BYTES};
+use super::tls::{Protocols, Tls, is_protocol_refused, server_name};
+use crate::transfers::{Settings, SettingsError};
+
+/// Requests that provably were not processed are sent again this often.
+const UNPROCESSED_MAX: u32 = 3;
+/// How long to wait for another worker's first connection to show which protocol the origin speaks.
+const GREETING_MAX: Duration = Duration::from_secs(3);
+/// HTTP/2 flow control: what may be under way on one stream and on one connection.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// An HTTP/2 connection with requests under way is asked for a sign of life after this much silence.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Connections and TLS for all workers of one service.
+pub(crate) struct Client {
+    pub(crate) pool: Arc<Pool>,
+    tls: Tls,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    network: watch::Sender<u64>,
+}
+
+/// Which connections a request may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) reach: Reach,
+    pub(crate) protocols: Protocols,
+}
+
+pub(crate) struct Answer {
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+enum Connection {
+    Http1 { stream: Stream, is_used: bool },
+    Http2(Http2Connection),
+}
+
+/// Why a request brought no answer.
+struct SendError {
+    failure: Failure,
+    remedy: SendRemedy,
+}
+
+#[derive(PartialEq, Eq)]
+enum SendRemedy {
+    None,
+    /// The peer has not processed it: repeat it on another connection.
+    Repeat,
+    RepeatOverHttp1,
+}
+
+impl Client {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        Ok(Self {
+            pool: Pool::new(settings.connections_per_host),
+            tls: Tls::new(&settings.ca_certificates)?,
+            connect_timeout: settings.connect_timeout,
+            response_timeout: settings.response_timeout,
+            network: watch::Sender::new(0),
+        })
+    }
+
+    /// Changes whenever addresses or routes of the machine did.
+    pub(crate) fn network(&self) -> watch::Receiver<u64> {
+        self.network.subscribe()
+    }
+
+    pub(crate) fn network_changed(&self) {
+        self.pool.drop_idle();
+        self.network.send_modify(|generation| *generation += 1);
+    }
+
+    /// Sends the request that `ask` makes for the protocol of the connection, in `seat`.
+    ///
+    /// # Errors
+    /// No connection, no answer in time, or one that is not HTTP.
+    pub(crate) async fn send(
+        &self,
+        seat: Seat,
+        way: Way,
+        ask: &(dyn Fn(Version) -> Result<Ask, Failure> + Sync),
+    ) -> Result<Answer, Failure> {
+        let origin = seat.origin().clone();
+        let mut way = way;
+        let mut seat = Some(seat);
+        let mut repeats = 0;
+        loop {
+            if self.pool.traits(&origin).needs_http1 {
+                way.protocols = Protocols::Http1;
+            }
+            let connection = self.connection(&origin, way).await?;
+            let sent = match connection {
+                Connection::Http1 { stream, is_used } => self.over_http1(stream, is_used, &origin, ask).await,
+                Connection::Http2(connection) => {
+                    if let Some(seat) = &mut seat {
+                        seat.use_shared(&connection);
+                    }
+                    self.over_http2(connection, &origin, ask).await
+                }
+            };
+            match sent {
+                Ok(mut answer) => {
+                    if let Some(seat) = seat.take() {
+                        answer.body.sit(seat);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) if error.remedy == SendRemedy::None || repeats == UNPROCESSED_MAX => {
+                    return Err(error.failure);
+                }
+                Err(error) => {
+                    repeats += 1;
+                    if error.remedy == SendRemedy::RepeatOverHttp1 {
+                        self.pool.learn(&origin, |traits| traits.needs_http1 = true);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(&self, origin: &Origin, way: Way) -> Result<Connection, Failure> {
+        let may_use_http2 = origin.is_tls && way.protocols == Protocols::Http1AndHttp2;
+        let at_hand = || {
+            if may_use_http2 && let Some(shared) = self.pool.http2(origin, way.reach) {
+                return Some(Connection::Http2(shared));
+            }
+            let stream = self.pool.take_idle(origin, way.reach)?;
+            Some(Connection::Http1 { stream, is_used: true })
+        };
+        if let Some(connection) = at_hand() {
+            return Ok(connection);
+        }
+        let is_protocol_unknown = may_use_http2 && !self.pool.traits(origin).chose_http1;
+        let greeting = self.pool.greeting(origin);
+        let _first = if is_protocol_unknown {
+            let turn = tokio::time::timeout(GREETING_MAX, greeting.lock()).await.ok();
+            if let Some(connection) = at_hand() {
+                return Ok(connection);
+            }
+            turn
+        } else {
+            None
+        };
+        match tokio::time::timeout(self.connect_timeout, self.connect(origin, way)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(transient(
+                Cause::ConnectTimeout,
+                format!("no connection to {origin} within {} s", self.connect_timeout.as_secs_f32()),
+            )),
+        }
+    }
+
+    async fn connect(&self, origin: &Origin, way: Way) -> Result<Connection, Failure> {
+        let socket = address::connect(origin, way.reach).await?;
+        let doing = format!("connecting to {origin}");
+        if !origin.is_tls {
+            let stream = Stream::plain(socket).map_err(|error| of_socket(&error, &doing))?;
+            return Ok(Connection::Http1 { stream, is_used: false });
+        }
+        let stream = self.secure(socket, origin, way).await?;
+        if stream.is_http2_agreed() {
+            return Ok(Connection::Http2(self.greet_http2(origin, stream).await?));
+        }
+        if way.protocols == Protocols::Http1AndHttp2 {
+            self.pool.learn(origin, |traits| traits.chose_http1 = true);
+        }
+        Ok(Connection::Http1 { stream, is_used: false })
+    }
+
+    async fn secure(&self, socket: TcpStream, origin: &Origin, way: Way) -> Result<Stream, Failure> {
+        let doing = format!("TLS with {}", origin.authority());
+        let configuration = self.tls.configuration(way.protocols)?;
+        let name = server_name(&origin.host)?;
+        let buffered = BufReader::with_capacity(TLS_READ_BYTES, socket);
+        match TlsConnector::from(configuration).connect(name, buffered).await {
+            Ok(stream) => Stream::tls(stream).map_err(|error| of_socket(&error, &doing)),
+            Err(error) if is_protocol_refused(&error) => {
+                Err(transient(Cause::TlsProtocol, format!("{doing} failed: it speaks no HTTP that we do")))
+            }
+            Err(error) => Err(of_socket(&error, &doing)),
+        }
+    }
+
+    async fn greet_http2(&self, origin: &Origin, stream: Stream) -> Result<Http2Connection, Failure> {
+        let (remote, local) = (stream.remote, stream.local);
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("a few hundred KiB"))
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL)
+            .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await
+            .map_err(|error| of_hyper(&error, &format!("HTTP/2 with {origin}")))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // Whoever has a request under way learns of it there.
+                tracing::debug!(%error, "an HTTP/2 connection ended");
+            }
+        });
+        let shared = Http2Connection { sender, remote, local, users: Arc::new(()) };
+        self.pool.share_http2(origin, shared.clone());
+        Ok(shared)
+    }
+
+    async fn over_http1(
+        &self,
+        stream: Stream,
+        is_used: bool,
+        origin: &Origin,
+        ask: &(dyn Fn(Version) -> Result<Ask, Failure> + Sync),
+    ) -> Result<Answer, SendError> {
+        let (remote, local) = (stream.remote, stream.local);
+        let ask = ask(Version::HTTP_11).map_err(SendError::is_final)?;
+        let is_repeatable = is_used && ask.method().is_idempotent();
+        let host = origin.authority();
+        match tokio::time::timeout(self.response_timeout, exchange(stream, ask, &host)).await {
+            Ok(Ok((head, body))) => Ok(Answer { head, body, remote, local }),
+            Ok(Err(ExchangeError { failure, is_unanswered })) => {
+                let remedy =
+                    if is_unanswered && is_repeatable { SendRemedy::Repeat } else { SendRemedy::None };
+                Err(SendError { failure, remedy })
+            }
+            Err(_) => Err(SendError::is_final(self.no_response(&host))),
+        }
+    }
+
+    async fn over_http2(
+        &self,
+        mut connection: Http2Connection,
+        origin: &Origin,
+        ask: &(dyn Fn(Version) -> Result<Ask, Failure> + Sync),
+    ) -> Result<Answer, SendError> {
+        let (remote, local) = (connection.remote, connection.local);
+        let ask = ask(Version::HTTP_2).map_err(SendError::is_final)?;
+        let host = origin.authority();
+        match tokio::time::timeout(self.response_timeout, connection.sender.send_request(ask)).await {
+            Ok(Ok(response)) => {
+                let (parts, incoming) = response.into_parts();
+                let length = incoming.size_hint().exact();
+                let head = Head { status: parts.status.as_u16(), headers: parts.headers, length };
+                Ok(Answer { head, body: Body::http2(incoming), remote, local })
+            }
+            Ok(Err(error)) => {
+                let remedy = remedy_of(&error);
+                if remedy != SendRemedy::None {
+                    self.pool.retire_http2(origin);
+                }
+                Err(SendError { failure: of_hyper(&error, &format!("the request to {host}")), remedy })
+            }
+            Err(_) => {
+                self.pool.retire_http2(origin);
+                Err(SendError::is_final(self.no_response(&host)))
+            }
+        }
+    }
+
+    fn no_response(&self, host: &str) -> Failure {
+        transient(
+            Cause::ResponseTimeout,
+            format!("{host} did not answer within {} s", self.response_timeout.as_secs_f32()),
+        )
+    }
+}
+
+impl SendError {
+    const fn is_final(failure: Failure) -> Self {
+        Self { failure, remedy: SendRemedy::None }
+    }
+}
+
+/// RFC 9113 sections 6.8, 7 and 8.7: which HTTP/2 errors say that the request was not processed.
+fn remedy_of(error: &hyper::Error) -> SendRemedy {
+    match h2_reason(error) {
+        Some(h2::Reason::HTTP_1_1_REQUIRED) => SendRemedy::RepeatOverHttp1,
+        Some(h2::Reason::REFUSED_STREAM) => SendRemedy::Repeat,
+        Some(h2::Reason::NO_ERROR) if super::failure::is_go_away(error) => SendRemedy::Repeat,
+        None if error.is_canceled() || error.is_closed() => SendRemedy::Repeat,
+        _ => SendRemedy::None,
+    }
+}

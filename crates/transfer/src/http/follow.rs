@@ -1,0 +1,210 @@
+//! From the URL that was asked for to the response that counts: redirects in our own code, so that secrets stay
+//! with their origin and every hop is checked.
+
+use std::sync::{Mutex, MutexGuard};
+
+use http::{Method, Version, header};
+use longhaul_contract::{Cause, Failure, ReceiptHop, WebErrorStatus};
+use url::Url;
+
+use super::address::Reach;
+use super::client::{Answer, Client, Way};
+use super::failure::needs_input;
+use super::head::Head;
+use super::origin::{Origin, shown, without_userinfo};
+use super::pool::Seat;
+use super::request::{RangeFields, Template, unsupported};
+use super::tls::Protocols;
+
+/// One address of the file: where to begin, and where that led last time.
+pub(crate) struct Source {
+    url: Url,
+    template: Template,
+    reach: Reach,
+    redirects_max: u32,
+    target: Mutex<Option<Url>>,
+}
+
+/// How a request gets its seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Waits for its turn.
+    First,
+    /// Only if a seat is free, and over a connection of its own.
+    Further,
+}
+
+/// A response that is not a redirect.
+pub(crate) struct Reached {
+    pub(crate) answer: Answer,
+    pub(crate) url: Url,
+    pub(crate) chain: Vec<ReceiptHop>,
+}
+
+#[derive(Debug)]
+pub(crate) enum FollowError {
+    Failed(Failure),
+    /// No seat is free for a further request.
+    NoSeat,
+}
+
+impl From<Failure> for FollowError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Source {
+    pub(crate) fn new(url: Url, template: Template, reach: Reach, redirects_max: u32) -> Self {
+        Self { url, template, reach, redirects_max, target: Mutex::new(None) }
+    }
+
+    pub(crate) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    fn target(&self) -> MutexGuard<'_, Option<Url>> {
+        self.target.lock().expect("no holder of this lock panics")
+    }
+
+    /// Where requests go now: the last redirect target, or the URL itself.
+    pub(crate) fn current(&self) -> Url {
+        self.target().clone().unwrap_or_else(|| self.url.clone())
+    }
+
+    /// Asks where the last redirect led; a target that has expired sends us back to the URL itself.
+    ///
+    /// # Errors
+    /// The failure of the last hop, a redirect that must not be followed, or no free seat.
+    pub(crate) async fn ask(
+        &self,
+        client: &Client,
+        range: Option<&RangeFields>,
+        urgency: Urgency,
+    ) -> Result<Reached, FollowError> {
+        let remembered = self.target().clone();
+        if let Some(target) = remembered {
+            let reached = self.follow(client, target, range, urgency).await;
+            match reached {
+                Ok(reached) if !is_expired(reached.answer.head.status) => return Ok(reached),
+                Ok(reached) => reached.answer.body.discard(),
+                Err(FollowError::NoSeat) => return Err(FollowError::NoSeat),
+                Err(FollowError::Failed(_)) => {}
+            }
+            *self.target() = None;
+        }
+        let reached = self.follow(client, self.url.clone(), range, urgency).await?;
+        if reached.chain.len() > 1 && !is_expired(reached.answer.head.status) {
+            *self.target() = Some(reached.url.clone());
+        }
+        Ok(reached)
+    }
+
+    async fn follow(
+        &self,
+        client: &Client,
+        from: Url,
+        range: Option<&RangeFields>,
+        urgency: Urgency,
+    ) -> Result<Reached, FollowError> {
+        let mut url = from;
+        let mut method = self.template.method().clone();
+        let mut chain: Vec<ReceiptHop> = Vec::new();
+        let mut visited = Vec::new();
+        loop {
+            let seat = self.seat(client, &url, urgency).await?;
+            let protocols =
+                if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
+            let way = Way { reach: self.reach, protocols };
+            let answer =
+                client.send(seat, way, &|version: Version| self.template.ask(&url, &method, range, version)).await?;
+            chain.push(ReceiptHop { url: shown(&url), status: answer.head.status });
+            let Some(next) = self.next_hop(&url, &mut method, &answer.head)? else {
+                return Ok(Reached { answer, url, chain });
+            };
+            answer.body.discard();
+            visited.push(url);
+            if visited.contains(&next) {
+                return Err(needs_input(
+                    Cause::RedirectLoop,
+                    format!("{} redirects in a circle by way of {}", self.host(), shown(&next)),
+                )
+                .into());
+            }
+            if visited.len() > self.redirects_max as usize {
+                return Err(needs_input(
+                    Cause::RedirectLoop,
+                    format!("{} redirects more than {} times", self.host(), self.redirects_max),
+                )
+                .into());
+            }
+            url = next;
+        }
+    }
+
+    async fn seat(&self, client: &Client, url: &Url, urgency: Urgency) -> Result<Seat, FollowError> {
+        let origin = Origin::of(url).ok_or_else(|| unsupported(url))?;
+        match urgency {
+            Urgency::First => Ok(client.pool.seat(&origin).await),
+            Urgency::Further => client.pool.spare_seat(&origin).ok_or(FollowError::NoSeat),
+        }
+    }
+
+    /// The redirect's target (RFC 9110 section 15.4), or `None` for any other response.
+    fn next_hop(&self, url: &Url, method: &mut Method, head: &Head) -> Result<Option<Url>, Failure> {
+        if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let refuse = |cause, detail: String| Failure { http_status: Some(head.status), ..needs_input(cause, detail) };
+        let location = head.text(&header::LOCATION).ok_or_else(|| {
+            refuse(Cause::Redirect, format!("{} redirects without saying where", host_of(url)))
+        })?;
+        let next = url.join(location).map_err(|error| {
+            refuse(Cause::Redirect, format!("{} redirects to what is no URL: {error}", host_of(url)))
+        })?;
+        let next = without_userinfo(&next);
+        match (url.scheme(), next.scheme()) {
+            ("https", "http") => {
+                return Err(Failure {
+                    web_error_status: WebErrorStatus::HttpsToHttpOnRedirection,
+                    ..refuse(
+                        Cause::RedirectToHttp,
+                        format!("{} redirects from https to plain http, which is not followed", host_of(url)),
+                    )
+                });
+            }
+            (_, "http" | "https") => {}
+            (_, scheme) => {
+                return Err(refuse(
+                    Cause::UnsupportedScheme,
+                    format!("{} redirects to {scheme}:, which is not followed", host_of(url)),
+                ));
+            }
+        }
+        if matches!(head.status, 307 | 308) {
+            let leaves_home = !Origin::of(&next).is_some_and(|origin| self.template.is_home(&origin));
+            if self.template.has_body() && *method == *self.template.method() && leaves_home {
+                return Err(refuse(
+                    Cause::Redirect,
+                    format!("{} redirects the request body to another origin", host_of(url)),
+                ));
+            }
+        } else if *method != Method::HEAD {
+            *method = Method::GET;
+        }
+        Ok(Some(next))
+    }
+}
+
+/// Statuses by which a temporary address says that its time is over.
+const fn is_expired(status: u16) -> bool {
+    matches!(status, 401 | 403 | 404 | 410)
+}
+
+fn host_of(url: &Url) -> &str {
+    url.host_str().unwrap_or_default()
+}

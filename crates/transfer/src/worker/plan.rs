@@ -1,0 +1,264 @@
+//! Which bytes of the file are at hand, which are being fetched by whom, and which are nobody's yet.
+
+use longhaul_contract::{ByteRange, RangeSet};
+
+/// Boundaries of split ranges, in bytes.
+pub(crate) const ALIGNMENT: u64 = 1 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseId(u64);
+
+/// What one stream fetches. `end` may move towards `position` while it does.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    id: LeaseId,
+    position: u64,
+    /// First byte that is not its business; `None` until the length of the file is known.
+    end: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    total: Option<u64>,
+    held: RangeSet,
+    leases: Vec<Lease>,
+    last_id: u64,
+}
+
+impl Plan {
+    pub(crate) fn new(total: Option<u64>, held: RangeSet) -> Self {
+        Self { total, held, leases: Vec::new(), last_id: 0 }
+    }
+
+    pub(crate) const fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    pub(crate) const fn held(&self) -> &RangeSet {
+        &self.held
+    }
+
+    pub(crate) fn set_total(&mut self, total: u64) {
+        self.total = Some(total);
+        for lease in &mut self.leases {
+            lease.end = Some(lease.end.map_or(total, |end| end.min(total)));
+        }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.total.is_some_and(|total| self.held.contains(ByteRange::new(0, total)))
+    }
+
+    /// Bytes that are not at hand.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        let total = self.total?;
+        Some(total.saturating_sub(self.held.bytes()))
+    }
+
+    /// Where to fetch next: the first bytes nobody fetches at or behind `from`, else the first of all. The end is open
+    /// while the length of the file is unknown.
+    pub(crate) fn next_hole(&self, from: u64) -> Option<(u64, Option<u64>)> {
+        let Some(total) = self.total else {
+            let start = self.held.available_from(0);
+            return self.leases.is_empty().then_some((start, None));
+        };
+        let mut holes = self.held.missing(total);
+        for lease in &self.leases {
+            holes.remove(ByteRange::from_bounds(lease.position, lease.end.unwrap_or(total)));
+        }
+        let hole = holes.iter().find(|hole| hole.end() > from).or_else(|| holes.iter().next())?;
+        let start = if hole.end() > from { hole.offset.max(from) } else { hole.offset };
+        Some((start, Some(hole.end())))
+    }
+
+    /// Bytes at hand right before `start`, at most `most`.
+    pub(crate) fn held_before(&self, start: u64, most: u64) -> u64 {
+        self.held
+            .iter()
+            .find(|range| range.offset < start && range.end() >= start)
+            .map_or(0, |range| (start - range.offset).min(most))
+    }
+
+    pub(crate) fn lease(&mut self, start: u64, end: Option<u64>) -> LeaseId {
+        self.last_id += 1;
+        let id = LeaseId(self.last_id);
+        self.leases.push(Lease { id, position: start, end });
+        id
+    }
+
+    /// The next byte of the lease and how many it may still fetch; `None` when that is open.
+    pub(crate) fn room(&self, id: LeaseId) -> (u64, Option<u64>) {
+        self.find(id).map_or((0, Some(0)), |lease| {
+            (lease.position, lease.end.map(|end| end.saturating_sub(lease.position)))
+        })
+    }
+
+    /// Notes that the lease's next `count` bytes are on their way to disk.
+    pub(crate) fn advance(&mut self, id: LeaseId, count: u64) {
+        if let Some(lease) = self.leases.iter_mut().find(|lease| lease.id == id) {
+            self.held.insert(ByteRange::new(lease.position, count));
+            lease.position += count;
+        }
+    }
+
+    pub(crate) fn release(&mut self, id: LeaseId) {
+        self.leases.retain(|lease| lease.id != id);
+    }
+
+    /// Takes the second half of what the busiest lease has left, if each half has at least `least` bytes.
+    pub(crate) fn split(&mut self, least: u64) -> Option<(u64, u64)> {
+        let left = |lease: &Lease| lease.end.map_or(0, |end| end - lease.position);
+        let largest = self.leases.iter_mut().max_by_key(|lease| left(lease))?;
+        let end = largest.end?;
+        let middle = largest.position + (end - largest.position).div_ceil(2);
+        let middle = middle.next_multiple_of(ALIGNMENT);
+        if middle >= end || end - middle < least || middle - largest.position < least {
+            return None;
+        }
+        largest.end = Some(middle);
+        Some((middle, end))
+    }
+
+    /// Makes `offset` the start of a range nobody fetches, cutting short the lease that would get there later than
+    /// `near` bytes from now. `None` when it is at hand or will be soon.
+    pub(crate) fn claim(&mut self, offset: u64, near: u64) -> Option<(u64, u64)> {
+        let total = self.total?;
+        if offset >= total || self.held.available_from(offset) > 0 {
+            return None;
+        }
+        let covering = self
+            .leases
+            .iter_mut()
+            .find(|lease| lease.position <= offset && lease.end.is_none_or(|end| offset < end));
+        if let Some(lease) = covering {
+            if offset - lease.position <= near {
+                return None;
+            }
+            let end = lease.end.unwrap_or(total);
+            lease.end = Some(offset);
+            let held_from = self.held.iter().find(|range| range.offset > offset).map_or(end, |range| range.offset);
+            return Some((offset, end.min(held_from)));
+        }
+        let next_held = self.held.iter().map(|range| range.offset);
+        let next_leased = self.leases.iter().map(|lease| lease.position);
+        let end = next_held.chain(next_leased).filter(|start| *start > offset).min().unwrap_or(total);
+        Some((offset, end))
+    }
+
+    fn find(&self, id: LeaseId) -> Option<&Lease> {
+        self.leases.iter().find(|lease| lease.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn plan(total: u64, held: &[(u64, u64)]) -> Plan {
+        Plan::new(Some(total), held.iter().map(|(start, end)| ByteRange::from_bounds(*start, *end)).collect())
+    }
+
+    #[test]
+    fn holes_are_offered_from_the_wanted_place_on_and_then_from_the_start() {
+        let mut plan = plan(100, &[(10, 20), (40, 50)]);
+        assert_eq!(plan.next_hole(0), Some((0, Some(10))));
+        assert_eq!(plan.next_hole(15), Some((20, Some(40))));
+        assert_eq!(plan.next_hole(30), Some((30, Some(40))));
+        let id = plan.lease(50, Some(100));
+        assert_eq!(plan.next_hole(60), Some((0, Some(10))));
+        plan.release(id);
+        assert_eq!(plan.next_hole(60), Some((60, Some(100))));
+        assert_eq!(plan.held_before(20, 4), 4);
+        assert_eq!(plan.held_before(20, 400), 10);
+        assert_eq!(plan.held_before(30, 4), 0);
+    }
+
+    #[test]
+    fn an_unknown_length_is_learned_at_the_end() {
+        let mut plan = Plan::new(None, RangeSet::new());
+        let (start, end) = plan.next_hole(0).unwrap();
+        let id = plan.lease(start, end);
+        assert_eq!(plan.next_hole(0), None);
+        assert_eq!(plan.room(id), (0, None));
+        plan.advance(id, 70);
+        assert!(!plan.is_complete());
+        plan.set_total(70);
+        assert!(plan.is_complete());
+        assert_eq!(plan.room(id), (70, Some(0)));
+    }
+
+    #[test]
+    fn the_largest_lease_is_halved_at_a_boundary() {
+        let mut plan = plan(64 * MIB, &[]);
+        let whole = plan.lease(0, Some(64 * MIB));
+        plan.advance(whole, 5);
+        assert_eq!(plan.split(MIB), Some((33 * MIB, 64 * MIB)));
+        assert_eq!(plan.room(whole), (5, Some(33 * MIB - 5)));
+        let second = plan.lease(33 * MIB, Some(64 * MIB));
+        assert_eq!(plan.split(MIB), Some((17 * MIB, 33 * MIB)));
+        assert_eq!(plan.split(MIB), Some((49 * MIB, 64 * MIB)));
+        assert_eq!(plan.room(second), (33 * MIB, Some(16 * MIB)));
+        assert_eq!(plan.split(16 * MIB), None);
+    }
+
+    #[test]
+    fn a_wanted_place_is_claimed_unless_it_comes_soon() {
+        let mut plan = plan(64 * MIB, &[(0, MIB), (40 * MIB, 41 * MIB)]);
+        let stream = plan.lease(MIB, Some(40 * MIB));
+        assert_eq!(plan.claim(0, MIB), None);
+        assert_eq!(plan.claim(64 * MIB, MIB), None);
+        assert_eq!(plan.claim(2 * MIB, MIB), None);
+        assert_eq!(plan.claim(30 * MIB, MIB), Some((30 * MIB, 40 * MIB)));
+        assert_eq!(plan.room(stream), (MIB, Some(29 * MIB)));
+        assert_eq!(plan.claim(50 * MIB, MIB), Some((50 * MIB, 64 * MIB)));
+        assert_eq!(plan.claim(35 * MIB, MIB), Some((35 * MIB, 40 * MIB)));
+    }
+
+    #[test]
+    fn streams_that_split_and_release_at_random_fetch_every_byte_once() {
+        let mut seed = 7_u64;
+        let mut random = move |limit: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % limit.max(1)
+        };
+        for _ in 0..200 {
+            let total = (1 + random(40)) * MIB + random(MIB);
+            let mut plan = Plan::new(Some(total), RangeSet::new());
+            let mut streams: Vec<LeaseId> = Vec::new();
+            let mut fetched = 0;
+            while !plan.is_complete() {
+                let choice = random(8);
+                if choice == 0 {
+                    if let Some((start, end)) = plan.split(MIB) {
+                        streams.push(plan.lease(start, Some(end)));
+                    }
+                } else if choice == 1 {
+                    if let Some((start, end)) = plan.claim(random(total), MIB) {
+                        streams.push(plan.lease(start, Some(end)));
+                    }
+                } else if choice == 2 && !streams.is_empty() {
+                    let gone = streams.swap_remove(usize::try_from(random(streams.len() as u64)).unwrap());
+                    plan.release(gone);
+                }
+                if streams.is_empty() {
+                    let (start, end) = plan.next_hole(random(total)).unwrap();
+                    streams.push(plan.lease(start, end));
+                }
+                for id in streams.clone() {
+                    let (position, room) = plan.room(id);
+                    let count = room.unwrap().min(1 + random(MIB));
+                    assert!(!plan.held().contains(ByteRange::new(position, 1)) || count == 0);
+                    plan.advance(id, count);
+                    fetched += count;
+                    if plan.room(id).1 == Some(0) {
+                        plan.release(id);
+                        streams.retain(|stream| *stream != id);
+                    }
+                }
+            }
+            assert_eq!(fetched, total);
+        }
+    }
+}
