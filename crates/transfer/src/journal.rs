@@ -41,6 +41,9 @@ pub struct JournalRecord {
     /// What has happened so far, for the receipt.
     pub receipt: Receipt,
     pub response: Option<ResponseInformation>,
+    /// Tells whether the next attempt asks the address that `validators` came from, without keeping the address.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

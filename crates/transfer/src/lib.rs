@@ -10,7 +10,8 @@ pub mod job;
 pub mod journal;
 pub mod rate;
 pub mod transfers;
+mod worker;
 
 pub use job::{Job, Report, TransferEnd};
 pub use journal::{Journal, JournalError, JournalRecord, PartIdentity, Validators};
-pub use transfers::{Handle, Settings, StopMode, Transfers};
+pub use transfers::{Handle, ReadError, Settings, SettingsError, StopMode, Transfers};

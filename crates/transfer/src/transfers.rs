@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::{ByteRange, Failure, Progress, RangeSet, ResponseInformation};
+use longhaul_contract::{ByteRange, Failure, OperationId, Progress, RangeSet, ResponseInformation};
 use tokio::sync::mpsc;
 
+use crate::files::Files;
+use crate::http::client::Client;
 use crate::job::{Job, Report};
 use crate::journal::{Journal, JournalRecord};
+use crate::rate::RateLimit;
+use crate::worker::{self, Live};
 
 /// Settings of the transfer room; the owner's configuration file names each.
 #[derive(Debug, Clone)]
@@ -81,81 +85,101 @@ pub struct Transfers {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    settings: Settings,
-    journal: Arc<dyn Journal>,
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) files: Files,
+    rate: RateLimit,
 }
 
 impl Transfers {
     /// # Errors
     /// A certificate file that cannot be read or parsed.
     pub fn new(settings: Settings, journal: Arc<dyn Journal>) -> Result<Self, SettingsError> {
-        Ok(Self { shared: Arc::new(Shared { settings, journal }) })
+        let client = Arc::new(Client::new(&settings)?);
+        let shared = Shared {
+            settings: Arc::new(settings),
+            journal,
+            client,
+            files: Files::new(),
+            rate: RateLimit::new(None),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Starts a worker on the current tokio runtime. Its last report is [`Report::Ended`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn start(&self, job: Job, reports: mpsc::UnboundedSender<Report>) -> Handle {
-        let _ = (job, reports, &self.shared.settings, &self.shared.journal);
-        Handle {}
+        let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit)));
+        tokio::spawn(worker::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
+        Handle { live }
     }
 
-    /// Bytes per second of all workers together.
+    /// Bytes per second of all workers together; 0 stops them.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
-        let _ = bytes_per_second;
+        self.shared.rate.set(bytes_per_second);
     }
 
+    /// Requests under way at one origin, over all workers.
     pub fn set_connections_per_host(&self, connections: u32) {
-        let _ = connections;
+        self.shared.client.pool.set_seats(connections);
     }
 
     /// Addresses or routes changed: idle connections are dropped, and live ones that have gone silent are not trusted.
-    pub fn network_changed(&self) {}
+    pub fn network_changed(&self) {
+        self.shared.client.network_changed();
+    }
 
     /// Removes the part file a stopped download left, if it is still the one we made.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub async fn discard(&self, record: &JournalRecord) -> Result<(), Failure> {
-        let _ = record;
-        Ok(())
+    pub async fn discard(&self, id: OperationId, record: &JournalRecord) -> Result<(), Failure> {
+        self.shared.files.discard(&record.folder, id, record).await
     }
 }
 
 /// A running worker.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    live: Arc<Live>,
+}
 
 impl Handle {
-    /// Asks the worker to let go; [`Report::Ended`] follows. Repeatable.
+    /// Asks the worker to let go; [`Report::Ended`] follows. Repeatable; to discard overrules to keep.
     pub fn stop(&self, mode: StopMode) {
-        let _ = mode;
+        self.live.ask_to_stop(mode);
     }
 
     /// Sampled, never waits.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        self.live.meter.progress()
     }
 
     /// Readable ranges right now, durable or not.
     #[must_use]
     pub fn ranges(&self) -> RangeSet {
-        RangeSet::new()
+        self.live.ranges()
     }
 
     #[must_use]
     pub fn response(&self) -> Option<ResponseInformation> {
-        None
+        self.live.response()
     }
 
+    /// Bytes per second of this worker; 0 stops it.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
-        let _ = bytes_per_second;
+        self.live.rate.set(bytes_per_second);
     }
 
     /// Fetch `range` next; for random-access reads.
     pub fn want(&self, range: ByteRange) {
-        let _ = range;
+        self.live.want(range);
     }
 
     /// Reads up to `length` bytes at `offset` of what is readable now; waits until at least one byte is.
@@ -163,17 +187,16 @@ impl Handle {
     /// # Errors
     /// The worker ended (the caller reads the published file, or waits for the next attempt), or the file broke.
     pub async fn read_at(&self, offset: u64, length: usize) -> Result<bytes::Bytes, ReadError> {
-        let _ = (offset, length);
-        Err(ReadError::Ended)
+        self.live.read_at(offset, length).await
     }
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     #[error("the worker has ended")]
     Ended,
     #[error("the offset lies behind the end of the file, which has {total} bytes")]
     BehindEnd { total: u64 },
-    #[error("the part file cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    #[error("the part file cannot be read: {}", .0.detail)]
+    File(Failure),
 }

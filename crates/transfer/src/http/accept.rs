@@ -34,9 +34,18 @@ pub(crate) struct Demand<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The body is the whole file from byte 0.
-    Whole { total: Option<u64>, is_resumable: bool, versus_known: Version },
+    Whole {
+        total: Option<u64>,
+        is_resumable: bool,
+        versus_known: Version,
+    },
     /// The body holds `start..end`, of the version that was asked for as far as its head tells.
-    Part { start: u64, end: u64, total: Option<u64>, is_resumable: bool },
+    Part {
+        start: u64,
+        end: u64,
+        total: Option<u64>,
+        is_resumable: bool,
+    },
     /// Every byte is at hand already.
     Complete,
     /// The bytes at hand are of another version: ask again for the whole.
@@ -97,7 +106,9 @@ fn judge_part(asked: &Asked<'_>, demand: &Demand<'_>, head: &Head) -> Verdict {
         return Verdict::NoRange("the server sent 206 without a usable Content-Range".to_owned());
     };
     if start > asked_start || end <= asked_start {
-        return Verdict::NoRange(format!("the server sent bytes {start}-{end} where {asked_start} was asked for"));
+        return Verdict::NoRange(format!(
+            "the server sent bytes {start}-{end} where {asked_start} was asked for"
+        ));
     }
     if head.length.is_some_and(|length| length != end - start) {
         return Verdict::NoRange("Content-Range and Content-Length disagree".to_owned());
@@ -158,19 +169,14 @@ fn unfit_for_random_access(url: &Url, total: Option<u64>, is_resumable: bool) ->
 }
 
 /// Compares with what the caller knows beforehand.
-fn unexpected(
-    asked: &Asked<'_>,
-    demand: &Demand<'_>,
-    head: &Head,
-    total: Option<u64>,
-) -> Option<Failure> {
+fn unexpected(asked: &Asked<'_>, demand: &Demand<'_>, head: &Head, total: Option<u64>) -> Option<Failure> {
     let media_type = head.media_type();
-    let is_html = media_type.as_deref().is_some_and(|media| media == "text/html" || media == "application/xhtml+xml");
+    let is_html =
+        media_type.as_deref().is_some_and(|media| media == "text/html" || media == "application/xhtml+xml");
     let wanted_type = demand.expect.and_then(|expect| expect.content_type.as_deref());
     let wanted_size = demand.expect.and_then(|expect| expect.size);
-    let is_other_type = wanted_type.is_some_and(|wanted| {
-        !media_type.as_deref().is_some_and(|media| media_type_matches(wanted, media))
-    });
+    let is_other_type = wanted_type
+        .is_some_and(|wanted| !media_type.as_deref().is_some_and(|media| media_type_matches(wanted, media)));
     let is_other_size =
         matches!((wanted_size, total), (Some(wanted), Some(total)) if wanted != total) && !head.is_encoded();
     let is_known_otherwise = asked.holds_no_page || (demand.has_checksum && !may_be_html(demand.url));
@@ -217,10 +223,8 @@ fn may_be_html(url: &Url) -> bool {
     let last = url.path().rsplit('/').next().unwrap_or_default();
     match last.rsplit_once('.') {
         None => true,
-        Some((_, extension)) => {
-            ["html", "htm", "xhtml", "php", "asp", "aspx", "jsp", "cgi"]
-                .contains(&extension.to_ascii_lowercase().as_str())
-        }
+        Some((_, extension)) => ["html", "htm", "xhtml", "php", "asp", "aspx", "jsp", "cgi"]
+            .contains(&extension.to_ascii_lowercase().as_str()),
     }
 }
 
@@ -249,7 +253,9 @@ fn refusal(status: u16, url: &Url, head: &Head, now: SystemTime) -> Failure {
         cause,
         web_error_status: WebErrorStatus::from_http(status),
         http_status: Some(status),
-        detail: format!("{} answered {status} {}", host_of(url), reason.unwrap_or_default()).trim_end().to_owned(),
+        detail: format!("{} answered {status} {}", host_of(url), reason.unwrap_or_default())
+            .trim_end()
+            .to_owned(),
         retry_after_seconds,
     }
 }

@@ -41,7 +41,10 @@ pub(crate) struct Body {
 
 enum Source {
     /// Exactly so many more bytes.
-    Fixed { stream: Stream, remaining: u64 },
+    Fixed {
+        stream: Stream,
+        remaining: u64,
+    },
     /// All until the peer closes.
     UntilClose(Stream),
     Chunked(Box<Chunked>),
@@ -71,9 +74,10 @@ impl BodyError {
     pub(crate) fn failure(&self, host: &str) -> Failure {
         let doing = format!("receiving from {host}");
         match self {
-            Self::Truncated => {
-                transient(Cause::Truncated, format!("{host} closed the connection before the end of the file"))
-            }
+            Self::Truncated => transient(
+                Cause::Truncated,
+                format!("{host} closed the connection before the end of the file"),
+            ),
             Self::Unannounced => transient(
                 Cause::Truncated,
                 format!("{host} gave no length and the connection broke: the file may be incomplete"),

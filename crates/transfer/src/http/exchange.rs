@@ -55,19 +55,15 @@ pub(crate) async fn exchange(
         .map_err(|error| broken(&error, host))?;
     let response = {
         let mut answer = pin!(sender.send_request(ask));
-        std::future::poll_fn(|context| {
-            poll_head(answer.as_mut(), &mut connection, &interim, host, context)
-        })
-        .await?
+        std::future::poll_fn(|context| poll_head(answer.as_mut(), &mut connection, &interim, host, context))
+            .await?
     };
     let (parts, incoming) = response.into_parts();
-    let framing = framing(&parts.headers, parts.version, &incoming)
-        .map_err(|problem| ExchangeError {
-            failure: transient(Cause::InvalidResponse, format!("{host} {problem}")),
-            is_unanswered: false,
-        })?;
-    let head =
-        Head { status: parts.status.as_u16(), headers: parts.headers, length: framing.length };
+    let framing = framing(&parts.headers, parts.version, &incoming).map_err(|problem| ExchangeError {
+        failure: transient(Cause::InvalidResponse, format!("{host} {problem}")),
+        is_unanswered: false,
+    })?;
+    let head = Head { status: parts.status.as_u16(), headers: parts.headers, length: framing.length };
     Ok((head, body(framing, incoming, connection, sender)))
 }
 
@@ -123,7 +119,11 @@ fn framing(headers: &HeaderMap, version: Version, incoming: &Incoming) -> Result
     let keeps_alive = if version == Version::HTTP_10 { has("keep-alive") } else { !has("close") };
     let is_ambiguous = is_chunked && headers.contains_key(header::CONTENT_LENGTH);
     let length = if is_chunked { None } else { incoming.size_hint().exact() };
-    Ok(Framing { is_chunked, length, is_reusable: keeps_alive && !is_ambiguous && (is_chunked || length.is_some()) })
+    Ok(Framing {
+        is_chunked,
+        length,
+        is_reusable: keeps_alive && !is_ambiguous && (is_chunked || length.is_some()),
+    })
 }
 
 fn header_tokens(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> {
@@ -137,12 +137,7 @@ fn header_tokens(headers: &HeaderMap, name: &header::HeaderName) -> Vec<String> 
 }
 
 /// Takes the stream back from the engine wherever its framing is simple enough to be followed here.
-fn body(
-    framing: Framing,
-    mut incoming: Incoming,
-    connection: Http1Connection,
-    sender: Http1Sender,
-) -> Body {
+fn body(framing: Framing, mut incoming: Incoming, connection: Http1Connection, sender: Http1Sender) -> Body {
     if framing.is_chunked {
         let chunked = Chunked { incoming, connection, _sender: sender };
         return Body::chunked(chunked, framing.is_reusable);

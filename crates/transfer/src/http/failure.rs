@@ -110,9 +110,10 @@ fn of_h2(error: &h2::Error, doing: &str) -> Failure {
         return of_socket(io, doing);
     }
     match error.reason() {
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => {
-            Failure { retry_after_seconds: Some(CALM_SECONDS), ..transient(Cause::RateLimitedByServer, detail) }
-        }
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Failure {
+            retry_after_seconds: Some(CALM_SECONDS),
+            ..transient(Cause::RateLimitedByServer, detail)
+        },
         Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => {
             transient(Cause::InvalidResponse, detail)
         }

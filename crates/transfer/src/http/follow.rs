@@ -1,7 +1,7 @@
 //! From the URL that was asked for to the response that counts: redirects in our own code, so that secrets stay
 //! with their origin and every hop is checked.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::{Method, Version, header};
 use longhaul_contract::{Cause, Failure, ReceiptHop, WebErrorStatus};
@@ -19,7 +19,7 @@ use super::tls::Protocols;
 /// One address of the file: where to begin, and where that led last time.
 pub(crate) struct Source {
     url: Url,
-    template: Template,
+    template: Arc<Template>,
     reach: Reach,
     redirects_max: u32,
     target: Mutex<Option<Url>>,
@@ -55,7 +55,7 @@ impl From<Failure> for FollowError {
 }
 
 impl Source {
-    pub(crate) fn new(url: Url, template: Template, reach: Reach, redirects_max: u32) -> Self {
+    pub(crate) fn new(url: Url, template: Arc<Template>, reach: Reach, redirects_max: u32) -> Self {
         Self { url, template, reach, redirects_max, target: Mutex::new(None) }
     }
 
@@ -65,6 +65,11 @@ impl Source {
 
     pub(crate) fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
+    }
+
+    /// See [`Template::drop_conditions`].
+    pub(crate) fn drop_conditions(&self) -> bool {
+        self.template.drop_conditions()
     }
 
     fn target(&self) -> MutexGuard<'_, Option<Url>> {
@@ -120,8 +125,9 @@ impl Source {
             let protocols =
                 if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
             let way = Way { reach: self.reach, protocols };
-            let answer =
-                client.send(seat, way, &|version: Version| self.template.ask(&url, &method, range, version)).await?;
+            let answer = client
+                .send(seat, way, &|version: Version| self.template.ask(&url, &method, range, version))
+                .await?;
             chain.push(ReceiptHop { url: shown(&url), status: answer.head.status });
             let Some(next) = self.next_hop(&url, &mut method, &answer.head)? else {
                 return Ok(Reached { answer, url, chain });
@@ -159,7 +165,8 @@ impl Source {
         if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
             return Ok(None);
         }
-        let refuse = |cause, detail: String| Failure { http_status: Some(head.status), ..needs_input(cause, detail) };
+        let refuse =
+            |cause, detail: String| Failure { http_status: Some(head.status), ..needs_input(cause, detail) };
         let location = head.text(&header::LOCATION).ok_or_else(|| {
             refuse(Cause::Redirect, format!("{} redirects without saying where", host_of(url)))
         })?;

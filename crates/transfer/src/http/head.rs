@@ -67,7 +67,8 @@ impl Head {
         let keep = |name| self.text(name).filter(|value| value.len() <= 1024).map(str::to_owned);
         Validators {
             etag: keep(&header::ETAG).filter(|etag| is_etag(etag)),
-            last_modified: keep(&header::LAST_MODIFIED).filter(|date| httpdate::parse_http_date(date).is_ok()),
+            last_modified: keep(&header::LAST_MODIFIED)
+                .filter(|date| httpdate::parse_http_date(date).is_ok()),
             date: keep(&header::DATE),
             total,
         }
@@ -105,9 +106,13 @@ impl Head {
             .headers
             .iter()
             .filter(|(name, _)| {
-                !HIDDEN.contains(name) && !name.as_str().contains("authenticat") && !name.as_str().contains("token")
+                !HIDDEN.contains(name)
+                    && !name.as_str().contains("authenticat")
+                    && !name.as_str().contains("token")
             })
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
             .collect();
         ResponseInformation {
             actual_uri: origin::shown(url),
@@ -265,7 +270,8 @@ mod tests {
     #[test]
     fn secrets_are_left_out_of_what_is_shown() {
         let url = Url::parse("http://a.example/f?token=abc").unwrap();
-        let shown = head(&[("set-cookie", "a=b"), ("etag", "\"1\""), ("x-auth-token", "t")]).information(&url, true);
+        let shown =
+            head(&[("set-cookie", "a=b"), ("etag", "\"1\""), ("x-auth-token", "t")]).information(&url, true);
         assert_eq!(shown.headers, [("etag".to_owned(), "\"1\"".to_owned())]);
         assert_eq!(shown.actual_uri, "http://a.example/f?token=***");
     }

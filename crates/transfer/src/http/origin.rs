@@ -42,8 +42,20 @@ impl fmt::Display for Origin {
 
 /// Parts of a query key that tell a bearer secret.
 const SECRET_KEYS: [&str; 14] = [
-    "sig", "token", "secret", "key", "password", "passwd", "auth", "credential", "hmac", "policy", "expires",
-    "session", "ticket", "jwt",
+    "sig",
+    "token",
+    "secret",
+    "key",
+    "password",
+    "passwd",
+    "auth",
+    "credential",
+    "hmac",
+    "policy",
+    "expires",
+    "session",
+    "ticket",
+    "jwt",
 ];
 
 /// The URL for receipts, errors and logs: no userinfo, no fragment, and of a signed query only the names.
@@ -96,8 +108,7 @@ mod tests {
     fn origins_compare_scheme_host_and_port() {
         let origin = |text: &str| Origin::of(&Url::parse(text).unwrap());
         assert_eq!(origin("http://A.example/x"), origin("http://a.example:80/y"));
-        for other in
-            ["https://a.example/", "http://b.example/", "http://a.example:81/", "http://a.example./"]
+        for other in ["https://a.example/", "http://b.example/", "http://a.example:81/", "http://a.example./"]
         {
             assert_ne!(origin("http://a.example/"), origin(other), "{other}");
         }
@@ -111,7 +122,10 @@ mod tests {
         for (url, expected) in [
             ("http://user:pass@a.example/f#part", "http://a.example/f"),
             ("http://a.example/f?page=2&lang=en", "http://a.example/f?page=2&lang=en"),
-            ("http://a.example/f?X-Amz-Signature=abc&page=2", "http://a.example/f?X-Amz-Signature=***&page=***"),
+            (
+                "http://a.example/f?X-Amz-Signature=abc&page=2",
+                "http://a.example/f?X-Amz-Signature=***&page=***",
+            ),
             ("http://a.example/f?h=0a1b2c3d4e5f60718293a4b5c6d7", "http://a.example/f?h=***"),
             ("http://a.example/f?0a1b2c3d4e5f60718293a4b5c6d7", "http://a.example/f?***"),
         ] {

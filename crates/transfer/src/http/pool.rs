@@ -230,9 +230,7 @@ impl Pool {
         host.http2.retain(|shared| !shared.connection.sender.is_closed());
         host.http2
             .iter()
-            .find(|shared| {
-                reach.allows(shared.connection.remote.ip()) && shared.connection.sender.is_ready()
-            })
+            .find(|shared| reach.allows(shared.connection.remote.ip()) && shared.connection.sender.is_ready())
             .map(|shared| shared.connection.clone())
     }
 
@@ -375,7 +373,10 @@ impl Drop for Seat {
             let mut state = self.pool.state();
             if let Some(host) = state.hosts.get_mut(&self.origin) {
                 let now = Instant::now();
-                host.http2.iter_mut().filter(|shared| !shared.is_used()).for_each(|shared| shared.since = now);
+                host.http2
+                    .iter_mut()
+                    .filter(|shared| !shared.is_used())
+                    .for_each(|shared| shared.since = now);
                 if !host.http2.is_empty() {
                     self.pool.ensure_sweeping(&mut state);
                 }

@@ -1,5 +1,7 @@
 //! The requests of one download, and what of the caller's secrets goes to whom.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -33,6 +35,7 @@ pub(crate) struct Template {
     headers: HeaderMap,
     authorization: Option<HeaderValue>,
     user_agent: HeaderValue,
+    is_unconditional: AtomicBool,
 }
 
 /// Fields that frame the message or that this side decides; a caller's value for them is not sent.
@@ -87,6 +90,7 @@ impl Template {
             headers: fields,
             authorization,
             user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("longhaul")),
+            is_unconditional: AtomicBool::new(false),
         })
     }
 
@@ -102,15 +106,11 @@ impl Template {
         !self.body.is_empty()
     }
 
-    /// Whether the caller made the request depend on what it holds itself (RFC 9110 section 13).
-    pub(crate) fn has_conditions(&self) -> bool {
-        CONDITIONS.iter().any(|name| self.headers.contains_key(name))
-    }
-
-    pub(crate) fn drop_conditions(&mut self) {
-        for name in &CONDITIONS {
-            self.headers.remove(name);
-        }
+    /// Leaves out from now on what makes the request depend on what the caller holds (RFC 9110 section 13); false
+    /// when there is nothing to leave out.
+    pub(crate) fn drop_conditions(&self) -> bool {
+        let has_conditions = CONDITIONS.iter().any(|name| self.headers.contains_key(name));
+        !self.is_unconditional.swap(true, Ordering::Relaxed) && has_conditions
     }
 
     /// The request for `url` as `method`, which is the template's own or GET after a redirect.
@@ -149,10 +149,12 @@ impl Template {
                 fields.append(name, value.clone());
             }
         }
-        if let Some(range) = range {
+        if range.is_some() || self.is_unconditional.load(Ordering::Relaxed) {
             for name in &CONDITIONS {
                 fields.remove(name);
             }
+        }
+        if let Some(range) = range {
             let last = range.end.map_or(String::new(), |end| (end - 1).to_string());
             fields.insert(header::RANGE, header_value(&format!("bytes={}-{last}", range.start))?);
             if let Some(validator) = &range.if_range {
@@ -182,8 +184,9 @@ fn target(url: &Url, origin: &Origin, version: Version) -> Result<Uri, Failure> 
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, Failure> {
-    HeaderValue::from_str(text)
-        .map_err(|error| needs_input(Cause::HttpStatus, format!("a request header cannot be written: {error}")))
+    HeaderValue::from_str(text).map_err(|error| {
+        needs_input(Cause::HttpStatus, format!("a request header cannot be written: {error}"))
+    })
 }
 
 /// RFC 7617 with UTF-8.
@@ -226,11 +229,14 @@ mod tests {
 
     #[test]
     fn secrets_stay_at_the_origin_of_the_url() {
-        let template = template("https://a.example/f", &[("x-api-key", "k"), ("cookie", "c=1")], Some(("u", "p")));
+        let template =
+            template("https://a.example/f", &[("x-api-key", "k"), ("cookie", "c=1")], Some(("u", "p")));
         let home = template.ask(&url("https://a.example/g"), &Method::GET, None, Version::HTTP_11).unwrap();
         assert_eq!(field(&home, "authorization"), Some("Basic dTpw"));
         assert_eq!((field(&home, "x-api-key"), field(&home, "cookie")), (Some("k"), Some("c=1")));
-        for other in ["http://a.example/g", "https://b.example/", "https://a.example:444/", "https://x.a.example/"] {
+        for other in
+            ["http://a.example/g", "https://b.example/", "https://a.example:444/", "https://x.a.example/"]
+        {
             let ask = template.ask(&url(other), &Method::GET, None, Version::HTTP_11).unwrap();
             for name in ["authorization", "x-api-key", "cookie"] {
                 assert_eq!(field(&ask, name), None, "{name} to {other}");
@@ -259,18 +265,21 @@ mod tests {
     fn ranges_are_written_with_an_inclusive_end() {
         let template = template("http://a.example/f", &[("range", "bytes=7-"), ("if-none-match", "*")], None);
         let range = RangeFields { start: 5, end: Some(10), if_range: Some("\"e\"".to_owned()) };
-        let ask = template.ask(&url("http://a.example/f"), &Method::GET, Some(&range), Version::HTTP_11).unwrap();
+        let ask =
+            template.ask(&url("http://a.example/f"), &Method::GET, Some(&range), Version::HTTP_11).unwrap();
         assert_eq!((field(&ask, "range"), field(&ask, "if-range")), (Some("bytes=5-9"), Some("\"e\"")));
         assert_eq!((field(&ask, "accept-encoding"), field(&ask, "if-none-match")), (Some("identity"), None));
         let open = RangeFields { start: 5, end: None, if_range: None };
-        let ask = template.ask(&url("http://a.example/f"), &Method::GET, Some(&open), Version::HTTP_11).unwrap();
+        let ask =
+            template.ask(&url("http://a.example/f"), &Method::GET, Some(&open), Version::HTTP_11).unwrap();
         assert_eq!((field(&ask, "range"), field(&ask, "if-range")), (Some("bytes=5-"), None));
         assert_eq!(field(&ask, "host"), Some("a.example"));
     }
 
     #[test]
     fn a_caller_may_name_its_own_agent_but_not_frame_the_message() {
-        let template = template("http://a.example/f", &[("user-agent", "mine"), ("content-length", "9")], None);
+        let template =
+            template("http://a.example/f", &[("user-agent", "mine"), ("content-length", "9")], None);
         let ask = template.ask(&url("http://a.example/f"), &Method::GET, None, Version::HTTP_11).unwrap();
         assert_eq!((field(&ask, "user-agent"), field(&ask, "content-length")), (Some("mine"), None));
     }

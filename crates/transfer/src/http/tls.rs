@@ -87,11 +87,12 @@ impl Tls {
 /// The name a certificate has to carry for `host`.
 pub(crate) fn server_name(host: &Host<String>) -> Result<ServerName<'static>, Failure> {
     match host {
-        Host::Domain(name) => {
-            ServerName::try_from(name.trim_end_matches('.').to_owned()).map_err(|error| {
-                needs_input(Cause::TlsCertificate, format!("{name:?} cannot be checked in a certificate: {error}"))
-            })
-        }
+        Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).map_err(|error| {
+            needs_input(
+                Cause::TlsCertificate,
+                format!("{name:?} cannot be checked in a certificate: {error}"),
+            )
+        }),
         Host::Ipv4(address) => Ok(ServerName::IpAddress((*address).into())),
         Host::Ipv6(address) => Ok(ServerName::IpAddress((*address).into())),
     }
@@ -142,9 +143,10 @@ fn certificate_problem(problem: &CertificateError) -> (WebErrorStatus, String) {
                 instant(*time)
             ),
         ),
-        CertificateError::NotValidYet => {
-            (Web::CertificateExpired, "the certificate is not valid yet, or this machine's clock is slow".to_owned())
-        }
+        CertificateError::NotValidYet => (
+            Web::CertificateExpired,
+            "the certificate is not valid yet, or this machine's clock is slow".to_owned(),
+        ),
         CertificateError::NotValidYetContext { time, not_before } => (
             Web::CertificateExpired,
             format!(
@@ -153,16 +155,16 @@ fn certificate_problem(problem: &CertificateError) -> (WebErrorStatus, String) {
                 instant(*time)
             ),
         ),
-        CertificateError::Revoked => {
-            (Web::CertificateRevoked, "the certificate has been revoked".to_owned())
-        }
+        CertificateError::Revoked => (Web::CertificateRevoked, "the certificate has been revoked".to_owned()),
         CertificateError::UnknownIssuer => (
             Web::CertificateIsInvalid,
-            "the certificate was issued by an authority this machine does not trust (self-signed?)".to_owned(),
+            "the certificate was issued by an authority this machine does not trust (self-signed?)"
+                .to_owned(),
         ),
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => (
             Web::CertificateIsInvalid,
-            "the server uses a certificate authority's own certificate; it needs one issued for its name".to_owned(),
+            "the server uses a certificate authority's own certificate; it needs one issued for its name"
+                .to_owned(),
         ),
         CertificateError::BadEncoding
         | CertificateError::BadSignature

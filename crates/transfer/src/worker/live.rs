@@ -25,7 +25,10 @@ pub(crate) struct Live {
 enum File {
     /// No response has been accepted yet.
     Awaited,
-    Part { reader: PartReader, total: Option<u64> },
+    Part {
+        reader: PartReader,
+        total: Option<u64>,
+    },
     Ended,
 }
 
@@ -84,6 +87,12 @@ impl Live {
     /// Resolves when something is wanted.
     pub(crate) async fn wanting(&self) {
         self.want.notified().await;
+    }
+
+    /// Where the latest wish begins, or the start of the file.
+    pub(crate) fn first_wanted(&self) -> u64 {
+        let wanted = self.wanted.lock().expect("no holder of this lock panics");
+        wanted.last().map_or(0, |range| range.offset)
     }
 
     pub(crate) fn take_wanted(&self) -> Vec<ByteRange> {

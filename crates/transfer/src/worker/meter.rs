@@ -70,7 +70,8 @@ impl Meter {
         let total = self.total.load(Ordering::Relaxed);
         let bytes_per_second = self.bytes_per_second();
         let left = total.saturating_sub(received);
-        let seconds_left = (total > 0 && bytes_per_second > 0).then(|| left.div_ceil(bytes_per_second.max(1)));
+        let seconds_left =
+            (total > 0 && bytes_per_second > 0).then(|| left.div_ceil(bytes_per_second.max(1)));
         Progress {
             bytes_received: received,
             total_bytes_to_receive: total,

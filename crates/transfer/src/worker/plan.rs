@@ -105,6 +105,10 @@ impl Plan {
         self.leases.retain(|lease| lease.id != id);
     }
 
+    pub(crate) fn release_all(&mut self) {
+        self.leases.clear();
+    }
+
     /// Takes the second half of what the busiest lease has left, if each half has at least `least` bytes.
     pub(crate) fn split(&mut self, least: u64) -> Option<(u64, u64)> {
         let left = |lease: &Lease| lease.end.map_or(0, |end| end - lease.position);
@@ -136,7 +140,8 @@ impl Plan {
             }
             let end = lease.end.unwrap_or(total);
             lease.end = Some(offset);
-            let held_from = self.held.iter().find(|range| range.offset > offset).map_or(end, |range| range.offset);
+            let held_from =
+                self.held.iter().find(|range| range.offset > offset).map_or(end, |range| range.offset);
             return Some((offset, end.min(held_from)));
         }
         let next_held = self.held.iter().map(|range| range.offset);

@@ -20,7 +20,13 @@ pub(crate) struct StallWatch {
 impl StallWatch {
     pub(crate) fn new(window: Duration, bytes_per_second: u64) -> Self {
         let bytes_needed = (window.as_secs_f64() * bytes_per_second as f64).ceil().max(1.0) as u64;
-        Self { step: window / STEPS as u32, bytes_needed, bytes: 0, waited: Duration::ZERO, past: VecDeque::new() }
+        Self {
+            step: window / STEPS as u32,
+            bytes_needed,
+            bytes: 0,
+            waited: Duration::ZERO,
+            past: VecDeque::new(),
+        }
     }
 
     pub(crate) const fn arrived(&mut self, bytes: u64) {

@@ -1,0 +1,372 @@
+//! Moves one response's bytes into the part file.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use longhaul_contract::{ByteRange, Cause, Failure};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::desk::{Desk, PieceIndex};
+use super::plan::LeaseId;
+use super::stall::StallWatch;
+use crate::digest::{DigestField, MultiHasher};
+use crate::files::{Buffer, PartFile};
+use crate::http::body::{Body, BodyError};
+use crate::http::failure::transient;
+
+/// What is received goes to disk at the latest after this time, or when so much has gathered.
+const LINGER: Duration = Duration::from_millis(500);
+const GATHER_BYTES: usize = 256 << 10;
+/// Buffers grow and shrink with the speed of the connection between these sizes.
+const BUFFER_BYTES_MIN: usize = 16 << 10;
+const BUFFER_BYTES_FIRST: usize = 64 << 10;
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+/// After a change of the network a connection has this long to show that it is alive.
+const PROOF_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// A response that was accepted, and what of it is wanted.
+pub(crate) struct Flow {
+    pub(crate) body: Body,
+    pub(crate) lease: LeaseId,
+    /// Where the body begins: at the lease's position, or before it.
+    pub(crate) start: u64,
+    /// Where the body has to end, if its head told.
+    pub(crate) end: Option<u64>,
+    pub(crate) host: String,
+    /// As receipts show it.
+    pub(crate) url: String,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// Digests of this very message (RFC 9530 section 2).
+    pub(crate) content_digests: Vec<DigestField>,
+}
+
+/// How a flow ended.
+#[derive(Debug)]
+pub(crate) enum FlowEnd {
+    /// All that was wanted of it came.
+    Done { trailers: Option<http::HeaderMap> },
+    /// A body without announced length came to its end.
+    EndOfFile { total: u64, trailers: Option<http::HeaderMap> },
+    /// The connection did not bring what it promised.
+    Broken(Failure),
+    /// Another worker waits for the seat.
+    Recalled,
+    /// Its bytes differ from those at hand, or from their own digest.
+    Mismatch(String),
+    /// The file cannot be written or read.
+    File(Failure),
+}
+
+struct Pump {
+    desk: Arc<Desk>,
+    part: PartFile,
+    flow: Flow,
+    piece: Option<PieceIndex>,
+    stall: StallWatch,
+    network: watch::Receiver<u64>,
+    recalled: Pin<Box<dyn Future<Output = ()> + Send>>,
+    linger: Pin<Box<Sleep>>,
+    wanted: usize,
+    /// Bytes the rate limit has granted and that were not read yet.
+    granted: usize,
+    /// Why the body broke off; told after what came before it is written.
+    failed: Option<BodyError>,
+    is_doubted: bool,
+    hasher: Option<MultiHasher>,
+}
+
+/// Receives until the lease is fulfilled or the body ends.
+pub(crate) async fn pump(desk: Arc<Desk>, part: PartFile, flow: Flow) -> FlowEnd {
+    let mut pump = Pump::new(desk, part, flow);
+    let end = match pump.run().await {
+        Ok(end) | Err(end) => end,
+    };
+    pump.finish(end)
+}
+
+impl Pump {
+    fn new(desk: Arc<Desk>, part: PartFile, flow: Flow) -> Self {
+        let stall = stall_watch(&desk, desk.settings.stall_timeout);
+        let (position, _) = desk.plan().room(flow.lease);
+        let piece = desk.begin_piece(position, &flow.url, &flow.remote.to_string());
+        let algorithms: Vec<_> = flow.content_digests.iter().map(|digest| digest.algorithm).collect();
+        Self {
+            network: desk.client.network(),
+            recalled: Box::pin(flow.body.recalled()),
+            linger: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            wanted: BUFFER_BYTES_FIRST,
+            granted: 0,
+            failed: None,
+            is_doubted: false,
+            hasher: (!algorithms.is_empty()).then(|| MultiHasher::new(&algorithms)),
+            desk,
+            part,
+            flow,
+            piece,
+            stall,
+        }
+    }
+
+    async fn run(&mut self) -> Result<FlowEnd, FlowEnd> {
+        let (position, _) = self.desk.plan().room(self.flow.lease);
+        self.compare(self.flow.start, position).await?;
+        loop {
+            let (position, room) = self.desk.plan().room(self.flow.lease);
+            if room == Some(0) {
+                return self.fulfilled(position).await;
+            }
+            self.ready().await?;
+            let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
+            let wanted = self.wanted.min(room);
+            // Leave to read comes before the memory, which others may need meanwhile.
+            if self.granted == 0 && self.desk.live.rate.is_limited() {
+                self.granted = self.desk.live.rate.acquire(wanted).await;
+            }
+            let mut buffer = self.part.buffer(position, wanted).await;
+            let is_ended = self.fill(&mut buffer, room).await;
+            self.adapt(&buffer);
+            let count = buffer.len() as u64;
+            if count > 0 {
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(buffer.filled());
+                }
+                self.part.write(position, buffer).await.map_err(FlowEnd::File)?;
+                self.desk.written(self.flow.lease, self.piece, ByteRange::new(position, count));
+            }
+            match self.failed.take() {
+                // A body whose only end is that of its connection is as complete as other evidence says.
+                Some(BodyError::Unannounced) if self.desk.is_verifiable => {
+                    return self.ended(position + count);
+                }
+                Some(error) => return Err(self.broken(&error)),
+                None if is_ended => return self.ended(position + count),
+                None => {}
+            }
+        }
+    }
+
+    /// Reads bytes from `from` to `to` that came unasked or for comparison; where they are at hand they must be equal.
+    async fn compare(&mut self, from: u64, to: u64) -> Result<(), FlowEnd> {
+        let mut position = from;
+        let mut scratch = vec![0; BUFFER_BYTES_FIRST.min(usize::try_from(to - from).unwrap_or(usize::MAX))];
+        while position < to {
+            self.ready().await?;
+            if let Some(error) = self.failed.take() {
+                return Err(self.broken(&error));
+            }
+            let most = scratch.len().min(usize::try_from(to - position).unwrap_or(usize::MAX));
+            let read =
+                std::future::poll_fn(|context| self.flow.body.poll_read(context, &mut scratch[..most]));
+            let count = read.await.map_err(|error| self.broken(&error))?;
+            if count == 0 {
+                return Err(FlowEnd::Broken(transient(
+                    Cause::Truncated,
+                    format!("{} ended its answer early", self.flow.host),
+                )));
+            }
+            self.stall.arrived(count as u64);
+            self.desk.count_fetched(count as u64);
+            let came = &scratch[..count];
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(came);
+            }
+            compare_with_file(&self.part, &self.flow.host, position, came).await?;
+            position += count as u64;
+        }
+        Ok(())
+    }
+
+    /// The lease is fulfilled. If others hold what follows and it is flowing in anyway, their bytes are compared.
+    async fn fulfilled(&mut self, position: u64) -> Result<FlowEnd, FlowEnd> {
+        let is_at_end = self.flow.end == Some(position);
+        if !is_at_end {
+            let at_hand = self.part.readable().available_from(position);
+            let seam = at_hand.min(self.desk.settings.overlap_bytes);
+            let left = self.flow.end.map_or(u64::MAX, |end| end.saturating_sub(position));
+            return match self.compare(position, position + seam.min(left)).await {
+                Err(FlowEnd::Mismatch(what)) => Err(FlowEnd::Mismatch(what)),
+                Ok(()) | Err(_) => Ok(FlowEnd::Done { trailers: None }),
+            };
+        }
+        // Reading the end frees the connection for the next request and brings the trailers.
+        let mut byte = [0; 1];
+        let end = std::future::poll_fn(|context| self.flow.body.poll_read(context, &mut byte));
+        match tokio::time::timeout(LINGER, end).await {
+            Ok(Ok(0)) => self.ended(position),
+            Ok(Ok(_) | Err(_)) | Err(_) => Ok(FlowEnd::Done { trailers: None }),
+        }
+    }
+
+    /// The body came to its own end at `position`.
+    fn ended(&mut self, position: u64) -> Result<FlowEnd, FlowEnd> {
+        if self.flow.end.is_some_and(|end| position < end) {
+            return Err(self.broken(&BodyError::Truncated));
+        }
+        if let Some(hasher) = self.hasher.take() {
+            let seen = hasher.finish();
+            let is_other = |digest: &DigestField| {
+                seen.iter().any(|(algorithm, value)| *algorithm == digest.algorithm && *value != digest.value)
+            };
+            if self.flow.content_digests.iter().any(is_other) {
+                return Err(FlowEnd::Mismatch(format!(
+                    "what {} sent does not have the Content-Digest it announced",
+                    self.flow.host
+                )));
+            }
+        }
+        let trailers = self.flow.body.trailers().cloned();
+        Ok(match self.desk.plan().total() {
+            None => FlowEnd::EndOfFile { total: position, trailers },
+            Some(_) => FlowEnd::Done { trailers },
+        })
+    }
+
+    /// Fills `buffer` with at most `room` bytes, until enough has gathered; tells whether the body ended.
+    async fn fill(&mut self, buffer: &mut Buffer, room: usize) -> bool {
+        let mut is_lingering = false;
+        loop {
+            let space = room.saturating_sub(buffer.len()).min(buffer.capacity() - buffer.len());
+            if space == 0 || self.failed.is_some() {
+                return false;
+            }
+            let is_limited = self.desk.live.rate.is_limited();
+            if is_limited && self.granted == 0 {
+                match tokio::time::timeout(LINGER, self.desk.live.rate.acquire(space)).await {
+                    Ok(granted) => self.granted = granted,
+                    Err(_) => return false,
+                }
+            }
+            let most = if is_limited { space.min(self.granted) } else { space };
+            let is_enough = self.desk.is_random_access || buffer.len() >= GATHER_BYTES;
+            let (body, linger) = (&mut self.flow.body, &mut self.linger);
+            let read = std::future::poll_fn(|context| {
+                let read = body.poll_read(context, &mut buffer.spare_mut()[..most]);
+                if read.is_ready() || buffer.is_empty() {
+                    return read.map(Some);
+                }
+                let is_over = is_enough || poll_linger(linger, &mut is_lingering, context);
+                if is_over { Poll::Ready(None) } else { Poll::Pending }
+            });
+            match read.await {
+                None => return false,
+                Some(Ok(0)) => return true,
+                Some(Ok(count)) => {
+                    buffer.advance(count);
+                    self.granted = self.granted.saturating_sub(count);
+                    self.arrived(count as u64);
+                }
+                Some(Err(error)) => self.failed = Some(error),
+            }
+        }
+    }
+
+    fn arrived(&mut self, count: u64) {
+        if std::mem::take(&mut self.is_doubted) {
+            self.stall = stall_watch(&self.desk, self.desk.settings.stall_timeout);
+        }
+        self.stall.arrived(count);
+        self.desk.arrived(count);
+        self.desk.count_fetched(count);
+    }
+
+    /// Lets the next buffer follow the speed of the connection.
+    fn adapt(&mut self, buffer: &Buffer) {
+        if buffer.len() == buffer.capacity() {
+            self.wanted = (self.wanted * 2).min(BUFFER_BYTES_MAX);
+        } else if buffer.len() < self.wanted / 4 {
+            self.wanted = (self.wanted / 2).max(BUFFER_BYTES_MIN);
+        }
+    }
+
+    /// Waits until the body can be read, as long as there is hope.
+    async fn ready(&mut self) -> Result<(), FlowEnd> {
+        loop {
+            let started = Instant::now();
+            let patience = self.stall.patience();
+            tokio::select! {
+                biased;
+                ready = std::future::poll_fn(|context| self.flow.body.poll_ready(context)) => {
+                    self.stall.is_stalled(started.elapsed());
+                    self.failed = ready.err();
+                    return Ok(());
+                }
+                () = &mut self.recalled => return Err(FlowEnd::Recalled),
+                changed = self.network.changed() => {
+                    if changed.is_ok() {
+                        self.doubt()?;
+                    }
+                }
+                () = tokio::time::sleep(patience) => {
+                    if self.stall.is_stalled(started.elapsed()) {
+                        return Err(FlowEnd::Broken(transient(
+                            Cause::Stalled,
+                            format!("{} has all but stopped sending", self.flow.host),
+                        )));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The network changed: a connection whose own address is gone is dead, any other has to show that it lives.
+    fn doubt(&mut self) -> Result<(), FlowEnd> {
+        if UdpSocket::bind((self.flow.local.ip(), 0)).is_err() {
+            return Err(FlowEnd::Broken(transient(
+                Cause::ConnectionReset,
+                format!("the address {} of this machine is gone", self.flow.local.ip()),
+            )));
+        }
+        self.stall = stall_watch(&self.desk, PROOF_OF_LIFE.min(self.desk.settings.stall_timeout));
+        self.is_doubted = true;
+        Ok(())
+    }
+
+    fn broken(&self, error: &BodyError) -> FlowEnd {
+        FlowEnd::Broken(error.failure(&self.flow.host))
+    }
+
+    fn finish(self, end: FlowEnd) -> FlowEnd {
+        if matches!(end, FlowEnd::Done { .. } | FlowEnd::EndOfFile { .. }) {
+            self.flow.body.finish();
+        }
+        end
+    }
+}
+
+/// Bytes that are at hand must be equal to those that came for the same place.
+async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u8]) -> Result<(), FlowEnd> {
+    let mut offset = 0;
+    while offset < came.len() {
+        let at = position + offset as u64;
+        let held = part.read_at(at, came.len() - offset).await.map_err(FlowEnd::File)?;
+        if held.is_empty() {
+            // Not at hand, and not this lease's business.
+            return Ok(());
+        }
+        if held != came[offset..offset + held.len()] {
+            return Err(FlowEnd::Mismatch(format!(
+                "the bytes at {at} from {} differ from those received before",
+                host
+            )));
+        }
+        offset += held.len();
+    }
+    Ok(())
+}
+
+fn stall_watch(desk: &Desk, window: Duration) -> StallWatch {
+    StallWatch::new(window, desk.settings.stall_bytes_per_second)
+}
+
+/// Polls the time for which a partly filled buffer is held back, which starts with the first poll.
+fn poll_linger(linger: &mut Pin<Box<Sleep>>, is_lingering: &mut bool, context: &mut Context<'_>) -> bool {
+    if !std::mem::replace(is_lingering, true) {
+        linger.as_mut().reset(Instant::now() + LINGER);
+    }
+    linger.as_mut().poll(context).is_ready()
+}

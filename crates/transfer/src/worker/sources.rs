@@ -1,0 +1,107 @@
+//! The addresses of one file: the one that was asked for, and its mirrors.
+
+use std::sync::Arc;
+
+use longhaul_contract::Failure;
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use crate::http::follow::Source;
+use crate::journal::Validators;
+
+pub(crate) struct Sources {
+    list: Vec<Candidate>,
+}
+
+/// Which of the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SourceIndex(usize);
+
+pub(crate) struct Candidate {
+    pub(crate) source: Arc<Source>,
+    pub(crate) fingerprint: String,
+    /// Of the version of the bytes at hand, as this address names it.
+    pub(crate) validators: Option<Validators>,
+    /// It was unreachable or refused in this attempt.
+    failure: Option<Failure>,
+    /// Its bytes are not those of the others.
+    is_quarantined: bool,
+}
+
+impl Sources {
+    pub(crate) fn new(sources: Vec<Source>) -> Self {
+        let list = sources
+            .into_iter()
+            .map(|source| Candidate {
+                fingerprint: fingerprint(source.url()),
+                source: Arc::new(source),
+                validators: None,
+                failure: None,
+                is_quarantined: false,
+            })
+            .collect();
+        Self { list }
+    }
+
+    pub(crate) fn get(&self, index: SourceIndex) -> &Candidate {
+        &self.list[index.0]
+    }
+
+    pub(crate) fn get_mut(&mut self, index: SourceIndex) -> &mut Candidate {
+        &mut self.list[index.0]
+    }
+
+    /// The first that neither failed nor lied.
+    pub(crate) fn best(&self) -> Option<SourceIndex> {
+        self.list.iter().position(Candidate::is_usable).map(SourceIndex)
+    }
+
+    /// A usable one beside `first`, each in turn.
+    pub(crate) fn other(&self, first: SourceIndex, turn: usize) -> Option<SourceIndex> {
+        let others: Vec<usize> =
+            (0..self.list.len()).filter(|index| *index != first.0 && self.list[*index].is_usable()).collect();
+        if others.is_empty() { None } else { Some(SourceIndex(others[turn % others.len()])) }
+    }
+
+    pub(crate) fn has_failed(&mut self, index: SourceIndex, failure: Failure) {
+        self.list[index.0].failure = Some(failure);
+    }
+
+    /// Leaves `index` aside for this attempt, unless it is the only one left.
+    pub(crate) fn quarantine(&mut self, index: SourceIndex) -> bool {
+        let has_other = self.other(index, 0).is_some();
+        self.list[index.0].is_quarantined |= has_other;
+        has_other
+    }
+
+    /// Why none is left: what the first had to say counts most.
+    pub(crate) fn first_failure(&self) -> Option<Failure> {
+        self.list.iter().find_map(|candidate| candidate.failure.clone())
+    }
+
+    /// The version that an earlier attempt recorded belongs to the address it came from.
+    pub(crate) fn remember(&mut self, fingerprint: Option<&str>, validators: &Validators) {
+        for candidate in &mut self.list {
+            if fingerprint == Some(candidate.fingerprint.as_str()) {
+                candidate.validators = Some(validators.clone());
+            }
+        }
+    }
+
+    pub(crate) fn forget_versions(&mut self) {
+        for candidate in &mut self.list {
+            candidate.validators = None;
+        }
+    }
+}
+
+impl Candidate {
+    const fn is_usable(&self) -> bool {
+        self.failure.is_none() && !self.is_quarantined
+    }
+}
+
+/// Tells whether two requests went to the same address, without keeping the address.
+fn fingerprint(url: &Url) -> String {
+    hex::encode(&Sha256::digest(url.as_str().as_bytes())[..16])
+}
