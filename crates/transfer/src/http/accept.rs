@@ -125,7 +125,7 @@ fn judge_part(asked: &Asked<'_>, demand: &Demand<'_>, head: &Head) -> Verdict {
     let is_resumable = is_resumable(head, &seen, true);
     if demand.is_random_access
         && asked.known.is_none()
-        && let Some(failure) = unfit_for_random_access(demand.url, total, is_resumable)
+        && let Some(failure) = unfit_for_random_access(demand.url, total.and(head.length), is_resumable)
     {
         return Verdict::Refused(failure);
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use longhaul_contract::{Cause, Failure, WebErrorStatus};
+use longhaul_contract::{Cause, Failure};
 use tokio::net::TcpStream;
 use url::Host;
 
@@ -59,18 +59,18 @@ async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Failure> {
         .map_err(|_| transient(Cause::NameNotResolved, format!("the look-up of {name} was broken off")))?;
     match found {
         Ok(addresses) if addresses.is_empty() => {
-            Err(needs_input(Cause::NameNotResolved, format!("the name {name} has no address")))
+            Err(transient(Cause::NameNotResolved, format!("the name {name} has no address")))
         }
         Ok(addresses) => {
             Ok(addresses.into_iter().map(|address| SocketAddr::new(address, origin.port)).collect())
         }
         Err(LookUpError::NoSuchName) => {
-            Err(needs_input(Cause::NameNotResolved, format!("the name {name} does not exist")))
+            Err(transient(Cause::NameNotResolved, format!("the name {name} does not exist")))
         }
-        Err(LookUpError::Other(problem)) => Err(Failure {
-            web_error_status: WebErrorStatus::HostNameNotResolved,
-            ..transient(Cause::NameNotResolved, format!("the name {name} cannot be looked up now: {problem}"))
-        }),
+        Err(LookUpError::Other(problem)) => Err(transient(
+            Cause::NameNotResolved,
+            format!("the name {name} cannot be looked up now: {problem}"),
+        )),
     }
 }
 
@@ -298,6 +298,6 @@ mod tests {
         let url = url::Url::parse("http://no-such-name.invalid/").unwrap();
         let failure = connect(&Origin::of(&url).unwrap(), Reach::Anywhere).await.unwrap_err();
         assert_eq!(failure.cause, Cause::NameNotResolved);
-        assert_eq!(failure.web_error_status, WebErrorStatus::HostNameNotResolved);
+        assert_eq!(failure.web_error_status, longhaul_contract::WebErrorStatus::HostNameNotResolved);
     }
 }

@@ -96,6 +96,12 @@ pub(crate) fn of_hyper(error: &hyper::Error, doing: &str) -> Failure {
         return permanent(Cause::InvalidResponse, format!("{doing} failed: {detail}"));
     }
     if let Some(io) = find::<io::Error>(error) {
+        if matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+            && find::<rustls::Error>(io).is_none()
+        {
+            // The framing of the body makes no sense.
+            return transient(Cause::InvalidResponse, format!("{doing} failed: {io}"));
+        }
         return of_socket(io, doing);
     }
     if let Some(h2) = find::<h2::Error>(error) {

@@ -63,7 +63,9 @@ pub(crate) fn shown(url: &Url) -> String {
     let mut url = without_userinfo(url);
     let is_signed = url.query_pairs().any(|(key, value)| {
         let key = key.to_ascii_lowercase();
-        SECRET_KEYS.iter().any(|part| key.contains(part)) || looks_like_a_token(&value)
+        SECRET_KEYS.iter().any(|part| key.contains(part))
+            || looks_like_a_token(&key)
+            || looks_like_a_token(&value)
     });
     if is_signed {
         let query = url.query().unwrap_or_default();

@@ -156,7 +156,8 @@ fn certificate_problem(problem: &CertificateError) -> (WebErrorStatus, String) {
             ),
         ),
         CertificateError::Revoked => (Web::CertificateRevoked, "the certificate has been revoked".to_owned()),
-        CertificateError::UnknownIssuer => (
+        // A bad signature is what an authority of the same name with another key looks like.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             Web::CertificateIsInvalid,
             "the certificate was issued by an authority this machine does not trust (self-signed?)"
                 .to_owned(),
@@ -166,9 +167,7 @@ fn certificate_problem(problem: &CertificateError) -> (WebErrorStatus, String) {
             "the server uses a certificate authority's own certificate; it needs one issued for its name"
                 .to_owned(),
         ),
-        CertificateError::BadEncoding
-        | CertificateError::BadSignature
-        | CertificateError::UnhandledCriticalExtension => {
+        CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
             (Web::CertificateContainsErrors, format!("the certificate contains errors: {problem}"))
         }
         other => (Web::CertificateIsInvalid, format!("the certificate is not acceptable: {other}")),
@@ -199,7 +198,7 @@ mod tests {
                 2,
                 "clock is wrong (it shows 1970-01-01T00:00:00Z)",
             ),
-            (CertificateError::BadSignature, 3, "errors"),
+            (CertificateError::BadEncoding, 3, "errors"),
             (CertificateError::Revoked, 4, "revoked"),
             (CertificateError::UnknownIssuer, 5, "does not trust"),
         ] {

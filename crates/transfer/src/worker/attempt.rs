@@ -1,6 +1,7 @@
 //! One attempt of one download, from what an earlier one left to the published file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use longhaul_contract::{Cause, Failure, Receipt, ResponseInformation};
 use tokio::sync::mpsc;
@@ -24,6 +25,9 @@ use crate::transfers::{Shared, StopMode};
 const RESTARTS_MAX: u32 = 3;
 /// Requests in a row that bring nothing new.
 const FRUITLESS_MAX: u32 = 3;
+
+/// How long a worker that was asked to stop may take to write what it holds.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct Attempt {
     pub(super) job: Job,
@@ -107,7 +111,6 @@ impl Attempt {
         let is_verifiable =
             job.checksum.is_some() || job.expect.as_ref().is_some_and(|expect| expect.size.is_some());
         let desk = Desk::new(
-            job.id,
             Arc::clone(&shared.client),
             settings,
             live,
@@ -134,10 +137,10 @@ impl Attempt {
     }
 
     async fn run(&mut self) -> TransferEnd {
-        let live = Arc::clone(&self.desk.live);
+        let desk = Arc::clone(&self.desk);
         let moved = tokio::select! {
             biased;
-            mode = live.stopped() => Err(mode),
+            mode = stopped(&desk) => Err(mode),
             moved = self.transfer() => Ok(moved),
         };
         let outcome = match moved {
@@ -191,6 +194,10 @@ impl Attempt {
             while !self.desk.plan().is_complete() {
                 let Some(flow) = self.open().await? else { continue };
                 let pause = Crew::new(self, flow).run().await?;
+                if self.desk.live.stop_mode().is_some() {
+                    // Whoever polls this drops it now.
+                    std::future::pending::<()>().await;
+                }
                 match pause {
                     Pause::Void(why) => self.start_over(&why).await?,
                     Pause::Idle { failure: Some(failure) } if !self.turn_to_another(&failure) => {
@@ -288,6 +295,16 @@ impl Attempt {
         let known = self.sources.get(self.current).validators.clone().unwrap_or_default();
         Validators { total: self.desk.plan().total().or(known.total), ..known }
     }
+}
+
+/// Resolves when the worker was asked to stop and what has come is on its way to disk.
+async fn stopped(desk: &Desk) -> StopMode {
+    let mode = desk.live.stopped().await;
+    if mode == StopMode::Keep {
+        // A disk that takes longer loses what is in memory; it will be fetched again.
+        let _ = tokio::time::timeout(FLUSH_MAX, desk.flushed()).await;
+    }
+    desk.live.stop_mode().unwrap_or(mode)
 }
 
 /// The folder part of the path a caller gave.

@@ -112,7 +112,7 @@ impl<'a> Crew<'a> {
                 self.attempt.note_trailers(trailers.as_ref());
             }
             FlowEnd::Broken(failure) => self.failure = Some(failure),
-            FlowEnd::Recalled => {}
+            FlowEnd::Recalled | FlowEnd::Stopped => {}
             FlowEnd::Mismatch(why) => return Ok(Some(Pause::Void(why))),
             FlowEnd::File(failure) => return Err(failure),
         }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use longhaul_contract::{ByteRange, OperationId, RangeSet, Receipt, ReceiptPiece, Timestamp};
-use tokio::sync::{Notify, mpsc};
+use longhaul_contract::{ByteRange, RangeSet, Receipt, ReceiptPiece, Timestamp};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::live::Live;
@@ -21,7 +21,6 @@ const PIECES_MAX: usize = 1024;
 pub(crate) const RANGES_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) struct Desk {
-    pub(crate) id: OperationId,
     pub(crate) client: Arc<Client>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) live: Arc<Live>,
@@ -36,6 +35,17 @@ pub(crate) struct Desk {
     unsaved: AtomicU64,
     pub(crate) save_due: Notify,
     added: Mutex<Added>,
+    /// Flows that may hold bytes in memory.
+    flows: watch::Sender<usize>,
+}
+
+/// Counts a flow as under way.
+pub(crate) struct FlowGuard<'d>(&'d Desk);
+
+impl Drop for FlowGuard<'_> {
+    fn drop(&mut self) {
+        self.0.flows.send_modify(|count| *count -= 1);
+    }
 }
 
 /// Bytes that became readable and were not reported yet.
@@ -54,7 +64,6 @@ impl Desk {
         reason = "the one place where an attempt's parts are brought together"
     )]
     pub(crate) fn new(
-        id: OperationId,
         client: Arc<Client>,
         settings: Arc<Settings>,
         live: Arc<Live>,
@@ -64,7 +73,6 @@ impl Desk {
         receipt: Receipt,
     ) -> Self {
         Self {
-            id,
             client,
             settings,
             live,
@@ -78,6 +86,7 @@ impl Desk {
             unsaved: AtomicU64::new(0),
             save_due: Notify::new(),
             added: Mutex::new(Added { ranges: RangeSet::new(), reported: None }),
+            flows: watch::Sender::new(0),
         }
     }
 
@@ -97,6 +106,17 @@ impl Desk {
     pub(crate) fn set_part(&self, part: PartFile) {
         let is_first = self.part.set(part).is_ok();
         debug_assert!(is_first, "an attempt has one part file");
+    }
+
+    pub(crate) fn begin_flow(&self) -> FlowGuard<'_> {
+        self.flows.send_modify(|count| *count += 1);
+        FlowGuard(self)
+    }
+
+    /// Resolves when no flow holds bytes in memory.
+    pub(crate) async fn flushed(&self) {
+        // The sender lives as long as the desk.
+        let _ = self.flows.subscribe().wait_for(|count| *count == 0).await;
     }
 
     pub(crate) fn report(&self, report: Report) {

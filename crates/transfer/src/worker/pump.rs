@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use longhaul_contract::{ByteRange, Cause, Failure};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::desk::{Desk, PieceIndex};
+use super::live::Live;
 use super::plan::LeaseId;
 use super::stall::StallWatch;
 use crate::digest::{DigestField, MultiHasher};
@@ -56,6 +58,8 @@ pub(crate) enum FlowEnd {
     Broken(Failure),
     /// Another worker waits for the seat.
     Recalled,
+    /// The worker was asked to stop; what had come is written.
+    Stopped,
     /// Its bytes differ from those at hand, or from their own digest.
     Mismatch(String),
     /// The file cannot be written or read.
@@ -70,18 +74,26 @@ struct Pump {
     stall: StallWatch,
     network: watch::Receiver<u64>,
     recalled: Pin<Box<dyn Future<Output = ()> + Send>>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
     linger: Pin<Box<Sleep>>,
     wanted: usize,
     /// Bytes the rate limit has granted and that were not read yet.
     granted: usize,
     /// Why the body broke off; told after what came before it is written.
-    failed: Option<BodyError>,
+    failed: Option<Break>,
     is_doubted: bool,
     hasher: Option<MultiHasher>,
 }
 
+enum Break {
+    Body(BodyError),
+    Stalled,
+}
+
 /// Receives until the lease is fulfilled or the body ends.
 pub(crate) async fn pump(desk: Arc<Desk>, part: PartFile, flow: Flow) -> FlowEnd {
+    let under_way = Arc::clone(&desk);
+    let _guard = under_way.begin_flow();
     let mut pump = Pump::new(desk, part, flow);
     let end = match pump.run().await {
         Ok(end) | Err(end) => end,
@@ -98,6 +110,7 @@ impl Pump {
         Self {
             network: desk.client.network(),
             recalled: Box::pin(flow.body.recalled()),
+            stopped: stopped(Arc::clone(&desk.live)),
             linger: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wanted: BUFFER_BYTES_FIRST,
             granted: 0,
@@ -120,6 +133,9 @@ impl Pump {
             if room == Some(0) {
                 return self.fulfilled(position).await;
             }
+            if self.desk.live.stop_mode().is_some() {
+                return Ok(FlowEnd::Stopped);
+            }
             self.ready().await?;
             let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
             let wanted = self.wanted.min(room);
@@ -140,7 +156,7 @@ impl Pump {
             }
             match self.failed.take() {
                 // A body whose only end is that of its connection is as complete as other evidence says.
-                Some(BodyError::Unannounced) if self.desk.is_verifiable => {
+                Some(Break::Body(BodyError::Unannounced)) if self.desk.is_verifiable => {
                     return self.ended(position + count);
                 }
                 Some(error) => return Err(self.broken(&error)),
@@ -162,7 +178,7 @@ impl Pump {
             let most = scratch.len().min(usize::try_from(to - position).unwrap_or(usize::MAX));
             let read =
                 std::future::poll_fn(|context| self.flow.body.poll_read(context, &mut scratch[..most]));
-            let count = read.await.map_err(|error| self.broken(&error))?;
+            let count = read.await.map_err(|error| self.broken(&Break::Body(error)))?;
             if count == 0 {
                 return Err(FlowEnd::Broken(transient(
                     Cause::Truncated,
@@ -205,7 +221,7 @@ impl Pump {
     /// The body came to its own end at `position`.
     fn ended(&mut self, position: u64) -> Result<FlowEnd, FlowEnd> {
         if self.flow.end.is_some_and(|end| position < end) {
-            return Err(self.broken(&BodyError::Truncated));
+            return Err(self.broken(&Break::Body(BodyError::Truncated)));
         }
         if let Some(hasher) = self.hasher.take() {
             let seen = hasher.finish();
@@ -228,7 +244,7 @@ impl Pump {
 
     /// Fills `buffer` with at most `room` bytes, until enough has gathered; tells whether the body ended.
     async fn fill(&mut self, buffer: &mut Buffer, room: usize) -> bool {
-        let mut is_lingering = false;
+        let mut lingering: Option<Instant> = None;
         loop {
             let space = room.saturating_sub(buffer.len()).min(buffer.capacity() - buffer.len());
             if space == 0 || self.failed.is_some() {
@@ -243,24 +259,32 @@ impl Pump {
             }
             let most = if is_limited { space.min(self.granted) } else { space };
             let is_enough = self.desk.is_random_access || buffer.len() >= GATHER_BYTES;
-            let (body, linger) = (&mut self.flow.body, &mut self.linger);
+            let (body, linger, stopped) = (&mut self.flow.body, &mut self.linger, &mut self.stopped);
             let read = std::future::poll_fn(|context| {
                 let read = body.poll_read(context, &mut buffer.spare_mut()[..most]);
                 if read.is_ready() || buffer.is_empty() {
                     return read.map(Some);
                 }
-                let is_over = is_enough || poll_linger(linger, &mut is_lingering, context);
+                let is_over = is_enough
+                    || stopped.as_mut().poll(context).is_ready()
+                    || poll_linger(linger, &mut lingering, context);
                 if is_over { Poll::Ready(None) } else { Poll::Pending }
             });
             match read.await {
-                None => return false,
+                None => {
+                    let waited = lingering.map_or(Duration::ZERO, |since| since.elapsed());
+                    if self.stall.is_stalled(waited) {
+                        self.failed = Some(Break::Stalled);
+                    }
+                    return false;
+                }
                 Some(Ok(0)) => return true,
                 Some(Ok(count)) => {
                     buffer.advance(count);
                     self.granted = self.granted.saturating_sub(count);
                     self.arrived(count as u64);
                 }
-                Some(Err(error)) => self.failed = Some(error),
+                Some(Err(error)) => self.failed = Some(Break::Body(error)),
             }
         }
     }
@@ -292,9 +316,10 @@ impl Pump {
                 biased;
                 ready = std::future::poll_fn(|context| self.flow.body.poll_ready(context)) => {
                     self.stall.is_stalled(started.elapsed());
-                    self.failed = ready.err();
+                    self.failed = ready.err().map(Break::Body);
                     return Ok(());
                 }
+                () = &mut self.stopped => return Err(FlowEnd::Stopped),
                 () = &mut self.recalled => return Err(FlowEnd::Recalled),
                 changed = self.network.changed() => {
                     if changed.is_ok() {
@@ -303,10 +328,7 @@ impl Pump {
                 }
                 () = tokio::time::sleep(patience) => {
                     if self.stall.is_stalled(started.elapsed()) {
-                        return Err(FlowEnd::Broken(transient(
-                            Cause::Stalled,
-                            format!("{} has all but stopped sending", self.flow.host),
-                        )));
+                        return Err(self.broken(&Break::Stalled));
                     }
                 }
             }
@@ -326,8 +348,12 @@ impl Pump {
         Ok(())
     }
 
-    fn broken(&self, error: &BodyError) -> FlowEnd {
-        FlowEnd::Broken(error.failure(&self.flow.host))
+    fn broken(&self, why: &Break) -> FlowEnd {
+        let host = &self.flow.host;
+        FlowEnd::Broken(match why {
+            Break::Body(error) => error.failure(host),
+            Break::Stalled => transient(Cause::Stalled, format!("{host} has all but stopped sending")),
+        })
     }
 
     fn finish(self, end: FlowEnd) -> FlowEnd {
@@ -359,14 +385,21 @@ async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u
     Ok(())
 }
 
+fn stopped(live: Arc<Live>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    // Fused: it is polled on after it has resolved.
+    Box::pin(async move { live.stopped().await }.map(drop).fuse())
+}
+
 fn stall_watch(desk: &Desk, window: Duration) -> StallWatch {
     StallWatch::new(window, desk.settings.stall_bytes_per_second)
 }
 
 /// Polls the time for which a partly filled buffer is held back, which starts with the first poll.
-fn poll_linger(linger: &mut Pin<Box<Sleep>>, is_lingering: &mut bool, context: &mut Context<'_>) -> bool {
-    if !std::mem::replace(is_lingering, true) {
-        linger.as_mut().reset(Instant::now() + LINGER);
+fn poll_linger(linger: &mut Pin<Box<Sleep>>, since: &mut Option<Instant>, context: &mut Context<'_>) -> bool {
+    if since.is_none() {
+        let now = Instant::now();
+        *since = Some(now);
+        linger.as_mut().reset(now + LINGER);
     }
     linger.as_mut().poll(context).is_ready()
 }

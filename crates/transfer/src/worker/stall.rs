@@ -44,10 +44,12 @@ impl StallWatch {
         if self.waited < self.step {
             return false;
         }
-        self.waited = Duration::ZERO;
-        self.past.push_back(std::mem::take(&mut self.bytes));
-        if self.past.len() > STEPS {
-            self.past.pop_front();
+        while self.waited >= self.step {
+            self.waited -= self.step;
+            self.past.push_back(std::mem::take(&mut self.bytes));
+            if self.past.len() > STEPS {
+                self.past.pop_front();
+            }
         }
         self.past.len() == STEPS && self.past.iter().sum::<u64>() < self.bytes_needed
     }

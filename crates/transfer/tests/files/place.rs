@@ -125,6 +125,7 @@ pub(crate) fn record(part: &PartFile, durable: RangeSet) -> JournalRecord {
         publish_as: None,
         receipt: Receipt::default(),
         response: None,
+        source: None,
     }
 }
 
