@@ -195,6 +195,9 @@ impl<S: GroupStore> WriterThread<S> {
             if let Some(end) = self.gather(message) {
                 return end;
             }
+            if self.group.is_empty() {
+                continue;
+            }
             if self.group.iter().all(|submission| submission.acknowledge.is_none()) {
                 self.due.get_or_insert_with(|| Instant::now() + LAZY_DELAY);
                 if self.gathered_writes() < GROUP_WRITES_MAX {

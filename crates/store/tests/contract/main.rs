@@ -12,7 +12,10 @@ macro_rules! contract {
     };
 }
 
+mod equality;
 mod lists;
+mod memory;
 mod operations;
 mod samples;
 mod trial;
+mod writer;

@@ -1,0 +1,146 @@
+//! Whatever is written, all stores read the same.
+
+use longhaul_contract::{Limits, OperationId, PatchDownload, Priority, ReasonCode, Scope, TransferBehavior};
+use longhaul_engine::{Change, Row, StoredPhase};
+use longhaul_store::{ListQuery, Loaded, TokenWrite, Write};
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, Strategy as _, any, proptest};
+
+use crate::samples::{
+    app, consumed, created, everything, failure, finished, group, id, journal, response, row, spec, time,
+    updated, waited,
+};
+use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
+
+const IDS: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// What one drawn tuple stands for: which write, of which operation, and two numbers to vary it by.
+type Drawn = (u8, u64, i64, u8);
+
+fn drawn_row(number: u64, variety: u8) -> Row {
+    let phases = [
+        StoredPhase::Idle,
+        StoredPhase::Started,
+        StoredPhase::NeedsInput { failure: failure() },
+        StoredPhase::Canceling { forget: variety > 9 },
+    ];
+    Row {
+        app: app(if number % 2 == 0 { "Even" } else { "Odd" }),
+        group: [None, Some("one"), Some("two")][usize::from(variety % 3)].map(group),
+        priority: Priority::ALL[usize::from(variety) % 3],
+        phase: phases[usize::from(variety) % phases.len()].clone(),
+        has_bytes: variety % 2 == 0,
+        ..row(number)
+    }
+}
+
+fn drawn_spec(number: u64, variety: u8) -> longhaul_contract::CreateDownload {
+    let mut spec = spec(number);
+    spec.label = (variety % 2 == 0).then(|| format!("label {}", variety % 4));
+    spec
+}
+
+fn drawn_write((kind, number, at, variety): Drawn) -> Write {
+    let id = id(number);
+    let group_app = app(if variety % 2 == 0 { "Even" } else { "Third" });
+    Write::Change(match kind {
+        0..=2 => return created(drawn_row(number, variety), drawn_spec(number, variety)),
+        3 => return updated(drawn_row(number, variety)),
+        4 => return journal(number, u64::from(variety), &[variety]),
+        5 => return consumed(number, at),
+        6 | 7 => {
+            let codes = [ReasonCode::Backoff, ReasonCode::DiskSpace];
+            return waited(number, codes[usize::from(variety % 2)], time(at), time(at + i64::from(variety)));
+        }
+        8 => Change::Counted { id, fruitless_attempts: variety, has_bytes: variety > 5 },
+        9 => {
+            let uri = Some(format!("https://example.org/{variety}"));
+            let patch = PatchDownload { requested_uri: uri, ..PatchDownload::default() };
+            Change::Patched { id, patch: Box::new(patch) }
+        }
+        10 => Change::Started { id, time: time(at) },
+        11 | 12 => Change::Ended {
+            row: Row { phase: StoredPhase::Completed, ..drawn_row(number, variety) },
+            time: time(at),
+            finished: (variety % 2 == 0).then(|| finished((variety % 4 == 0).then_some(u64::from(variety)))),
+            response: (variety % 3 == 0).then(response),
+            keep_until: time(at + i64::from(variety)),
+        },
+        13 => Change::Removed { id },
+        14 => {
+            let behavior = TransferBehavior::ALL[usize::from(variety % 2)];
+            Change::Group { app: group_app, name: group("one"), behavior }
+        }
+        15 => Change::GroupRemoved { app: group_app, name: group("one") },
+        16 => Change::Limits(Limits { running_at_once: variety.into(), ..Limits::default() }),
+        _ => {
+            let scopes = vec![Scope::Read; usize::from(variety % 2)];
+            return Write::Token(TokenWrite {
+                hash: [variety % 2; 32],
+                app: group_app,
+                scopes,
+                created: time(at),
+            });
+        }
+    })
+}
+
+/// All that a store tells.
+#[derive(Debug, PartialEq)]
+struct Told {
+    loaded: Loaded,
+    lists: Vec<Vec<longhaul_store::StoredOperation>>,
+    journals: Vec<Option<Vec<u8>>>,
+    waits: Vec<longhaul_store::WaitHistory>,
+    tokens: Vec<Option<(longhaul_contract::AppId, Vec<Scope>)>>,
+    apps: Vec<longhaul_contract::AppId>,
+    prunable: Vec<(longhaul_contract::AppId, OperationId)>,
+    by_prefix: Vec<OperationId>,
+}
+
+fn told(trial: &mut Boxed) -> Told {
+    let mut loaded = trial.store().load().unwrap();
+    loaded.rows.sort_by_key(|row| row.id);
+    loaded.groups.sort();
+    let reader = trial.reader();
+    let queries = [
+        everything(),
+        ListQuery { app: Some(app("Even")), include_consumed: false, ..everything() },
+        ListQuery { group: Some(group("one")), descending: true, ..everything() },
+        ListQuery { only_ungrouped: true, is_final: Some(false), ..everything() },
+        ListQuery { is_final: Some(true), limit: 2, ..everything() },
+        ListQuery { label: Some("label 2".to_owned()), after: Some(id(1)), ..everything() },
+        ListQuery { text: Some("EXAMPLE.org".to_owned()), limit: 1, ..everything() },
+    ];
+    Told {
+        loaded,
+        lists: queries.iter().map(|query| reader.list(query).unwrap()).collect(),
+        journals: IDS.map(|number| reader.journal(id(number)).unwrap()).collect(),
+        waits: IDS.map(|number| reader.waits(id(number)).unwrap()).collect(),
+        tokens: [0, 1].map(|byte| reader.token(&[byte; 32]).unwrap()).to_vec(),
+        apps: reader.applications().unwrap(),
+        prunable: reader.prunable(time(30), 3).unwrap(),
+        by_prefix: reader.ids_with_prefix(&app("Even"), "018b", 3).unwrap(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_stores_tell_the_same(
+        drawn in vec(vec((0..18_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
+    ) {
+        let mut memory = MemoryTrial::begin();
+        let mut sqlite = SqliteTrial::begin();
+        for batch in drawn {
+            let writes: Vec<_> = batch.into_iter().map(drawn_write).collect();
+            memory.store().commit(&writes).unwrap();
+            sqlite.store().commit(&writes).unwrap();
+        }
+        let expected = told(&mut memory);
+        assert_eq!(told(&mut sqlite), expected);
+        let mut again = sqlite.restart();
+        assert_eq!(told(&mut again), expected);
+    }
+}
