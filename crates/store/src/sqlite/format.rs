@@ -190,3 +190,69 @@ fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     }
     Ok(moved_to)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Two formats: the second adds a column.
+    const TWO: &[&str] = &[
+        "CREATE TABLE live (x); CREATE TABLE application (x); CREATE TABLE transfer_group (x);
+         CREATE TABLE origin (x); CREATE TABLE setting (x); INSERT INTO live VALUES (5);",
+        "ALTER TABLE live ADD COLUMN y DEFAULT 6;",
+    ];
+
+    fn sum(connection: &Connection, column: &str) -> rusqlite::Result<i64> {
+        connection.query_row(&format!("SELECT sum({column}) FROM live"), [], |row| row.get(0))
+    }
+
+    fn format_of(connection: &Connection) -> u32 {
+        match found_format(connection).unwrap() {
+            Format::Ours(format) => format,
+            Format::Empty | Format::Foreign => 0,
+        }
+    }
+
+    #[test]
+    fn an_older_format_is_backed_up_and_migrated() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = StateFolder::open(parent.path()).unwrap();
+        let backup = parent.path().join("longhaul.db.format-1");
+        let (older, _) = open_with(&folder, &TWO[..1]).unwrap();
+        assert_eq!((format_of(&older), sum(&older, "x")), (1, Ok(5)));
+        assert!(!backup.exists());
+        drop(older);
+        // What an earlier try left behind is in nobody's way.
+        std::fs::write(parent.path().join("longhaul.db.format-1.new"), "half a copy").unwrap();
+        let (newer, notice) = open_with(&folder, TWO).unwrap();
+        assert_eq!((format_of(&newer), sum(&newer, "y"), notice), (2, Ok(6), None));
+        assert_eq!(std::fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+        let copy = Connection::open(&backup).unwrap();
+        assert_eq!((format_of(&copy), sum(&copy, "x")), (1, Ok(5)));
+        assert!(sum(&copy, "y").is_err());
+        assert!(!parent.path().join("longhaul.db.format-1.new").exists());
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_older_format() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = StateFolder::open(parent.path()).unwrap();
+        drop(open_with(&folder, &TWO[..1]).unwrap());
+        let broken = [TWO[0], "UPDATE live SET x = 7; SELECT nonsense;"];
+        assert!(matches!(open_with(&folder, &broken), Err(StoreError::CannotWrite(_))));
+        let (older, notice) = open_with(&folder, &TWO[..1]).unwrap();
+        assert_eq!((format_of(&older), sum(&older, "x"), notice), (1, Ok(5), None));
+    }
+
+    #[test]
+    fn a_backup_that_cannot_be_made_stops_the_migration() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = StateFolder::open(parent.path()).unwrap();
+        drop(open_with(&folder, &TWO[..1]).unwrap());
+        std::fs::create_dir(parent.path().join("longhaul.db.format-1")).unwrap();
+        assert!(matches!(open_with(&folder, TWO), Err(StoreError::CannotWrite(_))));
+        assert_eq!(format_of(&open_with(&folder, &TWO[..1]).unwrap().0), 1);
+    }
+}

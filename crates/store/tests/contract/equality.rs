@@ -15,7 +15,7 @@ use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 const IDS: std::ops::RangeInclusive<u64> = 1..=4;
 
 /// What one drawn tuple stands for: which write, of which operation, and two numbers to vary it by.
-type Drawn = (u8, u64, i64, u8);
+pub(crate) type Drawn = (u8, u64, i64, u8);
 
 fn drawn_row(number: u64, variety: u8) -> Row {
     let phases = [
@@ -25,22 +25,22 @@ fn drawn_row(number: u64, variety: u8) -> Row {
         StoredPhase::Canceling { forget: variety > 9 },
     ];
     Row {
-        app: app(if number % 2 == 0 { "Even" } else { "Odd" }),
+        app: app(if number.is_multiple_of(2) { "Even" } else { "Odd" }),
         group: [None, Some("one"), Some("two")][usize::from(variety % 3)].map(group),
         priority: Priority::ALL[usize::from(variety) % 3],
         phase: phases[usize::from(variety) % phases.len()].clone(),
-        has_bytes: variety % 2 == 0,
+        has_bytes: variety.is_multiple_of(2),
         ..row(number)
     }
 }
 
 fn drawn_spec(number: u64, variety: u8) -> longhaul_contract::CreateDownload {
     let mut spec = spec(number);
-    spec.label = (variety % 2 == 0).then(|| format!("label {}", variety % 4));
+    spec.label = variety.is_multiple_of(2).then(|| format!("label {}", variety % 4));
     spec
 }
 
-fn drawn_write((kind, number, at, variety): Drawn) -> Write {
+pub(crate) fn drawn_write((kind, number, at, variety): Drawn) -> Write {
     let id = id(number);
     let group_app = app(if variety % 2 == 0 { "Even" } else { "Third" });
     Write::Change(match kind {
@@ -87,9 +87,9 @@ fn drawn_write((kind, number, at, variety): Drawn) -> Write {
 
 /// All that a store tells.
 #[derive(Debug, PartialEq)]
-struct Told {
-    loaded: Loaded,
-    lists: Vec<Vec<longhaul_store::StoredOperation>>,
+pub(crate) struct Told {
+    pub(crate) loaded: Loaded,
+    pub(crate) lists: Vec<Vec<longhaul_store::StoredOperation>>,
     journals: Vec<Option<Vec<u8>>>,
     waits: Vec<longhaul_store::WaitHistory>,
     tokens: Vec<Option<(longhaul_contract::AppId, Vec<Scope>)>>,
@@ -98,7 +98,7 @@ struct Told {
     by_prefix: Vec<OperationId>,
 }
 
-fn told(trial: &mut Boxed) -> Told {
+pub(crate) fn told(trial: &mut Boxed) -> Told {
     let mut loaded = trial.store().load().unwrap();
     loaded.rows.sort_by_key(|row| row.id);
     loaded.groups.sort();

@@ -13,9 +13,13 @@ macro_rules! contract {
 }
 
 mod equality;
+mod formats;
+mod kill;
 mod lists;
 mod memory;
+mod opening;
 mod operations;
 mod samples;
+mod space;
 mod trial;
 mod writer;

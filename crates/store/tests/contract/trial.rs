@@ -52,7 +52,8 @@ impl SqliteTrial {
         Self::open(folder)
     }
 
-    fn open(folder: tempfile::TempDir) -> Box<dyn Trial> {
+    /// Opens the folder `state` in `folder`.
+    pub(crate) fn open(folder: tempfile::TempDir) -> Box<dyn Trial> {
         let opened = longhaul_store::open(&folder.path().join("state")).unwrap();
         assert_eq!(opened.notice, None);
         Box::new(Self { opened, folder })

@@ -1,0 +1,94 @@
+//! Databases of all formats that were ever in use are kept in `tests/formats`, and today's code reads them.
+
+use std::path::{Path, PathBuf};
+
+use longhaul_store::{Store as _, Write, open};
+use rusqlite::Connection;
+
+use crate::equality::{drawn_write, told};
+use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
+
+/// What was written into the database of each format, oldest first.
+const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1];
+
+fn contents_1() -> Vec<Write> {
+    let mut writes = Vec::new();
+    for number in 1..=4 {
+        writes.push((0, number, 0, 3 * u8::try_from(number).unwrap()));
+    }
+    for kind in 3..=17 {
+        for number in 1..=4 {
+            let is_ended = kind == 11 || kind == 12 || kind == 13;
+            if !is_ended || number > 2 {
+                writes.push((kind, number, i64::from(kind), kind % 12));
+            }
+        }
+    }
+    // Operation 4 was removed and operation 3 begins again.
+    writes.extend([(0, 3, 20, 7), (4, 3, 20, 7), (0, 4, 20, 8), (11, 4, 25, 4), (5, 4, 26, 1)]);
+    writes.into_iter().map(drawn_write).collect()
+}
+
+fn kept(format: usize) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/format-{format}.db"))
+}
+
+fn schema(database: &Path) -> Vec<(String, Option<String>)> {
+    let connection = Connection::open(database).unwrap();
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+#[ignore = "makes the file of a new format; run it once, before the format is released"]
+fn keep_the_newest_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = open(folder.path()).unwrap();
+    opened.store.commit(&CONTENTS.last().unwrap()()).unwrap();
+    drop(opened);
+    let path = kept(CONTENTS.len());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let connection = Connection::open(folder.path().join("longhaul.db")).unwrap();
+    if path.exists() {
+        std::fs::remove_file(&path).unwrap();
+    }
+    connection.execute("VACUUM INTO ?", [path.to_str().unwrap()]).unwrap();
+}
+
+#[test]
+fn every_format_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    let database = folder.path().join("longhaul.db");
+    let newest: usize = Connection::open(&database)
+        .unwrap()
+        .query_row("PRAGMA user_version", [], |row| row.get(0).map(|format: u32| format as usize))
+        .unwrap();
+    assert_eq!(newest, CONTENTS.len(), "each format has its contents here and its file in tests/formats");
+    assert_eq!(
+        schema(&kept(newest)),
+        schema(&database),
+        "the newest format is not what its file was made with"
+    );
+}
+
+#[test]
+fn every_format_is_read() {
+    for (format, contents) in (1..).zip(CONTENTS) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        std::fs::copy(kept(format), state.join("longhaul.db")).unwrap();
+        let mut sqlite: Boxed = SqliteTrial::open(folder);
+        let mut memory = MemoryTrial::begin();
+        memory.store().commit(&contents()).unwrap();
+        let expected = told(&mut memory);
+        assert_eq!(told(&mut sqlite), expected, "format {format}");
+        assert!(expected.loaded.rows.len() > 1 && expected.lists[4].len() == 1, "{expected:#?}");
+        for trial in [&mut sqlite, &mut memory] {
+            trial.store().commit(&[crate::samples::create(9)]).unwrap();
+        }
+        assert_eq!(told(&mut sqlite), told(&mut memory), "format {format} can be written");
+    }
+}
