@@ -315,7 +315,7 @@ impl Workers {
     /// A part file that cannot be removed, because its disk is gone or read-only, is told and left: waiting for it
     /// would keep the cancelled operation for ever.
     async fn discard(&self, id: OperationId, record: &longhaul_transfer::JournalRecord) {
-        if let Err(failure) = self.room.parts.transfers.discard(record).await {
+        if let Err(failure) = self.room.parts.transfers.discard(id, record).await {
             tracing::warn!(%id, folder = %record.folder, detail = %failure.detail, "a part file stays behind");
         }
     }
