@@ -71,7 +71,7 @@ impl Engine {
                 self.set_phase(step, slot, Phase::Queued);
             }
             (AttemptEnd::Failed { failure, has_progressed, response }, None | Some(Stopping::Requeue(_))) => {
-                self.failed(step, slot, attempt, failure, has_progressed, response)
+                self.failed(step, slot, attempt, failure, has_progressed, response);
             }
         }
     }

@@ -85,7 +85,8 @@ pub(crate) fn allows(policy: CostPolicy, cost: NetworkCost) -> bool {
     match policy {
         CostPolicy::Always => !is_closed,
         CostPolicy::Default => {
-            !is_closed && !cost.is_roaming && !(cost.is_metered && cost.is_approaching_data_limit)
+            let is_scarce = cost.is_metered && cost.is_approaching_data_limit;
+            !is_closed && !cost.is_roaming && !is_scarce
         }
         CostPolicy::UnrestrictedOnly => !cost.is_metered && !cost.is_roaming,
     }

@@ -102,9 +102,9 @@ fn applications_share_slots_evenly() {
         let plan = world.engine.observe(world.now, crate::Fact::Ended { id, attempt, end: finished() });
         for next in started(&plan) {
             if modest.contains(&next) {
-                served.1 += 1
+                served.1 += 1;
             } else {
-                served.0 += 1
+                served.0 += 1;
             }
             running.push(next);
         }
@@ -215,6 +215,7 @@ fn a_hundred_thousand_queued_cost_a_step_nothing() {
         })
         .collect();
     world.engine.command(world.now, Wish::Create(batch)).unwrap();
+    assert_eq!(world.engine.next_wake(), crate::Wake::default());
     let begin = std::time::Instant::now();
     let mut next = vec![running];
     for _ in 0..2_000 {
@@ -231,8 +232,8 @@ fn a_queued_operation_fits_in_two_hundred_bytes() {
     let entry = size_of::<Option<crate::roster::Entry>>();
     let place = size_of::<crate::queue::Place>();
     let index = size_of::<OperationId>() + size_of::<crate::roster::Slot>() + 1;
-    // B-trees are two thirds full on average, hash tables between 7/16 and 7/8.
-    let measured = entry + place * 3 / 2 + index * 16 / 7 / 2 * 2;
+    // B-trees are two thirds full on average, hash tables at the least 7/16.
+    let measured = entry + place * 3 / 2 + index * 16 / 7;
     println!("entry {entry}, place {place}, index {index}: about {measured} bytes a queued operation");
     assert!(measured <= 200, "{measured}");
     assert!(entry <= 112, "{entry}");

@@ -1,11 +1,11 @@
 //! One engine with its clock, and short words for what tests do to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use longhaul_contract::{
-    AppId, Blocker, Cause, CostPolicy, CreateDownload, Failure, GroupName, HostState, IfExists, Limits,
-    Network, NetworkCost, NetworkLevel, OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy,
-    Signal, Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
+    AppId, Blocker, Cause, CostPolicy, CreateDownload, Failure, GroupName, HostState, Limits, Network,
+    NetworkCost, NetworkLevel, OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy, Signal,
+    Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
 };
 
 use crate::{
@@ -147,7 +147,7 @@ impl World {
             not_before: None,
             recoverable: Arc::from([]),
             start: true,
-            spec: Box::new(spec(&host)),
+            spec: Box::new(spec()),
         }
     }
 
@@ -242,11 +242,11 @@ pub(crate) fn finished() -> AttemptEnd {
     AttemptEnd::Finished(Box::new(Finished { receipt: Receipt::default(), response: None }))
 }
 
-pub(crate) fn spec(host: &str) -> CreateDownload {
-    let text = format!(r#"{{"requestedUri":"{host}/file","resultFile":"/tmp/file"}}"#);
-    let spec: CreateDownload = serde_json::from_str(&text).unwrap();
-    assert_eq!(spec.if_exists, IfExists::Fail);
-    spec
+fn spec() -> CreateDownload {
+    static SPEC: LazyLock<CreateDownload> = LazyLock::new(|| {
+        serde_json::from_str(r#"{"requestedUri":"https://host/file","resultFile":"/folder/file"}"#).unwrap()
+    });
+    SPEC.clone()
 }
 
 pub(crate) fn started(plan: &Plan) -> Vec<OperationId> {
