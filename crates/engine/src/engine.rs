@@ -288,7 +288,7 @@ impl Engine {
                 Ok(())
             }
             Command::Patch { patch, origin } => self.patch(step, slot, patch, origin),
-            Command::Consume => self.consume_live(step, slot),
+            Command::Consume => self.consume_live(slot),
         }
     }
 
@@ -315,14 +315,14 @@ impl Engine {
         Ok(())
     }
 
-    fn consume(&mut self, step: &mut Step, app: AppId, id: OperationId) {
+    pub(crate) fn consume(&mut self, step: &mut Step, app: AppId, id: OperationId) {
         let keep_until = self.expiry(step.now.wall, self.policy.keep_consumed_seconds);
         step.plan.changes.push(Change::Consumed { id, time: step.now.wall, keep_until });
         step.plan.touched.push((app, id));
     }
 
     /// A canceled operation is over for its caller although its part file is still being removed.
-    fn consume_live(&mut self, step: &mut Step, slot: Slot) -> Result<(), Refusal> {
+    fn consume_live(&mut self, slot: Slot) -> Result<(), Refusal> {
         let entry = &self.roster[slot];
         let status = entry.phase.status();
         if !status.is_final() {
@@ -331,8 +331,7 @@ impl Engine {
                 format!("the operation is {status}: it has no result yet"),
             ));
         }
-        let (app, id) = (self.apps.key(entry.app).clone(), entry.id);
-        self.consume(step, app, id);
+        self.roster[slot].is_consumed = true;
         Ok(())
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct Entry {
     pub(crate) is_local: bool,
     /// `not_before` was reached; a clock set back does not undo that.
     pub(crate) is_due: bool,
+    /// Its caller has taken the result of a cancellation that still clears up.
+    pub(crate) is_consumed: bool,
     /// An attempt may have left a part file.
     pub(crate) may_have_part: bool,
 }

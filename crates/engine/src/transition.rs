@@ -52,6 +52,7 @@ impl Engine {
             cost_policy: row.cost_policy,
             is_local,
             is_due: false,
+            is_consumed: false,
             may_have_part,
         });
         self.join_group(slot);
@@ -234,7 +235,12 @@ impl Engine {
             step.plan.changes.push(Change::Removed { id: self.roster[slot].id });
             self.drop_entry(step, slot);
         } else {
+            let entry = &self.roster[slot];
+            let consumed = entry.is_consumed.then(|| (self.apps.key(entry.app).clone(), entry.id));
             self.end(step, slot, StoredPhase::Canceled, None, None);
+            if let Some((app, id)) = consumed {
+                self.consume(step, app, id);
+            }
         }
     }
 

@@ -109,7 +109,9 @@ fn cancel_of_a_running_one_is_promised_and_final_when_the_part_file_is_gone() {
     assert_eq!(reborn.status(id), TransferStatus::Canceled);
     assert_eq!(ended(&reborn.discarded(id)), [(id, StoredPhase::Canceled)]);
 
-    assert_eq!(ended(&world.stopped(id)), [(id, StoredPhase::Canceled)]);
+    let plan = world.stopped(id);
+    assert_eq!(ended(&plan), [(id, StoredPhase::Canceled)]);
+    assert!(matches!(plan.changes.last(), Some(Change::Consumed { .. })), "known when it is final");
 }
 
 #[test]
