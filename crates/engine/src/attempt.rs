@@ -45,7 +45,7 @@ impl Engine {
         let Some((slot, stopping)) = self.running_attempt(id, attempt) else { return };
         match (end, stopping) {
             // The caller has been told that it is canceled; a file published at the same instant stays.
-            (AttemptEnd::Finished(_) | AttemptEnd::Stopped, Some(Stopping::Cancel { forget })) => {
+            (AttemptEnd::Finished(_), Some(Stopping::Cancel { forget })) => {
                 self.end_canceled(step, slot, forget);
             }
             (AttemptEnd::Finished(finished), None | Some(Stopping::Requeue(_) | Stopping::Pause)) => {
@@ -57,7 +57,8 @@ impl Engine {
             (AttemptEnd::Stopped, Some(Stopping::Pause)) => {
                 self.set_phase(step, slot, Phase::PausedByApplication);
             }
-            (AttemptEnd::Failed { .. }, Some(Stopping::Cancel { forget })) => {
+            // It may have let go for an earlier reason, and then it has kept the part file.
+            (AttemptEnd::Stopped | AttemptEnd::Failed { .. }, Some(Stopping::Cancel { forget })) => {
                 self.set_phase(step, slot, Phase::Discarding { then: Outcome::Canceled { forget } });
             }
             (AttemptEnd::Failed { has_progressed, .. }, Some(Stopping::Pause)) => {

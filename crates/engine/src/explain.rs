@@ -271,6 +271,10 @@ impl Words<'_> {
         format!("unknown, which forbids nothing: {reason}")
     }
 
+    fn blocks(&self) -> bool {
+        matches!(self.question.ask(self.rule), Verdict::Blocks { .. })
+    }
+
     fn is_settling(&self) -> bool {
         self.until.is_some()
             && matches!(self.rule, Rule::NetworkLevel | Rule::NetworkCost | Rule::EnergySaver)
@@ -290,7 +294,8 @@ impl Words<'_> {
             Rule::OwnRate => entry.rate_limit().map(|rate| rate.to_string()),
             Rule::TotalRate => engine.rates.rate_at(self.question.now.wall).map(|rate| rate.to_string()),
             Rule::NoBackoff | Rule::NoBlocker | Rule::NoInputNeeded => {
-                entry.phase.failure().map(|failure| failure.cause.word())
+                let failure = entry.phase.failure().filter(|_| self.blocks());
+                failure.map(|failure| failure.cause.word())
             }
             Rule::RunningAtOnce => Some(engine.queue.running().to_string()),
             Rule::RunningAtOncePerApplication => Some(engine.queue.running_of_app(entry.app).to_string()),
@@ -335,7 +340,7 @@ impl Words<'_> {
         if let Some(until) = self.until {
             return Some(until.wall(self.question.now).to_string());
         }
-        if !matches!(self.question.ask(self.rule), Verdict::Blocks { .. }) {
+        if !self.blocks() {
             return None;
         }
         let text = match code {

@@ -1,1 +1,19 @@
-//! Seeded world.
+//! A seeded world around the real engine and a store with crash semantics.
+//!
+//! Everything a seed leads to is a list of events: wishes, what workers meet, host changes, clock jumps, commits
+//! that fail, power cuts. A reference model that shares no code with the engine follows along and says what was
+//! promised and what is forbidden. Deliberately absent: real time, threads, files and sockets.
+
+mod disk;
+mod event;
+mod finale;
+mod model;
+mod run;
+mod shell;
+mod violation;
+mod world;
+
+pub use event::{Event, events};
+pub use run::{Failure, check_seed, run};
+pub use violation::{Invariant, Violation};
+pub use world::Sabotage;

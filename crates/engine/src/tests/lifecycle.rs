@@ -109,7 +109,8 @@ fn cancel_of_a_running_one_is_promised_and_final_when_the_part_file_is_gone() {
     assert_eq!(reborn.status(id), TransferStatus::Canceled);
     assert_eq!(ended(&reborn.discarded(id)), [(id, StoredPhase::Canceled)]);
 
-    let plan = world.stopped(id);
+    assert_eq!(discards(&world.stopped(id)), [id], "it may have let go before it heard of the cancellation");
+    let plan = world.discarded(id);
     assert_eq!(ended(&plan), [(id, StoredPhase::Canceled)]);
     assert!(matches!(plan.changes.last(), Some(Change::Consumed { .. })), "known when it is final");
 }
@@ -136,7 +137,8 @@ fn delete_hides_at_once_and_forgets_when_clear() {
     assert!(plan.touched.is_empty());
     assert!(world.live(id).is_forgotten);
     assert_eq!(world.command(id, Command::Pause).unwrap_err().code, ErrorCode::NotFound);
-    let plan = world.stopped(id);
+    world.stopped(id);
+    let plan = world.discarded(id);
     assert!(plan.changes.contains(&Change::Removed { id }));
     assert!(world.try_live(id).is_none());
     // What the engine does not hold is the store's to forget.

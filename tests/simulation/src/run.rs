@@ -1,0 +1,117 @@
+//! Runs a history, and makes a failing one short.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::event::{Event, events};
+use crate::violation::{Invariant, Violation};
+use crate::world::{Sabotage, World};
+
+/// Runs spent on shortening a failing history.
+const SHRINK_RUNS: usize = 600;
+
+/// A broken promise, with the shortest history found that breaks it.
+#[derive(Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub violation: Violation,
+    pub history: Vec<Event>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "seed {}: {:?} is broken: {}",
+            self.seed, self.violation.invariant, self.violation.detail
+        )?;
+        writeln!(
+            f,
+            "by these {} events (LONGHAUL_SEED={} runs the whole history):",
+            self.history.len(),
+            self.seed
+        )?;
+        self.history.iter().try_for_each(|event| writeln!(f, "  {event:?}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs the history of a seed.
+///
+/// # Errors
+/// The broken promise, shrunk.
+pub fn check_seed(seed: u64, sabotage: Sabotage) -> Result<(), Box<Failure>> {
+    let history = events(seed);
+    match run(&history, sabotage) {
+        Ok(()) => Ok(()),
+        Err((index, violation)) => {
+            let prefix = history[..history.len().min(index + 1)].to_vec();
+            let (history, violation) = shrink(prefix, violation, sabotage);
+            Err(Box::new(Failure { seed, violation, history }))
+        }
+    }
+}
+
+/// # Errors
+/// The broken promise, and the number of the event that broke it.
+pub fn run(history: &[Event], sabotage: Sabotage) -> Result<(), (usize, Violation)> {
+    let mut reached = 0;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(sabotage)?;
+        for (index, event) in history.iter().enumerate() {
+            reached = index;
+            world.step(event)?;
+        }
+        reached = history.len();
+        world.finale()
+    }));
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(violation)) => Err((reached, violation)),
+        Err(panic) => {
+            let detail = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
+            Err((reached, Violation { invariant: Invariant::NoPanic, detail }))
+        }
+    }
+}
+
+/// Leaves out whatever the same violation does without, in ever smaller pieces, until nothing more goes.
+fn shrink(mut history: Vec<Event>, mut violation: Violation, sabotage: Sabotage) -> (Vec<Event>, Violation) {
+    let mut budget = SHRINK_RUNS;
+    loop {
+        let before = history.len();
+        let mut size = (before / 2).max(1);
+        loop {
+            let mut begin = 0;
+            while begin < history.len() {
+                if budget == 0 {
+                    return (history, violation);
+                }
+                budget -= 1;
+                let end = (begin + size).min(history.len());
+                let mut shorter = history.clone();
+                shorter.drain(begin..end);
+                match run(&shorter, sabotage) {
+                    Err((index, same)) if same.invariant == violation.invariant => {
+                        shorter.truncate(index + 1);
+                        history = shorter;
+                        violation = same;
+                    }
+                    _ => begin += size,
+                }
+            }
+            if size == 1 {
+                break;
+            }
+            size /= 2;
+        }
+        if history.len() == before {
+            return (history, violation);
+        }
+    }
+}
