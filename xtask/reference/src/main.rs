@@ -12,7 +12,9 @@ use std::process::ExitCode;
 type File = (&'static str, fn() -> String);
 
 const FILES: &[File] = &[
+    ("api/openapi.json", longhaul_daemon::openapi_json),
     ("docs/reference/cli.md", longhaul_cli::reference_markdown),
+    ("docs/reference/configuration.md", longhaul_daemon::configuration_markdown),
     ("docs/reference/exit-codes.md", longhaul_cli::exit_codes_markdown),
     ("docs/reference/problems.md", problems::markdown),
 ];
