@@ -1,1 +1,48 @@
-fn main() {}
+//! The one binary: `longhaul daemon` is the service, everything else the command line.
+
+use std::process::ExitCode;
+
+use longhaul_cli::{ConfigurationValue, DaemonOptions, Exit, ServiceEntry, Trouble};
+use longhaul_daemon::{ConfigError, Options, StartError};
+
+fn main() -> ExitCode {
+    longhaul_cli::run(std::env::args_os(), ServiceEntry { run, configuration })
+}
+
+fn run(options: DaemonOptions) -> Result<(), Trouble> {
+    longhaul_daemon::run(&translated(options)).map_err(|error| {
+        let exit = match &error {
+            StartError::AlreadyRunning(_) | StartError::SocketInUse(_) => Exit::AlreadyRunning,
+            StartError::Configuration(_) | StartError::NotLoopback(_) | StartError::Log { .. } => Exit::Usage,
+            StartError::NoHome(_)
+            | StartError::Socket { .. }
+            | StartError::Listen { .. }
+            | StartError::Transfers(_) => Exit::LocalFile,
+            StartError::Store(_) | StartError::System(_) => Exit::Internal,
+        };
+        Trouble::new(exit, error.to_string())
+    })
+}
+
+fn configuration(options: &DaemonOptions) -> Result<Vec<ConfigurationValue>, Trouble> {
+    let values = longhaul_daemon::config_show(&translated(options.clone())).map_err(|error| {
+        let exit = match &error {
+            ConfigError::Unreadable { .. } | ConfigError::NoHome(_) => Exit::LocalFile,
+            ConfigError::Malformed { .. }
+            | ConfigError::UnknownKey { .. }
+            | ConfigError::InvalidValue { .. } => Exit::Usage,
+        };
+        Trouble::new(exit, error.to_string())
+    })?;
+    let shown = values.into_iter().map(|value| ConfigurationValue {
+        key: value.key,
+        value: value.value,
+        origin: value.origin.to_string(),
+    });
+    Ok(shown.collect())
+}
+
+fn translated(options: DaemonOptions) -> Options {
+    let DaemonOptions { listen, socket, config, state, ca_certificates } = options;
+    Options { listen, socket, config, state, ca_certificates }
+}

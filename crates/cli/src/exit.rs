@@ -40,7 +40,7 @@ exits! {
     Access = 8, "access", "The caller may not do this, or the token is missing or wrong.";
     TransferFailed = 9, "transfer failed", "At least one transfer ended as Error or Canceled.";
     NeedsInput = 10, "waits for input", "No transfer failed, and at least one waits for a new address, header or credential. Its bytes are kept.";
-    AlreadyRunning = 11, "already running", "`longhaul daemon` found another service at work in the same state folder.";
+    AlreadyRunning = 11, "already running", "`longhaul daemon` found another service at work in the same state folder or at the same socket.";
     Interrupted = 130, "interrupted", "Ctrl-C. After `get` and `follow` the transfers go on in the background.";
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use longhaul_client::{Client, ClientError, Watch, Watched};
+use longhaul_client::{Client, ClientError, DownloadQuery, Watch, Watched};
 use longhaul_contract::{ErrorCode, Event, Operation, OperationId};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -27,6 +27,9 @@ use crate::following::picture::{News, Picture};
 use crate::following::screen::Screen;
 use crate::trouble::Trouble;
 
+/// More operations than this are asked after by reading the whole list.
+const ASKED_ONE_BY_ONE_MAX: usize = 64;
+const PAGE: u32 = 1_000;
 /// Calls that are under way at one time.
 const CALLS_AT_ONCE: usize = 16;
 const FRAME: Duration = Duration::from_millis(100);
@@ -123,9 +126,32 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Asks how the followed operations are now.
+    /// Asks how the followed operations are now: many by reading the list, the rest one by one.
     pub(crate) async fn refresh(&mut self) -> Result<(), Trouble> {
-        let ids = self.picture.unfinished();
+        let mut ids: HashSet<OperationId> = self.picture.unfinished().into_iter().collect();
+        if ids.len() > ASKED_ONE_BY_ONE_MAX {
+            let mut pages =
+                self.client.downloads(DownloadQuery { limit: Some(PAGE), ..DownloadQuery::default() });
+            loop {
+                match pages.next().await {
+                    Ok(Some(page)) => {
+                        let followed =
+                            page.into_iter().filter(|operation| self.picture.follows(operation.id));
+                        for operation in followed.collect::<Vec<_>>() {
+                            ids.remove(&operation.id);
+                            self.take(operation)?;
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) if error.is_passing() => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.ask_each(ids.into_iter().collect()).await
+    }
+
+    async fn ask_each(&mut self, ids: Vec<OperationId>) -> Result<(), Trouble> {
         let client = self.client.clone();
         let mut answers = futures_util::stream::iter(ids)
             .map(|id| {
