@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::console::{BAD, FAINT, GOOD, WARNING};
 use crate::measure;
-use crate::text::escape;
+use crate::text::{escape, fit_end, width};
 
 /// The file as a person would name it here: relative to `folder` where it lies below. Escaped.
 pub(crate) fn name(operation: &Operation, folder: Option<&Path>) -> String {
@@ -72,27 +72,38 @@ pub(crate) fn needs_input(operation: &Operation) -> bool {
 
 /// Why it is not moving bytes, in one sentence; `None` while it does. Escaped.
 pub(crate) fn waiting(operation: &Operation, now: Timestamp) -> Option<String> {
+    waiting_within(operation, now, usize::MAX)
+}
+
+/// As [`waiting`], cut to so many columns where that is possible without losing when it ends.
+pub(crate) fn waiting_within(operation: &Operation, now: Timestamp, columns: usize) -> Option<String> {
     if operation.status.is_final() {
         return None;
     }
-    if let Some(reason) = operation.waiting.first() {
-        return Some(reason_sentence(reason, now));
+    if needs_input(operation) {
+        return Some(fit_end(&failure(operation), columns).into_owned());
     }
-    match operation.status {
-        TransferStatus::Running => None,
-        _ => Some(status(operation).0.to_owned()),
-    }
+    let Some(reason) = operation.waiting.first() else {
+        return match operation.status {
+            TransferStatus::Running => None,
+            _ => Some(status(operation).0.to_owned()),
+        };
+    };
+    // Who waits after a failure knows that it waits: the failure is what is new.
+    let detail = match (&operation.error, reason.code) {
+        (Some(error), ReasonCode::Backoff) => &error.detail,
+        _ => &reason.detail,
+    };
+    let end = reason.until.map(|until| end_of(reason, until, now)).unwrap_or_default();
+    let room = columns.saturating_sub(width(&end));
+    Some(fit_end(&escape(detail), room).into_owned() + &end)
 }
 
-fn reason_sentence(reason: &WaitingReason, now: Timestamp) -> String {
-    let detail = escape(&reason.detail);
-    let Some(until) = reason.until else { return detail.into_owned() };
+fn end_of(reason: &WaitingReason, until: Timestamp, now: Timestamp) -> String {
     match u64::try_from(until.seconds_since(now)).ok().filter(|left| *left > 0) {
-        None => format!("{detail}, trying again now"),
-        Some(left) if reason.code == ReasonCode::Backoff => {
-            format!("{detail}, next try in {}", measure::words(left))
-        }
-        Some(left) => format!("{detail}, {} to go", measure::words(left)),
+        None => ", trying again now".to_owned(),
+        Some(left) if reason.code == ReasonCode::Backoff => format!(", next try in {}", measure::words(left)),
+        Some(left) => format!(", {} to go", measure::words(left)),
     }
 }
 
@@ -178,6 +189,9 @@ mod tests {
         assert_eq!(sentence(ReasonCode::Backoff, Some(0)), "server said 503, trying again now");
         assert_eq!(sentence(ReasonCode::NotBefore, Some(7_200)), "server said 503, 2 h to go");
         assert_eq!(sentence(ReasonCode::DiskSpace, None), "server said 503");
+        let operation =
+            sample::waiting(sample::numbered(1, "a"), ReasonCode::Backoff, "server said 503", Some(12));
+        assert_eq!(waiting_within(&operation, NOW, 30).unwrap(), "server said…, next try in 12 s");
         assert_eq!(waiting(&sample::numbered(1, "a"), NOW), None, "it runs");
     }
 }

@@ -17,6 +17,7 @@ const BYTES: usize = 19;
 const RATE: usize = 11;
 const LEFT: usize = 8;
 const GAP: usize = 2;
+const WAITING: &str = "waiting: ";
 
 /// How the columns share one width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,18 +169,17 @@ fn line(item: &Item, layout: Layout, view: &View) -> String {
         return fit_end(&format!("{}  waiting for the service", item.name), layout.width).into_owned();
     };
     let measured = Measured::of(operation);
-    match describe::waiting(operation, view.now) {
-        None => moving(&item.name, &measured, layout, view),
-        Some(reason) => {
-            let mut text = column(&item.name, layout.name);
-            if measured.received > 0 && layout.has_bytes {
-                text.push_str(&format!("  {}", measured.bytes()));
-            }
-            let room = layout.width.saturating_sub(width(&text) + GAP);
-            let reason = if describe::needs_input(operation) { describe::failure(operation) } else { reason };
-            format!("{text}  {}", view.paint.paint(WARNING, &fit_end(&format!("waiting: {reason}"), room)))
-        }
+    if describe::waiting(operation, view.now).is_none() {
+        return moving(&item.name, &measured, layout, view);
     }
+    let mut text = column(&item.name, layout.name);
+    if measured.received > 0 && layout.has_bytes {
+        text.push_str(&format!("  {}", measured.bytes()));
+    }
+    let room = layout.width.saturating_sub(width(&text) + GAP);
+    let reason = describe::waiting_within(operation, view.now, room.saturating_sub(width(WAITING)));
+    let reason = fit_end(&format!("{WAITING}{}", reason.unwrap_or_default()), room).into_owned();
+    format!("{text}  {}", view.paint.paint(WARNING, &reason))
 }
 
 fn moving(name: &str, measured: &Measured, layout: Layout, view: &View) -> String {
