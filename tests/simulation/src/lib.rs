@@ -4,13 +4,16 @@
 //! that fail, power cuts. A reference model that shares no code with the engine follows along and says what was
 //! promised and what is forbidden. Deliberately absent: real time, threads, files and sockets.
 
+mod crash;
 mod disk;
 mod event;
 mod finale;
 mod model;
 mod run;
 mod shell;
+mod translate;
 mod violation;
+mod worker;
 mod world;
 
 pub use event::{Event, events};

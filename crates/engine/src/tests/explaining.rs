@@ -1,8 +1,8 @@
 //! `explain` and the views say what the scheduler does, whatever happens.
 
 use longhaul_contract::{
-    CostPolicy, Decision, HostState, Limits, NetworkLevel, OperationId, Priority, ReasonCode, Remedy,
-    TransferBehavior, TransferStatus, WebErrorStatus,
+    CostPolicy, Decision, HostState, Limits, NetworkLevel, OperationId, PatchDownload, Priority, ReasonCode,
+    Remedy, TransferBehavior, TransferStatus, WebErrorStatus,
 };
 use proptest::prelude::*;
 
@@ -116,31 +116,7 @@ impl Random {
                 self.all.push((operation.app.clone(), operation.id));
                 self.world.create(operation);
             }
-            Input::Command { which, command } => {
-                let Some((app, id)) = self.pick(*which) else { return };
-                let patch = |patch| Command::Patch { patch: Box::new(patch), origin: None };
-                let settings = longhaul_contract::PatchDownload::default();
-                let command = match command {
-                    0 | 1 => Command::Start,
-                    2 => Command::Pause,
-                    3 | 4 => Command::Resume,
-                    5 => Command::Cancel,
-                    6 => Command::MakeCurrent,
-                    7 => {
-                        patch(longhaul_contract::PatchDownload { priority: Some(Priority::High), ..settings })
-                    }
-                    8 => {
-                        patch(longhaul_contract::PatchDownload { priority: Some(Priority::Low), ..settings })
-                    }
-                    9 => patch(longhaul_contract::PatchDownload {
-                        cost_policy: Some(CostPolicy::UnrestrictedOnly),
-                        ..settings
-                    }),
-                    10 => patch(longhaul_contract::PatchDownload { rate_limit: Some(None), ..settings }),
-                    _ => patch(longhaul_contract::PatchDownload { rate_limit: Some(Some(0)), ..settings }),
-                };
-                let _ = self.world.engine.command(self.world.now, Wish::Command { app, id, command });
-            }
+            Input::Command { which, command } => self.command(*which, *command),
             Input::End { which, end } => self.end(*which, *end),
             Input::Host { level, is_metered, is_saving } => {
                 let mut host = if *is_metered { metered() } else { online() };
@@ -184,6 +160,26 @@ impl Random {
                 self.world.engine.observe(self.world.now, fact);
             }
         }
+    }
+
+    fn command(&mut self, which: usize, command: u8) {
+        let Some((app, id)) = self.pick(which) else { return };
+        let patch = |patch| Command::Patch { patch: Box::new(patch), origin: None };
+        let none = PatchDownload::default();
+        let command = match command {
+            0 | 1 => Command::Start,
+            2 => Command::Pause,
+            3 | 4 => Command::Resume,
+            5 => Command::Cancel,
+            6 => Command::MakeCurrent,
+            7 => patch(PatchDownload { priority: Some(Priority::High), ..none }),
+            8 => patch(PatchDownload { priority: Some(Priority::Low), ..none }),
+            9 => patch(PatchDownload { cost_policy: Some(CostPolicy::UnrestrictedOnly), ..none }),
+            10 => patch(PatchDownload { rate_limit: Some(None), ..none }),
+            _ => patch(PatchDownload { rate_limit: Some(Some(0)), ..none }),
+        };
+        // Refusals are as good as anything else here: the views have to agree either way.
+        let _ = self.world.engine.command(self.world.now, Wish::Command { app, id, command });
     }
 
     fn end(&mut self, which: usize, end: u8) {
