@@ -12,7 +12,7 @@ fn every_history_keeps_every_promise() {
     let seeds = match (number("LONGHAUL_SEED"), number("LONGHAUL_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(count)) => 0..count,
-        (None, None) => 0..300,
+        (None, None) => 0..240,
     };
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let failure = std::thread::scope(|scope| {
