@@ -64,6 +64,19 @@ fn has_reason(operation: &Operation, code: ReasonCode) -> bool {
     operation.waiting.iter().any(|reason| reason.code == code)
 }
 
+/// Whether it merely waits for its turn.
+pub(crate) fn is_queued(operation: &Operation) -> bool {
+    operation.waiting.first().is_some_and(|reason| {
+        matches!(
+            reason.code,
+            ReasonCode::RunningAtOnce
+                | ReasonCode::RunningAtOncePerApplication
+                | ReasonCode::ConnectionsPerHost
+                | ReasonCode::GroupSerialized
+        )
+    })
+}
+
 /// Whether it waits for its caller and nothing else will move it.
 pub(crate) fn needs_input(operation: &Operation) -> bool {
     operation.status == TransferStatus::PausedRecoverableWebErrorStatus

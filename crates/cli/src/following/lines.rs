@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use longhaul_contract::{Operation, OperationId, ReasonCode, TransferStatus};
+use longhaul_contract::{Operation, OperationId, TransferStatus};
 
 use super::picture::{Item, News, Picture, State, Totals};
 use crate::console::{FAINT, GOOD, STRONG, View, WARNING};
@@ -137,16 +137,7 @@ impl Places {
 /// Not those that merely wait for their turn.
 fn deserves_line(item: &Item) -> bool {
     let State::Live(operation) = &item.state else { return false };
-    let is_queued = operation.waiting.first().is_some_and(|reason| {
-        matches!(
-            reason.code,
-            ReasonCode::RunningAtOnce
-                | ReasonCode::RunningAtOncePerApplication
-                | ReasonCode::ConnectionsPerHost
-                | ReasonCode::GroupSerialized
-        )
-    });
-    operation.status != TransferStatus::Idle && !is_queued
+    operation.status != TransferStatus::Idle && !describe::is_queued(operation)
 }
 
 /// The lines of this moment, at most `rows`.
@@ -244,7 +235,7 @@ pub(crate) fn news(news: &News, folder: Option<&Path>, has_bars: bool, view: &Vi
             Some(format!("{} {name}: {}", view.paint.warning_mark(), describe::failure(operation)))
         }
         News::Gone(name) => Some(format!("{} {name}: removed by somebody else", view.paint.bad_mark())),
-        News::Waits(_) if has_bars => None,
+        News::Waits(operation) if has_bars || describe::is_queued(operation) => None,
         News::Waits(operation) => {
             let name = describe::name(operation, folder);
             Some(cut(format!("{name}: waiting: {}", describe::waiting(operation, view.now)?)))
@@ -265,12 +256,12 @@ fn ended(operation: &Operation, folder: Option<&Path>, view: &View) -> String {
     let numbers = format!("{size:>8}  {rate:>RATE$}  {time:>LEFT$}");
     let mark = view.paint.good_mark();
     let room = view.width.clamp(40, 120) - 1 - 2 - GAP - width(&numbers);
-    if width(&name) <= room {
-        format!("{mark} {}  {}", column(&name, room), view.paint.paint(FAINT, &numbers))
-    } else {
-        // The name of the file is what was asked for: it is never cut.
-        format!("{mark} {name}  {}", view.paint.paint(FAINT, numbers.trim_start()))
+    if view.width != usize::MAX && width(&name) <= room {
+        return format!("{mark} {}  {}", column(&name, room), view.paint.paint(FAINT, &numbers));
     }
+    // The name of the file is what was asked for: it is never cut.
+    let parts: Vec<_> = [size, rate, time].into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{mark} {name}  {}", view.paint.paint(FAINT, &parts.join("  ")))
 }
 
 fn taken(operation: &Operation) -> Option<std::time::Duration> {
@@ -302,7 +293,7 @@ pub(crate) fn summary(picture: &Picture, seconds: u64, view: &View) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::Cause;
+    use longhaul_contract::{Cause, ReasonCode};
 
     use super::*;
     use crate::console::Paint;

@@ -7,6 +7,8 @@ pub(crate) mod away;
 pub(crate) mod lines;
 pub(crate) mod picture;
 mod screen;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
