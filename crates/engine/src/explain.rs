@@ -1,7 +1,7 @@
 //! Says in words what the rules answered: the view of a live operation, and `explain`.
 
 use longhaul_contract::{
-    Decision, Explanation, OperationError, Reason, ReasonCode, Signal, Timestamp, TransferStatus,
+    CostPolicy, Decision, Explanation, OperationError, Reason, ReasonCode, Signal, Timestamp, TransferStatus,
     WaitingReason,
 };
 
@@ -104,10 +104,14 @@ fn system_status(rule: Rule) -> Option<TransferStatus> {
     }
 }
 
+/// Only for what is blocked by one thing, so that the command is enough.
 fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
     let id = question.entry.id;
+    let caps = question.engine.queue.caps();
+    let costs_too_much_for_all =
+        question.host().network.cost.value().is_some_and(|cost| !cost::allows(CostPolicy::Always, *cost));
     match code {
-        ReasonCode::NotStarted => Some(format!("POST /background-transfers/downloads/{id}/start")),
+        ReasonCode::NotStarted => Some(format!("longhaul start {id}")),
         ReasonCode::PausedByApplication
         | ReasonCode::Backoff
         | ReasonCode::DiskSpace
@@ -116,30 +120,31 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
         | ReasonCode::Portal
         | ReasonCode::Resources
         | ReasonCode::Store => Some(format!("longhaul resume {id}")),
+        ReasonCode::NetworkLevel if matches!(question.entry.phase, Phase::Blocked { .. }) => {
+            Some(format!("longhaul resume {id}"))
+        }
         ReasonCode::NeedsInput => {
             Some(format!("longhaul set {id} requestedUri=NEW_URL && longhaul resume {id}"))
         }
-        ReasonCode::NetworkCost
-            if question
-                .host()
-                .network
-                .cost
-                .value()
-                .is_none_or(|cost| cost::allows(longhaul_contract::CostPolicy::Always, *cost)) =>
-        {
+        ReasonCode::NetworkCost if !costs_too_much_for_all => {
             Some(format!("longhaul set {id} costPolicy=Always"))
         }
         ReasonCode::EnergySaver => Some(format!("longhaul set {id} priority=High")),
-        ReasonCode::GroupSerialized => {
-            Some(format!("POST /background-transfers/downloads/{id}/make-current"))
-        }
+        ReasonCode::GroupSerialized => Some(format!("longhaul group make-current {id}")),
         ReasonCode::RateLimitZero if question.entry.rate_limit() == Some(0) => {
-            Some(format!("longhaul set {id} rateLimit=null"))
+            Some(format!("longhaul set {id} rateLimit=none"))
         }
-        ReasonCode::RateLimitZero
-        | ReasonCode::RunningAtOnce
-        | ReasonCode::RunningAtOncePerApplication
-        | ReasonCode::ConnectionsPerHost => Some("longhaul limits".to_owned()),
+        ReasonCode::RateLimitZero if question.engine.limits.bytes_per_second == Some(0) => {
+            Some("longhaul limits set --rate none".to_owned())
+        }
+        ReasonCode::RateLimitZero => Some("longhaul limits set --no-schedule".to_owned()),
+        ReasonCode::RunningAtOnce => Some(format!("longhaul limits set --at-once {}", caps.total + 1)),
+        ReasonCode::RunningAtOncePerApplication => {
+            Some(format!("longhaul limits set --at-once-per-app {}", caps.per_application + 1))
+        }
+        ReasonCode::ConnectionsPerHost => {
+            Some(format!("longhaul limits set --per-host {}", caps.per_origin + 1))
+        }
         ReasonCode::NotBefore
         | ReasonCode::NetworkLevel
         | ReasonCode::NetworkCost

