@@ -1,5 +1,6 @@
 //! The service under test, and its API over one lasting connection.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -41,14 +42,14 @@ pub(crate) fn get(service: Option<&Service>, arguments: &[&str]) -> Result<Both>
     let before = watched.cpu()?;
     watched.reset_peak()?;
     let mut command = service.command(&["get"]);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let talk = service.folder().join("get.log");
+    command.args(arguments).stdout(Stdio::null()).stderr(File::create(&talk)?);
     let Used { wall, cpu, status, .. } = meter::run(&mut command)?;
     if !status.success() {
-        let again = service.run(&["ls"]);
         bail!(
             "longhaul get {} ended with {status}\n{}\n{}",
             arguments.join(" "),
-            String::from_utf8_lossy(&again.stdout),
+            std::fs::read_to_string(&talk)?,
             service.log()
         );
     }
