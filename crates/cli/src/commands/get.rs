@@ -153,10 +153,6 @@ struct Items<'a> {
     items: Vec<&'a Operation>,
 }
 
-/// The event stream stood before anything was created and tells all of it. Asking as well shows the first line sooner,
-/// which is worth it for few.
-const ASKED_FOR_MAX: usize = 16;
-
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let specs = specs(&arguments)?;
     let client = context.client().await?;
@@ -172,6 +168,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let watch = client.watch(&kinds_without_snapshot());
     let picture = Picture::of_expected();
     let mut following = Following::new(context, client.clone(), watch, picture, showing).taking_results();
+    // The stream stands before anything is created, and so tells all of it.
     following.connected().await?;
     let created = creation::create(context, &client, specs).await?;
     for (id, spec) in &created.operations {
@@ -179,9 +176,6 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     if created.operations.is_empty() {
         return Ok(created.exit());
-    }
-    if created.operations.len() <= ASKED_FOR_MAX {
-        following.refresh().await?;
     }
     let ending = following.run().await?;
     let picture = &following.picture;

@@ -43,9 +43,11 @@ impl Screen {
         let _ = self.area.println(line);
     }
 
-    /// Takes the lines away.
+    /// Takes the lines away, for good.
     pub(crate) fn clear(&mut self) {
-        self.show(&[]);
+        // Without a terminal there is nothing to take away.
         let _ = self.area.clear();
+        self.area.set_draw_target(ProgressDrawTarget::hidden());
+        self.rows.clear();
     }
 }
