@@ -1,7 +1,7 @@
 //! Power cuts: what is left is compared with what was promised, and the service starts again on it.
 
 use longhaul_contract::{HostState, OperationId, TransferBehavior};
-use longhaul_engine::{BootTime, Engine};
+use longhaul_engine::{BootTime, Engine, Row};
 use longhaul_store::{ListQuery, Reader as _, Store as _};
 
 use crate::model::Want;
@@ -61,6 +61,16 @@ impl World {
         self.take(plan, None)
     }
 
+    /// Settings changed on a live operation are promises too.
+    fn check_settings(&self, row: &Row) -> Result<(), Violation> {
+        let Some(promised) = self.ahead.operations.get(&row.id) else { return Ok(()) };
+        let kept = (row.priority.number(), row.cost_policy.number(), row.rate_limit, row.origin.is_local);
+        let expected = (promised.priority, promised.cost_policy, promised.rate, promised.host == 0);
+        ensure(kept == expected, Invariant::AcknowledgedIsKept, || {
+            format!("{} is kept with {kept:?} and promised with {expected:?}", row.id)
+        })
+    }
+
     /// Compares what is left with what was promised, and records with bytes. The record of an operation that was
     /// being given up may outlive its part file, which a new attempt takes for nothing.
     fn check_kept(&self, given_up: &[OperationId]) -> Result<(), Violation> {
@@ -80,6 +90,7 @@ impl World {
         let stored = self.reader.list(&all).map_err(|error| broken(&error))?;
         for record in &stored {
             self.ahead.kept_as(record.row.id, Some(&record.row.phase))?;
+            self.check_settings(&record.row)?;
         }
         for id in self.ahead.operations.keys() {
             let record = stored.iter().find(|record| record.row.id == *id);
