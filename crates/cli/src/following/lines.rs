@@ -33,9 +33,8 @@ struct Layout {
 
 impl Layout {
     fn new(view_width: usize, longest_name: usize) -> Self {
-        // The last column of a terminal stays free, because some wrap when it is written, and two more for the ^C that
-        // a terminal writes: a line too many would be left behind.
-        let width = view_width.clamp(3, 160) - 3;
+        // The last column of a terminal stays free: some wrap when it is written.
+        let width = view_width.clamp(1, 160) - 1;
         let mut layout = Self { width, name: 0, bar: 0, has_bytes: true, has_rate: true };
         let mut room = width.saturating_sub(PERCENT + BYTES + RATE + LEFT + 4 * GAP);
         if room < NAME_COLUMNS_MIN {
