@@ -46,6 +46,10 @@ pub(crate) struct Attempt {
     pub(super) restarts: u32,
     pub(super) has_mismatched: bool,
     pub(super) is_recorded: bool,
+    /// Whether the server has shown that parts of this version can be had.
+    pub(super) can_split: bool,
+    /// Where a reader was last seen to wait.
+    pub(super) cursor: u64,
 }
 
 /// How the transfer of the bytes ended.
@@ -132,6 +136,8 @@ impl Attempt {
             restarts: 0,
             has_mismatched: false,
             is_recorded: record.is_some(),
+            can_split: false,
+            cursor: 0,
             job,
         })
     }
@@ -200,7 +206,9 @@ impl Attempt {
                 }
                 match pause {
                     Pause::Void(why) => self.start_over(&why).await?,
-                    Pause::Idle { failure: Some(failure) } if !self.turn_to_another(&failure) => {
+                    Pause::Idle { failure: Some(failure) }
+                        if !self.desk.plan().is_complete() && !self.turn_to_another(&failure) =>
+                    {
                         return Err(failure);
                     }
                     Pause::Idle { .. } => {}
@@ -221,7 +229,7 @@ impl Attempt {
                 Some(failure) if self.has_mismatched => return Err(failure),
                 Some(failure) => {
                     self.has_mismatched = true;
-                    self.sources.quarantine(self.current);
+                    self.sources.suspect(self.current);
                     self.start_over(&failure.detail).await?;
                 }
             }

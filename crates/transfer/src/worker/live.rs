@@ -89,12 +89,6 @@ impl Live {
         self.want.notified().await;
     }
 
-    /// Where the latest wish begins, or the start of the file.
-    pub(crate) fn first_wanted(&self) -> u64 {
-        let wanted = self.wanted.lock().expect("no holder of this lock panics");
-        wanted.last().map_or(0, |range| range.offset)
-    }
-
     pub(crate) fn take_wanted(&self) -> Vec<ByteRange> {
         std::mem::take(&mut *self.wanted.lock().expect("no holder of this lock panics"))
     }
@@ -129,6 +123,9 @@ impl Live {
                     return Err(ReadError::BehindEnd { total });
                 }
                 File::Part { mut reader, .. } => {
+                    if reader.readable().available_from(offset) == 0 {
+                        self.want(ByteRange::new(offset, length as u64));
+                    }
                     tokio::select! {
                         available = reader.wait(offset) => {
                             if available.is_none() {

@@ -41,6 +41,10 @@ impl Meter {
         self.received.store(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn set_total(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
     }

@@ -8,6 +8,8 @@ mod books;
 mod crew;
 mod desk;
 mod finish;
+mod further;
+mod growth;
 mod live;
 mod meter;
 mod opening;

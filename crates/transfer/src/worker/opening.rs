@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, header};
 use longhaul_contract::{Cause, Expectation, Failure, names};
+use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempt;
 use super::desk::Desk;
@@ -23,7 +24,7 @@ use crate::job::Report;
 use crate::journal::Validators;
 
 /// Bytes compared before those of another address are trusted.
-const WIDE_OVERLAP_BYTES: u64 = 256 << 10;
+pub(super) const WIDE_OVERLAP_BYTES: u64 = 256 << 10;
 /// A 404 in the middle of a download may be a cluster member that lags behind: it is asked again after these pauses.
 const FLAP_PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
@@ -96,6 +97,7 @@ impl Attempt {
                     .unwrap_or_else(|| permanent(Cause::Internal, "no address of the file is left to ask")));
             };
             self.current = index;
+            self.note_wanted();
             let mode = self.mode(index);
             let (range, known) = match &mode {
                 Mode::Whole => (None, None),
@@ -217,8 +219,7 @@ impl Attempt {
                 (None, WIDE_OVERLAP_BYTES.max(settings.overlap_bytes), total_only, false)
             }
         };
-        let wanted = self.desk.live.first_wanted();
-        let mut hole = plan.next_hole(wanted);
+        let mut hole = plan.next_hole(self.cursor);
         let overlap_at = |hole: Option<(u64, Option<u64>)>| {
             hole.map_or(0, |(position, _)| plan.held_before(position, overlap))
         };
@@ -239,6 +240,13 @@ impl Attempt {
             if_range,
         };
         Mode::Resume { start: position, range, known }
+    }
+
+    /// Wishes that came while nothing was under way say where to begin.
+    fn note_wanted(&mut self) {
+        if let Some(range) = self.desk.live.take_wanted().last() {
+            self.cursor = range.offset;
+        }
     }
 
     fn learn_ignores_if_range(&self, reached: &Reached) {
@@ -269,7 +277,7 @@ impl Attempt {
         self.sources.get_mut(index).validators = Some(reached.answer.head.validators(total));
         self.note_response(&reached, is_resumable);
         let lease = self.desk.plan().lease(0, total);
-        Ok(flow(reached, lease, 0, total))
+        Ok(flow(reached, lease, 0, total, CancellationToken::new()))
     }
 
     async fn accept_part(
@@ -295,7 +303,7 @@ impl Attempt {
         let candidate = self.sources.get_mut(index);
         candidate.validators.get_or_insert(seen);
         self.note_response(&reached, place.is_resumable);
-        Ok(flow(reached, lease, place.start, Some(place.end)))
+        Ok(flow(reached, lease, place.start, Some(place.end), CancellationToken::new()))
     }
 
     /// Makes the file ready for a new version of its bytes, from byte 0 on.
@@ -341,6 +349,7 @@ impl Attempt {
             receipt.etag = seen.etag;
             receipt.last_modified = seen.last_modified;
         }
+        self.can_split = is_resumable;
         self.response = Some(information.clone());
         self.desk.live.set_response(information.clone());
         self.desk.report(Report::Response(information));
@@ -355,7 +364,13 @@ struct Place {
     is_resumable: bool,
 }
 
-pub(super) fn flow(reached: Reached, lease: LeaseId, start: u64, end: Option<u64>) -> Flow {
+pub(super) fn flow(
+    reached: Reached,
+    lease: LeaseId,
+    start: u64,
+    end: Option<u64>,
+    recall: CancellationToken,
+) -> Flow {
     let content_digests = digests(&reached.answer.head, &CONTENT_DIGEST);
     Flow {
         lease,
@@ -366,6 +381,7 @@ pub(super) fn flow(reached: Reached, lease: LeaseId, start: u64, end: Option<u64
         remote: reached.answer.remote,
         local: reached.answer.local,
         content_digests,
+        recall,
         body: reached.answer.body,
     }
 }

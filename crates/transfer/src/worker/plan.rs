@@ -15,6 +15,8 @@ struct Lease {
     position: u64,
     /// First byte that is not its business; `None` until the length of the file is known.
     end: Option<u64>,
+    /// Asked for, but not accepted yet: whoever has the same bytes in its lease goes on with them meanwhile.
+    is_tentative: bool,
 }
 
 #[derive(Debug, Default)]
@@ -80,10 +82,34 @@ impl Plan {
     }
 
     pub(crate) fn lease(&mut self, start: u64, end: Option<u64>) -> LeaseId {
+        self.make_lease(start, end, false)
+    }
+
+    /// A lease for a range that somebody may have in his, to be followed by [`Self::accept`] or [`Self::release`].
+    pub(crate) fn lease_tentatively(&mut self, start: u64, end: u64) -> LeaseId {
+        self.make_lease(start, Some(end), true)
+    }
+
+    fn make_lease(&mut self, start: u64, end: Option<u64>, is_tentative: bool) -> LeaseId {
         self.last_id += 1;
         let id = LeaseId(self.last_id);
-        self.leases.push(Lease { id, position: start, end });
+        self.leases.push(Lease { id, position: start, end, is_tentative });
         id
+    }
+
+    /// The bytes of a tentative lease will come: from its start, or from where they are not at hand yet.
+    pub(crate) fn accept(&mut self, id: LeaseId) {
+        let Some(index) = self.leases.iter().position(|lease| lease.id == id) else { return };
+        let mut lease = self.leases[index];
+        let end = lease.end.unwrap_or(u64::MAX);
+        lease.is_tentative = false;
+        lease.position = end.min(lease.position + self.held.available_from(lease.position));
+        self.leases[index] = lease;
+        for other in self.leases.iter_mut().filter(|other| other.id != id && !other.is_tentative) {
+            if other.position <= lease.position && other.end.is_none_or(|end| end > lease.position) {
+                other.end = Some(lease.position);
+            }
+        }
     }
 
     /// The next byte of the lease and how many it may still fetch; `None` when that is open.
@@ -109,44 +135,43 @@ impl Plan {
         self.leases.clear();
     }
 
-    /// Takes the second half of what the busiest lease has left, if each half has at least `least` bytes.
-    pub(crate) fn split(&mut self, least: u64) -> Option<(u64, u64)> {
-        let left = |lease: &Lease| lease.end.map_or(0, |end| end - lease.position);
-        let largest = self.leases.iter_mut().max_by_key(|lease| left(lease))?;
-        let end = largest.end?;
+    /// The second half of what the busiest lease has left, if each half has at least `least` bytes.
+    pub(crate) fn split(&self, least: u64) -> Option<(u64, u64)> {
+        let left = |lease: &&Lease| self.last_of(lease).map_or(0, |end| end - lease.position);
+        let largest = self.leases.iter().filter(|lease| !lease.is_tentative).max_by_key(left)?;
+        let end = self.last_of(largest)?;
         let middle = largest.position + (end - largest.position).div_ceil(2);
         let middle = middle.next_multiple_of(ALIGNMENT);
-        if middle >= end || end - middle < least || middle - largest.position < least {
-            return None;
-        }
-        largest.end = Some(middle);
-        Some((middle, end))
+        let is_fair = middle < end && end - middle >= least && middle - largest.position >= least;
+        is_fair.then_some((middle, end))
     }
 
-    /// Makes `offset` the start of a range nobody fetches, cutting short the lease that would get there later than
-    /// `near` bytes from now. `None` when it is at hand or will be soon.
-    pub(crate) fn claim(&mut self, offset: u64, near: u64) -> Option<(u64, u64)> {
+    /// Where the lease will end when all tentative ones are accepted.
+    fn last_of(&self, lease: &Lease) -> Option<u64> {
+        let tentative = self.leases.iter().filter(|other| other.is_tentative && other.position >= lease.position);
+        let first = tentative.map(|other| other.position).min();
+        match (lease.end, first) {
+            (Some(end), Some(first)) => Some(end.min(first)),
+            (end, first) => end.or(first),
+        }
+    }
+
+    /// The range to fetch for somebody who waits for `offset`; `None` when it is at hand or will be within `near`
+    /// bytes from now.
+    pub(crate) fn claim(&self, offset: u64, near: u64) -> Option<(u64, u64)> {
         let total = self.total?;
-        if offset >= total || self.held.available_from(offset) > 0 {
+        let is_soon = |lease: &Lease| {
+            lease.position <= offset
+                && offset - lease.position <= near
+                && lease.end.is_none_or(|end| offset < end)
+        };
+        if offset >= total || self.held.available_from(offset) > 0 || self.leases.iter().any(is_soon) {
             return None;
         }
-        let covering = self
-            .leases
-            .iter_mut()
-            .find(|lease| lease.position <= offset && lease.end.is_none_or(|end| offset < end));
-        if let Some(lease) = covering {
-            if offset - lease.position <= near {
-                return None;
-            }
-            let end = lease.end.unwrap_or(total);
-            lease.end = Some(offset);
-            let held_from =
-                self.held.iter().find(|range| range.offset > offset).map_or(end, |range| range.offset);
-            return Some((offset, end.min(held_from)));
-        }
-        let next_held = self.held.iter().map(|range| range.offset);
-        let next_leased = self.leases.iter().map(|lease| lease.position);
-        let end = next_held.chain(next_leased).filter(|start| *start > offset).min().unwrap_or(total);
+        let held = self.held.iter().map(|range| range.offset);
+        let leased = self.leases.iter().map(|lease| lease.position);
+        let covering = self.leases.iter().filter(|lease| lease.position <= offset).filter_map(|lease| lease.end);
+        let end = held.chain(leased).chain(covering).filter(|end| *end > offset).min().unwrap_or(total);
         Some((offset, end))
     }
 
@@ -200,11 +225,16 @@ mod tests {
         let whole = plan.lease(0, Some(64 * MIB));
         plan.advance(whole, 5);
         assert_eq!(plan.split(MIB), Some((33 * MIB, 64 * MIB)));
-        assert_eq!(plan.room(whole), (5, Some(33 * MIB - 5)));
-        let second = plan.lease(33 * MIB, Some(64 * MIB));
+        let second = plan.lease_tentatively(33 * MIB, 64 * MIB);
+        assert_eq!(plan.room(whole), (5, Some(64 * MIB - 5)));
         assert_eq!(plan.split(MIB), Some((17 * MIB, 33 * MIB)));
-        assert_eq!(plan.split(MIB), Some((49 * MIB, 64 * MIB)));
-        assert_eq!(plan.room(second), (33 * MIB, Some(16 * MIB)));
+        plan.accept(second);
+        assert_eq!(plan.room(whole), (5, Some(33 * MIB - 5)));
+        plan.advance(second, 2 * MIB);
+        let third = plan.lease_tentatively(17 * MIB, 33 * MIB);
+        assert_eq!(plan.split(MIB), Some((50 * MIB, 64 * MIB)));
+        plan.release(third);
+        assert_eq!(plan.split(MIB), Some((17 * MIB, 33 * MIB)));
         assert_eq!(plan.split(16 * MIB), None);
     }
 
@@ -216,9 +246,23 @@ mod tests {
         assert_eq!(plan.claim(64 * MIB, MIB), None);
         assert_eq!(plan.claim(2 * MIB, MIB), None);
         assert_eq!(plan.claim(30 * MIB, MIB), Some((30 * MIB, 40 * MIB)));
+        let wanted = plan.lease_tentatively(30 * MIB, 40 * MIB);
+        assert_eq!(plan.room(stream), (MIB, Some(39 * MIB)));
+        plan.accept(wanted);
         assert_eq!(plan.room(stream), (MIB, Some(29 * MIB)));
         assert_eq!(plan.claim(50 * MIB, MIB), Some((50 * MIB, 64 * MIB)));
         assert_eq!(plan.claim(35 * MIB, MIB), Some((35 * MIB, 40 * MIB)));
+    }
+
+    #[test]
+    fn a_range_that_is_refused_stays_with_whoever_had_it() {
+        let mut plan = plan(10 * MIB, &[]);
+        let whole = plan.lease(0, Some(10 * MIB));
+        let late = plan.lease_tentatively(5 * MIB, 10 * MIB);
+        plan.advance(whole, 7 * MIB);
+        plan.accept(late);
+        assert_eq!(plan.room(whole), (7 * MIB, Some(0)));
+        assert_eq!(plan.room(late), (7 * MIB, Some(3 * MIB)));
     }
 
     #[test]
@@ -237,11 +281,15 @@ mod tests {
                 let choice = random(8);
                 if choice == 0 {
                     if let Some((start, end)) = plan.split(MIB) {
-                        streams.push(plan.lease(start, Some(end)));
+                        let id = plan.lease_tentatively(start, end);
+                        plan.accept(id);
+                        streams.push(id);
                     }
                 } else if choice == 1 {
                     if let Some((start, end)) = plan.claim(random(total), MIB) {
-                        streams.push(plan.lease(start, Some(end)));
+                        let id = plan.lease_tentatively(start, end);
+                        plan.accept(id);
+                        streams.push(id);
                     }
                 } else if choice == 2 && !streams.is_empty() {
                     let gone = streams.swap_remove(usize::try_from(random(streams.len() as u64)).unwrap());

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use longhaul_contract::{ByteRange, Cause, Failure};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::desk::{Desk, PieceIndex};
 use super::live::Live;
@@ -45,6 +46,8 @@ pub(crate) struct Flow {
     pub(crate) local: SocketAddr,
     /// Digests of this very message (RFC 9530 section 2).
     pub(crate) content_digests: Vec<DigestField>,
+    /// Asks the flow to end soon; what came is written.
+    pub(crate) recall: CancellationToken,
 }
 
 /// How a flow ended.
@@ -62,6 +65,12 @@ pub(crate) enum FlowEnd {
     Stopped,
     /// Its bytes differ from those at hand, or from their own digest.
     Mismatch(String),
+    /// It belongs to another version than the bytes at hand.
+    Changed(String),
+    /// No further request may be made now.
+    NoSeat,
+    /// The server would not have a further request.
+    Unwelcome(String),
     /// The file cannot be written or read.
     File(Failure),
 }
@@ -73,8 +82,9 @@ struct Pump {
     piece: Option<PieceIndex>,
     stall: StallWatch,
     network: watch::Receiver<u64>,
-    recalled: Pin<Box<dyn Future<Output = ()> + Send>>,
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Resolves when the flow is to end soon, and how.
+    let_go: Pin<Box<dyn Future<Output = FlowEnd> + Send>>,
+    is_let_go: Option<FlowEnd>,
     linger: Pin<Box<Sleep>>,
     wanted: usize,
     /// Bytes the rate limit has granted and that were not read yet.
@@ -91,7 +101,8 @@ enum Break {
 }
 
 /// Receives until the lease is fulfilled or the body ends.
-pub(crate) async fn pump(desk: Arc<Desk>, part: PartFile, flow: Flow) -> FlowEnd {
+pub(crate) async fn pump(desk: Arc<Desk>, flow: Flow) -> FlowEnd {
+    let part = desk.part().expect("a response is accepted with a part file at hand").clone();
     let under_way = Arc::clone(&desk);
     let _guard = under_way.begin_flow();
     let mut pump = Pump::new(desk, part, flow);
@@ -109,8 +120,8 @@ impl Pump {
         let algorithms: Vec<_> = flow.content_digests.iter().map(|digest| digest.algorithm).collect();
         Self {
             network: desk.client.network(),
-            recalled: Box::pin(flow.body.recalled()),
-            stopped: stopped(Arc::clone(&desk.live)),
+            let_go: let_go(Arc::clone(&desk.live), flow.recall.clone(), flow.body.recalled()),
+            is_let_go: None,
             linger: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wanted: BUFFER_BYTES_FIRST,
             granted: 0,
@@ -133,8 +144,8 @@ impl Pump {
             if room == Some(0) {
                 return self.fulfilled(position).await;
             }
-            if self.desk.live.stop_mode().is_some() {
-                return Ok(FlowEnd::Stopped);
+            if let Some(end) = self.is_let_go.take() {
+                return Ok(end);
             }
             self.ready().await?;
             let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
@@ -259,15 +270,17 @@ impl Pump {
             }
             let most = if is_limited { space.min(self.granted) } else { space };
             let is_enough = self.desk.is_random_access || buffer.len() >= GATHER_BYTES;
-            let (body, linger, stopped) = (&mut self.flow.body, &mut self.linger, &mut self.stopped);
+            let (body, linger) = (&mut self.flow.body, &mut self.linger);
+            let (asked, is_asked) = (&mut self.let_go, &mut self.is_let_go);
             let read = std::future::poll_fn(|context| {
                 let read = body.poll_read(context, &mut buffer.spare_mut()[..most]);
                 if read.is_ready() || buffer.is_empty() {
                     return read.map(Some);
                 }
-                let is_over = is_enough
-                    || stopped.as_mut().poll(context).is_ready()
-                    || poll_linger(linger, &mut lingering, context);
+                if let Poll::Ready(end) = asked.as_mut().poll(context) {
+                    *is_asked = Some(end);
+                }
+                let is_over = is_enough || is_asked.is_some() || poll_linger(linger, &mut lingering, context);
                 if is_over { Poll::Ready(None) } else { Poll::Pending }
             });
             match read.await {
@@ -314,13 +327,12 @@ impl Pump {
             let patience = self.stall.patience();
             tokio::select! {
                 biased;
+                end = &mut self.let_go => return Err(end),
                 ready = std::future::poll_fn(|context| self.flow.body.poll_ready(context)) => {
                     self.stall.is_stalled(started.elapsed());
                     self.failed = ready.err().map(Break::Body);
                     return Ok(());
                 }
-                () = &mut self.stopped => return Err(FlowEnd::Stopped),
-                () = &mut self.recalled => return Err(FlowEnd::Recalled),
                 changed = self.network.changed() => {
                     if changed.is_ok() {
                         self.doubt()?;
@@ -385,9 +397,22 @@ async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u
     Ok(())
 }
 
-fn stopped(live: Arc<Live>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+/// A flow ends early when its worker is asked to stop, when its crew gives it up, or when another worker waits for
+/// its seat.
+fn let_go(
+    live: Arc<Live>,
+    recall: CancellationToken,
+    recalled: impl Future<Output = ()> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = FlowEnd> + Send>> {
     // Fused: it is polled on after it has resolved.
-    Box::pin(async move { live.stopped().await }.map(drop).fuse())
+    let first = async move {
+        tokio::select! {
+            _ = live.stopped() => FlowEnd::Stopped,
+            () = recall.cancelled() => FlowEnd::Recalled,
+            () = recalled => FlowEnd::Recalled,
+        }
+    };
+    Box::pin(first.fuse())
 }
 
 fn stall_watch(desk: &Desk, window: Duration) -> StallWatch {

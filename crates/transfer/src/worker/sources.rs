@@ -26,6 +26,8 @@ pub(crate) struct Candidate {
     failure: Option<Failure>,
     /// Its bytes are not those of the others.
     is_quarantined: bool,
+    /// It brought bytes that fit those of the others.
+    pub(crate) is_proved: bool,
 }
 
 impl Sources {
@@ -38,6 +40,7 @@ impl Sources {
                 validators: None,
                 failure: None,
                 is_quarantined: false,
+                is_proved: false,
             })
             .collect();
         Self { list }
@@ -68,10 +71,21 @@ impl Sources {
     }
 
     /// Leaves `index` aside for this attempt, unless it is the only one left.
-    pub(crate) fn quarantine(&mut self, index: SourceIndex) -> bool {
-        let has_other = self.other(index, 0).is_some();
-        self.list[index.0].is_quarantined |= has_other;
-        has_other
+    pub(crate) fn quarantine(&mut self, index: SourceIndex) {
+        self.list[index.0].is_quarantined |= self.other(index, 0).is_some();
+    }
+
+    /// The bytes turned out wrong: whoever helped `index` is suspected first, else `index` itself.
+    pub(crate) fn suspect(&mut self, index: SourceIndex) {
+        let helpers: Vec<usize> = (0..self.list.len())
+            .filter(|number| *number != index.0 && self.list[*number].is_proved)
+            .collect();
+        if helpers.is_empty() {
+            self.quarantine(index);
+        }
+        for number in helpers {
+            self.list[number].is_quarantined = true;
+        }
     }
 
     /// Why none is left: what the first had to say counts most.

@@ -1,0 +1,141 @@
+//! A further connection for a file that is already flowing: it may be refused without harm, and it must bring the
+//! very same version.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::desk::Desk;
+use super::opening::{Demands, Request, WIDE_OVERLAP_BYTES, flow};
+use super::plan::LeaseId;
+use super::pump::{FlowEnd, pump};
+use crate::http::accept::{Verdict, Version};
+use crate::http::follow::{FollowError, Source, Urgency};
+use crate::http::head::strong_validator;
+use crate::http::origin::Origin;
+use crate::http::request::RangeFields;
+use crate::journal::Validators;
+
+pub(super) struct Further {
+    pub(super) lease: LeaseId,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) source: Arc<Source>,
+    /// The version that is being fetched, as this address names it.
+    pub(super) known: Option<Validators>,
+    /// Whether this address brought some of the bytes at hand.
+    pub(super) is_proved: bool,
+    pub(super) demands: Demands,
+    pub(super) urgency: Urgency,
+    pub(super) recall: CancellationToken,
+}
+
+/// Asks for the lease's range and fetches it.
+pub(super) async fn run(desk: Arc<Desk>, further: Further) -> FlowEnd {
+    let recall = further.recall.clone();
+    tokio::select! {
+        biased;
+        () = recall.cancelled() => return FlowEnd::Recalled,
+        _ = desk.live.stopped() => return FlowEnd::Stopped,
+        proved = prove(&desk, &further) => if let Err(end) = proved { return end },
+    }
+    let opened = tokio::select! {
+        biased;
+        () = recall.cancelled() => return FlowEnd::Recalled,
+        _ = desk.live.stopped() => return FlowEnd::Stopped,
+        opened = open(&desk, &further) => opened,
+    };
+    match opened {
+        Ok(flow) => pump(desk, flow).await,
+        Err(end) => end,
+    }
+}
+
+async fn open(desk: &Desk, further: &Further) -> Result<super::pump::Flow, FlowEnd> {
+    let overlap = desk.plan().held_before(further.start, desk.settings.overlap_bytes);
+    let ignores_if_range = Origin::of(&further.source.current())
+        .is_some_and(|origin| desk.client.pool.traits(&origin).ignores_if_range);
+    let if_range = further.known.as_ref().and_then(strong_validator).filter(|_| !ignores_if_range);
+    let range = RangeFields {
+        start: further.start - overlap,
+        end: Some(further.end),
+        if_range: if_range.map(str::to_owned),
+    };
+    let (reached, place) = ask(desk, further, range).await?;
+    desk.plan().accept(further.lease);
+    Ok(flow(reached, further.lease, place.0, Some(place.1), further.recall.clone()))
+}
+
+/// Asks for `range` and accepts nothing but a part of the same version.
+async fn ask(
+    desk: &Desk,
+    further: &Further,
+    range: RangeFields,
+) -> Result<(crate::http::follow::Reached, (u64, u64)), FlowEnd> {
+    let total = desk.plan().total();
+    let known = further.known.clone().unwrap_or(Validators { total, ..Validators::default() });
+    let request = Request {
+        source: Arc::clone(&further.source),
+        range: Some(range),
+        known: Some(known),
+        held: 0,
+        holds_no_page: false,
+    };
+    let (verdict, reached) =
+        request.make(desk, &further.demands, further.urgency).await.map_err(|error| match error {
+            FollowError::NoSeat => FlowEnd::NoSeat,
+            FollowError::Failed(failure) => FlowEnd::Unwelcome(failure.detail),
+        })?;
+    let refused = match verdict {
+        Verdict::Part { start, end, total: seen, .. } if seen.is_none() || seen == total => {
+            return Ok((reached, (start, end)));
+        }
+        Verdict::Part { .. } => FlowEnd::Changed("the length of the file differs".to_owned()),
+        Verdict::Whole { versus_known: Version::Other(why), .. } | Verdict::Changed(why) => {
+            FlowEnd::Changed(why)
+        }
+        Verdict::Whole { .. } => FlowEnd::Unwelcome("the whole file was sent for a part".to_owned()),
+        Verdict::NoRange(why) => FlowEnd::Unwelcome(why),
+        Verdict::Complete => FlowEnd::Unwelcome("the range was refused (416)".to_owned()),
+        Verdict::Refused(failure) => FlowEnd::Unwelcome(failure.detail),
+    };
+    reached.answer.body.discard();
+    Err(refused)
+}
+
+/// Before an address that brought nothing so far is trusted, it has to repeat bytes that are at hand.
+async fn prove(desk: &Desk, further: &Further) -> Result<(), FlowEnd> {
+    if further.is_proved || desk.plan().held_before(further.start, 1) > 0 {
+        return Ok(());
+    }
+    let (part, held) = match desk.part() {
+        Some(part) => (part, part.readable()),
+        None => return Err(FlowEnd::NoSeat),
+    };
+    let Some(sample) = held.iter().next() else { return Err(FlowEnd::NoSeat) };
+    let end = sample.offset + sample.length.min(WIDE_OVERLAP_BYTES);
+    let range = RangeFields { start: sample.offset, end: Some(end), if_range: None };
+    let (reached, (start, _)) = ask(desk, further, range).await?;
+    let mut body = reached.answer.body;
+    let mut position = start;
+    let mut scratch = vec![0; 64 << 10];
+    while position < end {
+        let most = scratch.len().min(usize::try_from(end - position).unwrap_or(usize::MAX));
+        let read = std::future::poll_fn(|context| body.poll_read(context, &mut scratch[..most]));
+        let count = match tokio::time::timeout(desk.settings.stall_timeout, read).await {
+            Ok(Ok(count)) if count > 0 => count,
+            _ => return Err(FlowEnd::Unwelcome("the mirror did not repeat what is at hand".to_owned())),
+        };
+        desk.count_fetched(count as u64);
+        let held = part.read_at(position, count).await.map_err(FlowEnd::File)?;
+        if held != scratch[..count] {
+            return Err(FlowEnd::Mismatch(format!(
+                "{} has other bytes than those at hand",
+                further.source.host()
+            )));
+        }
+        position += count as u64;
+    }
+    body.discard();
+    Ok(())
+}
