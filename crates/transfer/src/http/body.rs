@@ -130,10 +130,6 @@ impl Body {
         }
     }
 
-    pub(crate) const fn is_http2(&self) -> bool {
-        matches!(self.source, Source::Http2(_))
-    }
-
     /// Resolves when a read would not wait. Costs no memory meanwhile, unlike a read, which needs a buffer.
     pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         if self.is_ended || !self.frame.is_empty() {

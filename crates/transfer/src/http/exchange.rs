@@ -100,6 +100,7 @@ fn broken(error: &hyper::Error, host: &str) -> ExchangeError {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Framing {
     is_chunked: bool,
     length: Option<u64>,

@@ -341,10 +341,6 @@ impl Seat {
         &self.origin
     }
 
-    pub(crate) const fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
     /// Resolves when another worker waits for this seat; never for one that was waited for itself.
     pub(crate) fn recalled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let recall = self.recall.clone();

@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 /// What rustls gets to see at a time: by itself it asks the socket for 4 KiB.
 pub(crate) const TLS_READ_BYTES: usize = 128 << 10;
 
-pub(crate) enum Transport {
+enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<BufReader<TcpStream>>>),
 }
@@ -43,10 +43,6 @@ impl Stream {
             Transport::Plain(_) => false,
             Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
-    }
-
-    pub(crate) const fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
     }
 
     /// Puts bytes back in front of those still to be read.

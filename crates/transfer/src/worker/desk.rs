@@ -59,10 +59,6 @@ struct Added {
 pub(crate) struct PieceIndex(usize);
 
 impl Desk {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the one place where an attempt's parts are brought together"
-    )]
     pub(crate) fn new(
         client: Arc<Client>,
         settings: Arc<Settings>,

@@ -388,8 +388,7 @@ async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u
         }
         if held != came[offset..offset + held.len()] {
             return Err(FlowEnd::Mismatch(format!(
-                "the bytes at {at} from {} differ from those received before",
-                host
+                "the bytes at {at} from {host} differ from those received before"
             )));
         }
         offset += held.len();
