@@ -139,6 +139,10 @@ impl Workers {
         handles.into_iter().map(|(id, handle)| (id, handle.progress())).collect()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        *self.room.count.borrow()
+    }
+
     /// Changes whenever a worker begins or ends.
     pub(crate) fn subscribe(&self) -> watch::Receiver<usize> {
         self.room.count.subscribe()

@@ -63,7 +63,11 @@ impl From<Problem> for Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code, refusal.detail)
+        let refused = Self::new(refusal.code, refusal.detail);
+        match refusal.index {
+            Some(index) => refused.with_field(format!("/operations/{index}")),
+            None => refused,
+        }
     }
 }
 

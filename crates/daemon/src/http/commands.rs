@@ -1,0 +1,173 @@
+//! Commands to one download: start, pause, resume, cancel, make-current, attach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use longhaul_contract::{ErrorCode, Operation, OperationId, Scope, TransferStatus};
+use longhaul_engine::Command;
+use serde::Deserialize;
+use tokio::time::Instant;
+use utoipa::IntoParams;
+
+use super::extract::{Id, Parameters};
+use super::json::Json;
+use super::problems::Problems;
+use super::refused::{Answer, Refused};
+use super::rooms::Rooms;
+use crate::identity::Caller;
+
+/// How long `pause` waits for the worker to let go; it goes on letting go after that.
+const PAUSE_WAIT: Duration = Duration::from_secs(10);
+
+const ATTACH_WAIT_MAX: u64 = 3600;
+
+/// Starts a download that was made with `start: false` (StartAsync).
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/start",
+    tag = "downloads",
+    operation_id = "startDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The operation after the command", body = Operation), Problems)
+)]
+pub(crate) async fn start(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Operation>> {
+    rooms.command(&caller, id, Command::Start).await?;
+    rooms.operation(&caller, id).await.map(Json)
+}
+
+/// Pauses and keeps the bytes (Pause). Answers when the operation has let go.
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/pause",
+    tag = "downloads",
+    operation_id = "pauseDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The operation after the command", body = Operation), Problems)
+)]
+pub(crate) async fn pause(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Operation>> {
+    let mut bell = rooms.news.watch(id);
+    rooms.command(&caller, id, Command::Pause).await?;
+    let deadline = Instant::now() + PAUSE_WAIT;
+    loop {
+        let operation = rooms.operation(&caller, id).await?;
+        let has_let_go = operation.status != TransferStatus::Running && rooms.workers.handle(id).is_none();
+        if has_let_go || tokio::time::timeout_at(deadline, bell.rang()).await.is_err() {
+            return Ok(Json(operation));
+        }
+    }
+}
+
+/// Goes on with what was paused, or what waited for a new address, header or credential (Resume).
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/resume",
+    tag = "downloads",
+    operation_id = "resumeDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The operation after the command", body = Operation), Problems)
+)]
+pub(crate) async fn resume(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Operation>> {
+    rooms.command(&caller, id, Command::Resume).await?;
+    rooms.operation(&caller, id).await.map(Json)
+}
+
+/// Cancels and deletes the bytes that have come; the operation stays to be seen, as Canceled.
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/cancel",
+    tag = "downloads",
+    operation_id = "cancelDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The operation after the command", body = Operation), Problems)
+)]
+pub(crate) async fn cancel(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Operation>> {
+    rooms.command(&caller, id, Command::Cancel).await?;
+    rooms.operation(&caller, id).await.map(Json)
+}
+
+/// Moves the operation, and those behind it in its group, to the front (MakeCurrentInTransferGroup).
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/make-current",
+    tag = "downloads",
+    operation_id = "makeDownloadCurrent",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The operation after the command", body = Operation), Problems)
+)]
+pub(crate) async fn make_current(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Operation>> {
+    rooms.command(&caller, id, Command::MakeCurrent).await?;
+    rooms.operation(&caller, id).await.map(Json)
+}
+
+/// How long to wait.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Attachment {
+    /// Seconds to wait for the final state, 0 to 3600; an hour when absent.
+    wait: Option<u64>,
+}
+
+/// Waits for the final state and takes the result (AttachAsync): it is forgotten some time after that. When the wait
+/// is over before, the operation is answered as it is and nothing is taken.
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/attach",
+    tag = "downloads",
+    operation_id = "attachDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation"), Attachment),
+    responses((status = 200, description = "The operation, with its result if it is over", body = Operation), Problems)
+)]
+pub(crate) async fn attach(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+    Parameters(attachment): Parameters<Attachment>,
+) -> Answer<Json<Operation>> {
+    caller.need(Scope::Submit)?;
+    let wait = attachment.wait.unwrap_or(ATTACH_WAIT_MAX);
+    if wait > ATTACH_WAIT_MAX {
+        let detail = format!("must be 0 to {ATTACH_WAIT_MAX}");
+        return Err(Refused::new(ErrorCode::InvalidParameter, detail).with_field("wait"));
+    }
+    let deadline = Instant::now() + Duration::from_secs(wait);
+    let mut bell = rooms.news.watch(id);
+    let mut stopping = rooms.stopping.clone();
+    let operation = loop {
+        let operation = rooms.operation(&caller, id).await?;
+        if operation.status.is_final() {
+            break operation;
+        }
+        tokio::select! {
+            () = bell.rang() => {}
+            () = tokio::time::sleep_until(deadline) => return Ok(Json(operation)),
+            _ = stopping.wait_for(|stops| *stops) => return Err(Refused::shutting_down()),
+        }
+    };
+    if operation.consumed_time.is_some() {
+        return Ok(Json(operation));
+    }
+    rooms.command(&caller, id, Command::Consume).await?;
+    rooms.operation(&caller, id).await.map(Json)
+}

@@ -1,0 +1,329 @@
+//! What there is to know about one download: its response, its ranges, why it waits, where its bytes came from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use longhaul_contract::explain::{HistoryEntry, ReasonTotal};
+use longhaul_contract::receipt::Verification;
+use longhaul_contract::{
+    ByteRange, ChecksumAlgorithm, Decision, DigestVerdict, ErrorCode, Explanation, HostState, NetworkCost,
+    NetworkLevel, OperationId, Page, Reason, ReasonCode, Receipt, ReceiptDigest, ResponseInformation, Signal,
+    Timestamp, TransferStatus,
+};
+use longhaul_engine::{BootTime, Engine, Now};
+use longhaul_store::{StoredOperation, WaitHistory};
+use longhaul_transfer::{JournalRecord, digest};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::{Id, Parameters};
+use super::json::{Json, json};
+use super::problems::Problems;
+use super::refused::{Answer, Refused};
+use super::rooms::Rooms;
+use crate::identity::Caller;
+use crate::{journal, view};
+
+/// The newest response of the server (GetResponseInformation).
+#[utoipa::path(
+    get,
+    path = "/background-transfers/downloads/{id}/response",
+    tag = "downloads",
+    operation_id = "getDownloadResponse",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses(
+        (status = 200, description = "The newest response", body = ResponseInformation),
+        (status = 204, description = "No response has come yet"),
+        Problems
+    )
+)]
+pub(crate) async fn response(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Response> {
+    let record = rooms.record(&caller, id).await?;
+    let found = newest_response(&rooms, id, record).await?;
+    Ok(found.map_or_else(
+        || StatusCode::NO_CONTENT.into_response(),
+        |response| json(StatusCode::OK, &response),
+    ))
+}
+
+/// From the worker, the result, or what the worker before has noted.
+pub(crate) async fn newest_response(
+    rooms: &Rooms,
+    id: OperationId,
+    record: StoredOperation,
+) -> Answer<Option<ResponseInformation>> {
+    let live = rooms.workers.handle(id).and_then(|handle| handle.response());
+    if let Some(response) = live {
+        return Ok(Some(response));
+    }
+    let kept = record.finished.and_then(|finished| finished.response).or(record.response);
+    if kept.is_some() {
+        return Ok(kept);
+    }
+    Ok(journal_of(rooms, id).await?.and_then(|journal| journal.response))
+}
+
+/// What the workers have noted so far; `None` before the first note and once the operation is over.
+pub(crate) async fn journal_of(rooms: &Rooms, id: OperationId) -> Answer<Option<JournalRecord>> {
+    let bytes = rooms.read(move |reader| reader.journal(id)).await?;
+    bytes.map(|bytes| journal::decode(&bytes)).transpose().map_err(|error| Refused::internal(&error))
+}
+
+/// The bytes that are there (GetDownloadedRanges).
+#[utoipa::path(
+    get,
+    path = "/background-transfers/downloads/{id}/ranges",
+    tag = "downloads",
+    operation_id = "getDownloadRanges",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The ranges in order", body = Page<ByteRange>), Problems)
+)]
+pub(crate) async fn ranges(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Page<ByteRange>>> {
+    let record = rooms.record(&caller, id).await?;
+    let size = record.finished.as_ref().and_then(|finished| finished.receipt.size);
+    let items = if let Some(size) = size {
+        if size == 0 { Vec::new() } else { vec![ByteRange::new(0, size)] }
+    } else if let Some(handle) = rooms.workers.handle(id) {
+        handle.ranges().as_slice().to_vec()
+    } else {
+        let journal = journal_of(&rooms, id).await?;
+        journal.map(|journal| journal.ranges.as_slice().to_vec()).unwrap_or_default()
+    };
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+/// What if.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Supposition {
+    /// Suppose, separated by commas: `online`, `offline`, `unmetered`, `metered`, `roaming`, `ac`, `battery`.
+    #[serde(rename = "if")]
+    suppose: Option<String>,
+    /// Suppose this instant, RFC 3339.
+    at: Option<String>,
+}
+
+/// Why the operation runs or does not, by the rules of the decision itself, with all its waiting so far.
+#[utoipa::path(
+    get,
+    path = "/background-transfers/downloads/{id}/explain",
+    tag = "downloads",
+    operation_id = "explainDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation"), Supposition),
+    responses((status = 200, description = "The explanation", body = Explanation), Problems)
+)]
+pub(crate) async fn explain(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+    Parameters(supposition): Parameters<Supposition>,
+) -> Answer<Json<Explanation>> {
+    let record = rooms.record(&caller, id).await?;
+    let at: Option<Timestamp> = supposition
+        .at
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|_| refuse_parameter("at", "must be an instant such as 2026-01-31T12:00:00Z"))?;
+    let suppose = supposition.suppose.unwrap_or_default();
+    let words: Vec<&str> = suppose.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    if let Some(word) = words.iter().find(|word| !SUPPOSITIONS.contains(word)) {
+        let detail = format!("{word:?} is not one of {}", SUPPOSITIONS.join(", "));
+        return Err(refuse_parameter("if", &detail));
+    }
+    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let app = caller.app.clone();
+    let question = move |engine: &Engine, now: Now| {
+        let host = (!words.is_empty()).then(|| suppose_host(engine.host(), &words, now.wall));
+        engine.explain(at.map_or(now, |at| moved(now, at)), &app, id, host.as_ref())
+    };
+    let explained = rooms.heart.ask(question).await?;
+    let waits = rooms.read(move |reader| reader.waits(id)).await?;
+    let mut explanation = match explained {
+        Some(explanation) => explanation,
+        None => final_explanation(&rooms.record(&caller, id).await?)?,
+    };
+    add_history(&mut explanation, waits);
+    drop(record);
+    Ok(Json(explanation))
+}
+
+const SUPPOSITIONS: [&str; 7] = ["online", "offline", "unmetered", "metered", "roaming", "ac", "battery"];
+
+fn refuse_parameter(field: &str, detail: &str) -> Refused {
+    Refused::new(ErrorCode::InvalidParameter, detail).with_field(field)
+}
+
+/// The same instant on both clocks, moved to `at` on the wall.
+fn moved(now: Now, at: Timestamp) -> Now {
+    let ahead = at.micros().saturating_sub(now.wall.micros());
+    let boot = now.boot.0.saturating_add_signed(ahead);
+    Now { wall: at, boot: BootTime(boot) }
+}
+
+fn suppose_host(mut host: HostState, words: &[String], since: Timestamp) -> HostState {
+    fn known<T>(value: T, since: Timestamp) -> Signal<T> {
+        Signal::Known { value, since, source: "supposed".to_owned() }
+    }
+    for word in words {
+        let cost = |is_metered, is_roaming| {
+            known(NetworkCost { is_metered, is_roaming, ..NetworkCost::default() }, since)
+        };
+        match word.as_str() {
+            "online" => host.network.level = known(NetworkLevel::Internet, since),
+            "offline" => host.network.level = known(NetworkLevel::None, since),
+            "unmetered" => host.network.cost = cost(false, false),
+            "metered" => host.network.cost = cost(true, false),
+            "roaming" => host.network.cost = cost(true, true),
+            "ac" => host.energy_saver = known(false, since),
+            _ => host.energy_saver = known(true, since),
+        }
+    }
+    host
+}
+
+fn final_explanation(record: &StoredOperation) -> Answer<Explanation> {
+    let state = view::final_state(&record.row.phase).ok_or_else(Refused::not_found)?;
+    let detail = match state.error {
+        Some(error) => format!("the operation is over: {}; {}", state.status, error.detail),
+        None => format!("the operation is over: {}", state.status),
+    };
+    let reason = Reason {
+        code: ReasonCode::Finished,
+        detail,
+        value: Some(state.status.to_string()),
+        since: record.completed,
+        set_by: None,
+        ends_when: None,
+    };
+    Ok(Explanation {
+        decision: Decision::Done,
+        blocking: vec![reason],
+        satisfied: Vec::new(),
+        unknown: Vec::new(),
+        history: Vec::new(),
+        totals: Vec::new(),
+        override_with: None,
+    })
+}
+
+fn add_history(explanation: &mut Explanation, waits: WaitHistory) {
+    let present = std::mem::take(&mut explanation.history);
+    explanation.history = waits
+        .entries
+        .into_iter()
+        .map(|(code, from, to)| HistoryEntry { code, from, to: Some(to) })
+        .chain(present)
+        .collect();
+    let mut totals: BTreeMap<ReasonCode, u64> = waits.totals.into_iter().collect();
+    for total in std::mem::take(&mut explanation.totals) {
+        *totals.entry(total.code).or_default() += total.seconds;
+    }
+    explanation.totals = totals.into_iter().map(|(code, seconds)| ReasonTotal { code, seconds }).collect();
+}
+
+/// Where the bytes came from, and how they were checked.
+#[utoipa::path(
+    get,
+    path = "/background-transfers/downloads/{id}/receipt",
+    tag = "downloads",
+    operation_id = "getDownloadReceipt",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "The receipt, so far or in full", body = Receipt), Problems)
+)]
+pub(crate) async fn receipt(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Receipt>> {
+    let record = rooms.record(&caller, id).await?;
+    if let Some(finished) = record.finished {
+        return Ok(Json(finished.receipt));
+    }
+    let journal = journal_of(&rooms, id).await?;
+    Ok(Json(journal.map(|journal| journal.receipt).unwrap_or_default()))
+}
+
+/// Reads the published file again, and compares size and every recorded digest. Without any, SHA-256 is computed.
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/{id}/verify",
+    tag = "downloads",
+    operation_id = "verifyDownload",
+    params(("id" = OperationId, Path, description = "Id of the operation")),
+    responses((status = 200, description = "What the file is now", body = Verification), Problems)
+)]
+pub(crate) async fn verify(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(id): Id,
+) -> Answer<Json<Verification>> {
+    let record = rooms.record(&caller, id).await?;
+    let receipt = record.finished.map(|finished| finished.receipt);
+    let Some((receipt, path)) = receipt.and_then(|receipt| receipt.path.clone().map(|path| (receipt, path)))
+    else {
+        let detail = format!("only a {} download has a file to verify", TransferStatus::Completed);
+        return Err(Refused::new(ErrorCode::InvalidState, detail));
+    };
+    let _permit = rooms
+        .verifications
+        .acquire()
+        .await
+        .map_err(|_| Refused::shutting_down())?;
+    let mut algorithms: Vec<ChecksumAlgorithm> =
+        receipt.digests.iter().map(|digest| digest.algorithm).collect();
+    if algorithms.is_empty() {
+        algorithms.push(ChecksumAlgorithm::Sha256);
+    }
+    let (size, found) = digest::digest_file(Path::new(&path), &algorithms).await.map_err(|error| {
+        Refused::new(ErrorCode::InvalidState, format!("{path} cannot be read: {error}"))
+    })?;
+    Ok(Json(compare(receipt, path, size, &found)))
+}
+
+fn compare(
+    receipt: Receipt,
+    path: String,
+    size: u64,
+    found: &[(ChecksumAlgorithm, Vec<u8>)],
+) -> Verification {
+    let computed: BTreeMap<ChecksumAlgorithm, String> =
+        found.iter().map(|(algorithm, bytes)| (*algorithm, hex::encode(bytes))).collect();
+    let mut digests: Vec<ReceiptDigest> = receipt
+        .digests
+        .into_iter()
+        .filter_map(|recorded| {
+            let value = computed.get(&recorded.algorithm)?.clone();
+            let is_equal = value.eq_ignore_ascii_case(&recorded.value);
+            let verdict = if is_equal { DigestVerdict::Equal } else { DigestVerdict::Different };
+            Some(ReceiptDigest { value, verdict, ..recorded })
+        })
+        .collect();
+    if digests.is_empty() {
+        digests = computed
+            .into_iter()
+            .map(|(algorithm, value)| ReceiptDigest {
+                algorithm,
+                value,
+                source: "verify".to_owned(),
+                verdict: DigestVerdict::Recorded,
+            })
+            .collect();
+    }
+    let published_size = receipt.size.unwrap_or(size);
+    let is_intact =
+        size == published_size && digests.iter().all(|digest| digest.verdict != DigestVerdict::Different);
+    Verification { path, size, published_size, digests, is_intact }
+}
