@@ -114,7 +114,8 @@ impl Transfers {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn start(&self, job: Job, reports: mpsc::UnboundedSender<Report>) -> Handle {
-        let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit)));
+        let restarts = job.journal.as_ref().map_or(0, |journal| journal.receipt.restarts);
+        let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit), restarts));
         tokio::spawn(worker::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
         Handle { live }
     }
@@ -170,6 +171,13 @@ impl Handle {
     #[must_use]
     pub fn response(&self) -> Option<ResponseInformation> {
         self.live.response()
+    }
+
+    /// How often the download has begun again at byte 0, over all its attempts. A reader that sees another number
+    /// after a read than before has bytes of two versions.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.live.restarts()
     }
 
     /// Bytes per second of this worker; 0 stops it.

@@ -214,6 +214,7 @@ impl Desk {
         let mut receipt = self.receipt();
         receipt.pieces.clear();
         receipt.restarts += 1;
+        self.live.set_restarts(receipt.restarts);
         drop(receipt);
         self.begin_save();
         self.live.meter.restarted();

@@ -1,5 +1,6 @@
 //! What a running worker shares with those who watch, steer and read it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use longhaul_contract::{ByteRange, RangeSet, ResponseInformation};
@@ -18,6 +19,8 @@ pub(crate) struct Live {
     wanted: Mutex<Vec<ByteRange>>,
     want: Notify,
     file: watch::Sender<File>,
+    /// How often the download has begun again at byte 0, over all its attempts.
+    restarts: AtomicU32,
 }
 
 /// What can be read of the file now.
@@ -33,7 +36,7 @@ enum File {
 }
 
 impl Live {
-    pub(crate) fn new(rate: RateLimit) -> Self {
+    pub(crate) fn new(rate: RateLimit, restarts: u32) -> Self {
         Self {
             stop: watch::Sender::new(None),
             meter: Meter::new(),
@@ -42,6 +45,7 @@ impl Live {
             wanted: Mutex::new(Vec::new()),
             want: Notify::new(),
             file: watch::Sender::new(File::Awaited),
+            restarts: AtomicU32::new(restarts),
         }
     }
 
@@ -65,6 +69,15 @@ impl Live {
 
     pub(crate) fn stop_mode(&self) -> Option<StopMode> {
         *self.stop.borrow()
+    }
+
+    /// To be told before the first byte of the new version can be read.
+    pub(crate) fn set_restarts(&self, restarts: u32) {
+        self.restarts.store(restarts, Ordering::Release);
+    }
+
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_response(&self, response: ResponseInformation) {
