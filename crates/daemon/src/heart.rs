@@ -6,7 +6,7 @@
 
 mod beat;
 
-use longhaul_contract::{AppId, ErrorCode, OperationId, Timestamp};
+use longhaul_contract::{ErrorCode, Timestamp};
 use longhaul_engine::{Engine, Fact, Live, Now, Wish};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -98,11 +98,6 @@ impl Heart {
         });
         self.messages.send(Message::Question(question)).await.map_err(|_| Refused::shutting_down())?;
         answer.await.map_err(|_| Refused::shutting_down())
-    }
-
-    /// How one operation is now.
-    pub(crate) async fn live(&self, app: AppId, id: OperationId) -> Answer<Option<Live>> {
-        self.ask(move |engine, now| engine.live(now, &app, id)).await
     }
 
     /// Never waits and never loses: facts may not.

@@ -71,13 +71,16 @@ impl Caller {
     }
 }
 
+/// Whom a token speaks for, and what it may do.
+type Grant = (AppId, Arc<[Scope]>);
+
 /// Tells callers apart.
 pub(crate) struct Doorkeeper {
     reader: Arc<dyn Reader>,
     /// User id of the service.
     uid: u32,
     /// Tokens are never changed or taken back, so what was right stays right.
-    known: Mutex<HashMap<[u8; 32], (AppId, Arc<[Scope]>)>>,
+    known: Mutex<HashMap<[u8; 32], Grant>>,
 }
 
 impl Doorkeeper {
@@ -122,7 +125,7 @@ impl Doorkeeper {
     }
 
     /// Tokens are looked up by their hash, so how long it takes says nothing about any token.
-    async fn look_up(&self, hash: [u8; 32]) -> Answer<Option<(AppId, Arc<[Scope]>)>> {
+    async fn look_up(&self, hash: [u8; 32]) -> Answer<Option<Grant>> {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&hash) {
             return Ok(Some(known.clone()));
         }

@@ -104,8 +104,8 @@ impl Workers {
     }
 
     /// Does what the engine asks for, after it was written down.
-    pub(crate) fn bring_about(&self, effect: Effect) {
-        match effect {
+    pub(crate) fn bring_about(&self, effect: &Effect) {
+        match *effect {
             Effect::EnsureRunning { id, attempt } => self.ensure_running(id, attempt),
             Effect::EnsureStopped { id, attempt, mode } => self.ensure_stopped(id, attempt, mode),
             Effect::EnsureDiscarded { id } => self.ensure_discarded(id),
@@ -303,12 +303,12 @@ impl Workers {
                 Ok(Ok(Some(record))) => match journal::decode(&record) {
                     Ok(record) => workers.discard(id, &record).await,
                     Err(error) => {
-                        tracing::warn!(%id, %error, "the journal cannot be read; its part file stays")
+                        tracing::warn!(%id, %error, "the journal cannot be read; its part file stays");
                     }
                 },
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(%id, %error, "the journal cannot be read; its part file stays")
+                    tracing::warn!(%id, %error, "the journal cannot be read; its part file stays");
                 }
                 Err(error) => tracing::error!(%id, %error, "reading a journal failed"),
             }

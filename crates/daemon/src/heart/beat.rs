@@ -197,7 +197,7 @@ impl Beat {
         }
         match &mut self.held {
             Some(held) => held.effects.extend(effects),
-            None => effects.into_iter().for_each(|effect| self.parts.workers.bring_about(effect)),
+            None => effects.iter().for_each(|effect| self.parts.workers.bring_about(effect)),
         }
         self.parts.news.publish(touched, removed);
         self.answer(questions);
@@ -244,7 +244,7 @@ impl Beat {
 
     fn release_held(&mut self) {
         if let Some(held) = self.held.take() {
-            held.effects.into_iter().for_each(|effect| self.parts.workers.bring_about(effect));
+            held.effects.iter().for_each(|effect| self.parts.workers.bring_about(effect));
         }
     }
 }

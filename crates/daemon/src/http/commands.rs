@@ -8,7 +8,6 @@ use longhaul_contract::{ErrorCode, Operation, OperationId, Scope, TransferStatus
 use longhaul_engine::Command;
 use serde::Deserialize;
 use tokio::time::Instant;
-use utoipa::IntoParams;
 
 use super::extract::{Id, Parameters};
 use super::json::Json;
@@ -121,7 +120,7 @@ pub(crate) async fn make_current(
 }
 
 /// How long to wait.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Attachment {

@@ -18,7 +18,6 @@ use longhaul_engine::{BootTime, Engine, Now};
 use longhaul_store::{StoredOperation, WaitHistory};
 use longhaul_transfer::{JournalRecord, digest};
 use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::extract::{Id, Parameters};
 use super::json::{Json, json};
@@ -48,10 +47,8 @@ pub(crate) async fn response(
 ) -> Answer<Response> {
     let record = rooms.record(&caller, id).await?;
     let found = newest_response(&rooms, id, record).await?;
-    Ok(found.map_or_else(
-        || StatusCode::NO_CONTENT.into_response(),
-        |response| json(StatusCode::OK, &response),
-    ))
+    Ok(found
+        .map_or_else(|| StatusCode::NO_CONTENT.into_response(), |response| json(StatusCode::OK, &response)))
 }
 
 /// From the worker, the result, or what the worker before has noted.
@@ -105,7 +102,7 @@ pub(crate) async fn ranges(
 }
 
 /// What if.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Supposition {
@@ -277,19 +274,15 @@ pub(crate) async fn verify(
         let detail = format!("only a {} download has a file to verify", TransferStatus::Completed);
         return Err(Refused::new(ErrorCode::InvalidState, detail));
     };
-    let _permit = rooms
-        .verifications
-        .acquire()
-        .await
-        .map_err(|_| Refused::shutting_down())?;
+    let _permit = rooms.verifications.acquire().await.map_err(|_| Refused::shutting_down())?;
     let mut algorithms: Vec<ChecksumAlgorithm> =
         receipt.digests.iter().map(|digest| digest.algorithm).collect();
     if algorithms.is_empty() {
         algorithms.push(ChecksumAlgorithm::Sha256);
     }
-    let (size, found) = digest::digest_file(Path::new(&path), &algorithms).await.map_err(|error| {
-        Refused::new(ErrorCode::InvalidState, format!("{path} cannot be read: {error}"))
-    })?;
+    let (size, found) = digest::digest_file(Path::new(&path), &algorithms)
+        .await
+        .map_err(|error| Refused::new(ErrorCode::InvalidState, format!("{path} cannot be read: {error}")))?;
     Ok(Json(compare(receipt, path, size, &found)))
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let made = admit(&rooms, &caller, vec![spec]).await.map_err(|(_, refused)| refused)?;
     let specs: Vec<CreateDownload> = made.iter().map(|operation| (*operation.spec).clone()).collect();
     let ids: Vec<OperationId> = made.iter().map(|operation| operation.id).collect();
-    let granted = rooms.heart.wish(Wish::Create(made)).await?;
+    let granted = rooms.heart.wish(Wish::Create(made)).await.map_err(Refused::of_the_only_one)?;
     let now = granted.live.into_iter().next().flatten();
     let (Some(id), Some(spec), Some(now)) = (ids.first(), specs.into_iter().next(), now) else {
         return Err(Refused::internal(&"a granted creation has no operation"));

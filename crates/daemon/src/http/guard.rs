@@ -103,8 +103,13 @@ fn need_of(method: &Method, path: &str) -> Need {
     match path {
         "/openapi.json" | "/healthz" if is_safe => Need::Nothing,
         "/limits" if !is_safe => Need::Scope(Scope::Admin),
-        "/apps" => Need::Scope(Scope::Admin),
-        _ if path.starts_with("/apps/") => Need::Owner,
+        _ if path == "/apps" || path.starts_with("/apps/") => {
+            if is_safe {
+                Need::Scope(Scope::Admin)
+            } else {
+                Need::Owner
+            }
+        }
         _ if is_safe => Need::Scope(Scope::Read),
         _ => Need::Scope(Scope::Submit),
     }
@@ -242,6 +247,7 @@ mod tests {
             (Method::GET, "/limits", Need::Scope(Scope::Read)),
             (Method::PUT, "/limits", Need::Scope(Scope::Admin)),
             (Method::GET, "/apps", Need::Scope(Scope::Admin)),
+            (Method::GET, "/apps/org.a", Need::Scope(Scope::Admin)),
             (Method::POST, "/apps/org.a/tokens", Need::Owner),
             (Method::DELETE, "/background-transfers/downloads/x", Need::Scope(Scope::Submit)),
             (Method::POST, "/background-transfers/downloads", Need::Scope(Scope::Submit)),

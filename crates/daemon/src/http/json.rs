@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn refusal(text: &str) -> (ErrorCode, String) {
-        let refused = parse::<CreateDownload>(text.as_bytes()).err().expect(text);
+        let refused = parse::<CreateDownload>(text.as_bytes()).expect_err(text);
         (refused.problem().code, refused.problem().field.clone().unwrap_or_default())
     }
 

@@ -8,7 +8,6 @@ use longhaul_contract::{
 };
 use longhaul_store::ListQuery;
 use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::extract::Parameters;
 use super::json::Json;
@@ -29,7 +28,7 @@ const CHUNKS_MAX: usize = 40;
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// What to list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {

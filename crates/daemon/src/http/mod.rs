@@ -1,7 +1,13 @@
 //! The public calls over HTTP: routes, what every request passes, bodies and refusals.
 
+mod commands;
+mod content;
+mod content_range;
+mod details;
 mod downloads;
+mod events;
 mod extract;
+mod groups;
 mod guard;
 mod json;
 mod list;
@@ -51,7 +57,28 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(downloads::create, list::list))
         .routes(routes!(downloads::create_batch))
         .routes(routes!(downloads::get, downloads::change, downloads::delete))
+        .routes(routes!(commands::start))
+        .routes(routes!(commands::pause))
+        .routes(routes!(commands::resume))
+        .routes(routes!(commands::cancel))
+        .routes(routes!(commands::make_current))
+        .routes(routes!(commands::attach))
+        .routes(routes!(details::response))
+        .routes(routes!(details::ranges))
+        .routes(routes!(details::explain))
+        .routes(routes!(details::receipt))
+        .routes(routes!(details::verify))
+        .routes(routes!(content::content))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::get, groups::put))
+        .routes(routes!(events::events))
+        .routes(routes!(service::host))
+        .routes(routes!(service::limits, service::put_limits))
+        .routes(routes!(service::apps))
+        .routes(routes!(service::app))
+        .routes(routes!(service::create_token))
         .routes(routes!(service::health))
+        .routes(routes!(service::metrics))
         .routes(routes!(service::contract))
 }
 

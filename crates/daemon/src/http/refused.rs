@@ -18,14 +18,21 @@ impl Refused {
         Self(Box::new(Problem::new(code, detail)))
     }
 
+    /// An empty name is no name.
     pub(crate) fn with_field(mut self, field: impl Into<String>) -> Self {
-        self.0.field = Some(field.into());
+        self.0.field = Some(field.into()).filter(|field| !field.is_empty());
         self
     }
 
     /// Puts `prefix` before the JSON pointer of the field.
     pub(crate) fn below(mut self, prefix: &str) -> Self {
         self.0.field = Some(format!("{prefix}{}", self.0.field.as_deref().unwrap_or_default()));
+        self
+    }
+
+    /// The refusal of a batch of one that the caller did not send as a batch.
+    pub(crate) fn of_the_only_one(mut self) -> Self {
+        self.0.field = self.0.field.filter(|field| field != "/operations/0");
         self
     }
 

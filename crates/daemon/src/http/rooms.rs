@@ -128,14 +128,31 @@ impl Rooms {
         command: Command,
     ) -> Answer<Granted> {
         caller.need(Scope::Submit)?;
-        let record = self.record(caller, id).await?;
         let is_for_results = matches!(command, Command::Consume | Command::Remove);
-        if let Some(state) = view::final_state(&record.row.phase)
-            && !is_for_results
-        {
-            let detail = format!("the operation is {} and stays so", state.status);
-            return Err(Refused::new(ErrorCode::InvalidState, detail));
+        if !is_for_results {
+            self.check_not_over(caller, id).await?;
+        } else {
+            self.record(caller, id).await?;
         }
-        self.heart.wish(Wish::Command { app: caller.app.clone(), id, command }).await
+        let wish = Wish::Command { app: caller.app.clone(), id, command };
+        match self.heart.wish(wish).await {
+            // It came to its end between the look and the wish.
+            Err(refused) if refused.problem().code == ErrorCode::NotFound => {
+                self.check_not_over(caller, id).await?;
+                Err(refused)
+            }
+            answer => answer,
+        }
+    }
+
+    async fn check_not_over(&self, caller: &Caller, id: OperationId) -> Answer<()> {
+        let record = self.record(caller, id).await?;
+        match view::final_state(&record.row.phase) {
+            Some(state) => {
+                let detail = format!("the operation is {} and stays so", state.status);
+                Err(Refused::new(ErrorCode::InvalidState, detail))
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use longhaul_contract::service::{App, CreateToken, NewToken};
-use longhaul_contract::{AppId, ErrorCode, Health, HostState, Limits, Page, Timestamp};
-use longhaul_engine::Wish;
+use longhaul_contract::{AppId, ErrorCode, Health, HostState, Limits, Page, Scope, Timestamp};
+use longhaul_engine::{Engine, Now, Wish};
 use longhaul_store::{TokenWrite, Write};
 
 use super::extract::AppName;
@@ -62,7 +62,8 @@ pub(crate) async fn contract() -> Response {
 )]
 pub(crate) async fn metrics(State(rooms): State<Arc<Rooms>>) -> Answer<Response> {
     let live = rooms.heart.ask(|engine, _| engine.live_operations(None)).await?;
-    let text = rooms.metrics.encode(rooms.workers.count(), live).map_err(|error| Refused::internal(&error))?;
+    let text =
+        rooms.metrics.encode(rooms.workers.count(), live).map_err(|error| Refused::internal(&error))?;
     let mut response = text.into_response();
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -138,17 +139,38 @@ pub(crate) async fn apps(State(rooms): State<Arc<Rooms>>) -> Answer<Json<Page<Ap
             apps.map(|app| reader.tokens(&app).map(|tokens| (app, tokens))).collect::<Result<Vec<_>, _>>()
         })
         .await?;
-    let items = rooms.heart.ask(move |engine, _| {
-        let app = |(id, tokens): (AppId, Vec<Vec<_>>)| {
-            let count = tokens.len() as u64;
-            let mut scopes: Vec<_> = tokens.into_iter().flatten().collect();
-            scopes.sort();
-            scopes.dedup();
-            App { live_operations: engine.live_operations(Some(&id)), id, tokens: count, scopes }
-        };
-        found.into_iter().map(app).collect()
-    });
-    Ok(Json(Page { items: items.await?, next_cursor: None }))
+    let count = move |engine: &Engine, _: Now| {
+        found.into_iter().map(|(app, tokens)| app_view(engine, app, tokens)).collect()
+    };
+    Ok(Json(Page { items: rooms.heart.ask(count).await?, next_cursor: None }))
+}
+
+/// One application.
+#[utoipa::path(
+    get,
+    path = "/apps/{id}",
+    tag = "service",
+    operation_id = "getApp",
+    params(("id" = AppId, Path, description = "The application")),
+    responses((status = 200, description = "The application", body = App), Problems)
+)]
+pub(crate) async fn app(State(rooms): State<Arc<Rooms>>, AppName(app): AppName) -> Answer<Json<App>> {
+    let asked = app.clone();
+    let (is_known, tokens) = rooms
+        .read(move |reader| Ok((reader.applications()?.contains(&asked), reader.tokens(&asked)?)))
+        .await?;
+    if !is_known {
+        return Err(Refused::new(ErrorCode::NotFound, format!("nothing is kept of an application {app}")));
+    }
+    rooms.heart.ask(move |engine, _| app_view(engine, app, tokens)).await.map(Json)
+}
+
+fn app_view(engine: &Engine, id: AppId, tokens: Vec<Vec<Scope>>) -> App {
+    let count = tokens.len() as u64;
+    let mut scopes: Vec<Scope> = tokens.into_iter().flatten().collect();
+    scopes.sort();
+    scopes.dedup();
+    App { live_operations: engine.live_operations(Some(&id)), id, tokens: count, scopes }
 }
 
 /// Makes a token for calls over TCP. This answer is the only one that ever shows it.

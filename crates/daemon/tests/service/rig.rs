@@ -3,22 +3,26 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use longhaul_contract::paths::ServicePaths;
 use longhaul_daemon::{Configuration, GivenSockets, Service, StartError};
-use longhaul_lab::Endpoint;
+use longhaul_lab::{Endpoint, wait_until};
 use serde_json::{Value, json};
 
 pub(crate) const DOWNLOADS: &str = "/background-transfers/downloads";
 
-/// An address where nobody listens: operations that go there stay live.
+/// Nobody listens on the discard port: operations that go there stay live.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:9/file";
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Rig {
     pub(crate) configuration: Configuration,
     pub(crate) folder: Arc<tempfile::TempDir>,
-    service: Option<Service>,
-    runtime: tokio::runtime::Runtime,
+    pub(crate) service: Option<Service>,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
 impl Rig {
@@ -76,6 +80,14 @@ impl Rig {
         self.service.as_ref().unwrap().addresses()[0]
     }
 
+    /// Over TCP with a new token of this application.
+    pub(crate) fn tcp_of(&self, app: &str, scopes: &[&str]) -> Endpoint {
+        let body = json!({ "scopes": scopes });
+        let made = self.api().post(&format!("/apps/{app}/tokens"), &body).unwrap().expect_status(201).json();
+        let token = made["token"].as_str().unwrap();
+        Endpoint::tcp(self.address()).with_header("Authorization", &format!("Bearer {token}"))
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
     }
@@ -87,6 +99,32 @@ impl Rig {
     /// The body of a download that is made and not started.
     pub(crate) fn idle(&self, name: &str) -> Value {
         json!({ "requestedUri": NOWHERE, "resultFile": self.path(name), "start": false })
+    }
+
+    pub(crate) fn download(&self, uri: &str, name: &str) -> Value {
+        json!({ "requestedUri": uri, "resultFile": self.path(name) })
+    }
+
+    /// Makes a download; gives its path.
+    pub(crate) fn create(&self, body: &Value) -> String {
+        let made = self.api().post(DOWNLOADS, body).unwrap().expect_status(201);
+        made.header("location").unwrap().to_owned()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.api().get(path).unwrap().expect_status(200).json()
+    }
+
+    pub(crate) fn command(&self, path: &str, command: &str) -> Value {
+        let path = format!("{path}/{command}");
+        self.api().call("POST", &path, None).unwrap().expect_status(200).json()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_status(&self, path: &str, status: &str) -> Value {
+        wait_until(&format!("status {status}"), PATIENCE, || {
+            Some(self.get(path)).filter(|operation| operation["status"] == status)
+        })
     }
 }
 
@@ -100,4 +138,9 @@ impl Drop for Rig {
 
 pub(crate) fn id_of(operation: &Value) -> &str {
     operation["id"].as_str().unwrap()
+}
+
+/// The last part of an operation's path.
+pub(crate) fn id_in(path: &str) -> &str {
+    path.rsplit('/').next().unwrap()
 }

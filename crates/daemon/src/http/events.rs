@@ -1,0 +1,315 @@
+//! `GET /events`: a snapshot, then numbered changes, as server-sent events (HTML Living Standard, section 9.2).
+//!
+//! A reader has a number and nothing else: what it is told is built when it can take it. Whoever is too slow, comes
+//! back too late or has a number of another life of the service is told `resync` and gets a new snapshot.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::HeaderMap;
+use longhaul_contract::{AppId, ErrorCode, Event, EventKind, Operation, OperationId, Progress};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use super::extract::Parameters;
+use super::list::snapshot_page;
+use super::problems::Problems;
+use super::refused::{Answer, Refused};
+use super::rooms::Rooms;
+use crate::identity::Caller;
+use crate::metrics::Counted;
+use crate::news::{Found, Item};
+
+const LAST_EVENT_ID: &str = "last-event-id";
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Between samples of progress, while anything runs.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Changes turned into events at one time.
+const CHUNK: usize = 200;
+
+/// What to be told.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Subscription {
+    /// Kinds of events, separated by commas; all when absent. Without `snapshot` there is none at the start;
+    /// `resync` is always told.
+    kinds: Option<String>,
+    /// `*` watches all applications; only for the owner on the Unix socket.
+    app: Option<String>,
+}
+
+/// Watches the application's operations.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "downloads",
+    operation_id = "watchEvents",
+    params(
+        Subscription,
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id:` to go on behind")
+    ),
+    responses(
+        (status = 200, description = "Server-sent events; each `data:` is one Event", body = Event,
+            content_type = "text/event-stream"),
+        Problems
+    )
+)]
+pub(crate) async fn events(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Parameters(subscription): Parameters<Subscription>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let app = match subscription.app.as_deref() {
+        None => Some(caller.app.clone()),
+        Some("*") => caller.need_owner().map(|()| None)?,
+        Some(_) => return Err(refuse("app", "only * is known here; Longhaul-App names one")),
+    };
+    let kinds = kinds(subscription.kinds.as_deref())?;
+    let room = Arc::clone(&rooms.streams).try_acquire_owned().map_err(|_| {
+        Refused::new(ErrorCode::TooManyRequests, "too many readers of events and content at one time")
+    })?;
+    let last = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+    let reader = Reader::new(rooms, app, kinds, last, room);
+    let messages = stream::unfold(reader, |mut reader| async move {
+        let message = reader.next().await?;
+        Some((Ok::<_, Infallible>(message), reader))
+    });
+    Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+fn refuse(field: &str, detail: &str) -> Refused {
+    Refused::new(ErrorCode::InvalidParameter, detail).with_field(field)
+}
+
+fn kinds(text: Option<&str>) -> Answer<HashSet<EventKind>> {
+    let Some(text) = text else { return Ok(EventKind::ALL.iter().copied().collect()) };
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            let found = EventKind::ALL.iter().copied().find(|kind| kind.word() == word);
+            found.ok_or_else(|| refuse("kinds", &format!("{word:?} is no kind of event")))
+        })
+        .collect()
+}
+
+enum Place {
+    /// In the middle of a snapshot, behind this operation.
+    Snapshot(Option<OperationId>),
+    Following,
+}
+
+struct Reader {
+    rooms: Arc<Rooms>,
+    app: Option<AppId>,
+    kinds: HashSet<EventKind>,
+    place: Place,
+    /// Everything up to here has been told or is on its way.
+    number: u64,
+    waiting: VecDeque<Message>,
+    news: watch::Receiver<u64>,
+    workers: watch::Receiver<usize>,
+    stopping: watch::Receiver<bool>,
+    sampled: HashMap<OperationId, Progress>,
+    next_sample: Instant,
+    _room: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+impl Reader {
+    fn new(
+        rooms: Arc<Rooms>,
+        app: Option<AppId>,
+        kinds: HashSet<EventKind>,
+        last: Option<&str>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        let number = rooms.news.newest();
+        let has_snapshot = kinds.contains(&EventKind::Snapshot);
+        let mut reader = Self {
+            news: rooms.news.subscribe(),
+            workers: rooms.workers.subscribe(),
+            stopping: rooms.stopping.clone(),
+            _counted: Counted::new(&rooms.metrics.streams),
+            rooms,
+            app,
+            kinds,
+            place: if has_snapshot { Place::Snapshot(None) } else { Place::Following },
+            number,
+            waiting: VecDeque::new(),
+            sampled: HashMap::new(),
+            next_sample: Instant::now(),
+            _room: room,
+        };
+        if let Some(last) = last {
+            reader.resume(last);
+        }
+        reader
+    }
+
+    /// Goes on behind `last` if that is still possible.
+    fn resume(&mut self, last: &str) {
+        let number = last
+            .rsplit_once('-')
+            .filter(|(boot, _)| *boot == self.rooms.boot)
+            .and_then(|(_, number)| number.parse().ok());
+        match number {
+            Some(number) if matches!(self.since(number).1, Found::Items(_)) => {
+                self.number = number;
+                self.place = Place::Following;
+            }
+            _ => self.resync(),
+        }
+    }
+
+    fn since(&self, number: u64) -> (u64, Found) {
+        self.rooms.news.since(self.app.as_ref(), number)
+    }
+
+    /// The picture begins anew at the present number.
+    fn resync(&mut self) {
+        self.number = self.rooms.news.newest();
+        self.push(&Event::Resync, Some(self.number));
+        if self.kinds.contains(&EventKind::Snapshot) {
+            self.place = Place::Snapshot(None);
+        }
+    }
+
+    fn push(&mut self, event: &Event, number: Option<u64>) {
+        let message = Message::default().event(event.kind().word());
+        let message = match number {
+            Some(number) => message.id(format!("{}-{number}", self.rooms.boot)),
+            None => message,
+        };
+        match message.json_data(event) {
+            Ok(message) => self.waiting.push_back(message),
+            Err(error) => tracing::error!(%error, "an event cannot be written"),
+        }
+    }
+
+    /// The next message; `None` ends the stream, and a reader that comes back goes on where it was.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return Some(message);
+            }
+            if *self.stopping.borrow() {
+                return None;
+            }
+            let told = match self.place {
+                Place::Snapshot(after) => self.tell_snapshot(after).await,
+                Place::Following => self.tell_news().await,
+            };
+            told.ok()?;
+            if self.waiting.is_empty() && matches!(self.place, Place::Following) {
+                self.wait().await;
+            }
+        }
+    }
+
+    async fn tell_snapshot(&mut self, after: Option<OperationId>) -> Answer<()> {
+        let (operations, next) = snapshot_page(&self.rooms, self.app.clone(), after).await?;
+        let is_last = next.is_none();
+        // Going on behind a part would lose the other parts, so only the last one has a number.
+        self.push(&Event::Snapshot { operations, is_last }, is_last.then_some(self.number));
+        self.place = if is_last { Place::Following } else { Place::Snapshot(next) };
+        Ok(())
+    }
+
+    async fn tell_news(&mut self) -> Answer<()> {
+        self.news.borrow_and_update();
+        let (newest, found) = self.since(self.number);
+        let Found::Items(mut items) = found else {
+            self.resync();
+            return Ok(());
+        };
+        let upto = if items.len() > CHUNK {
+            items.truncate(CHUNK);
+            items.last().map_or(newest, |(number, _)| *number)
+        } else {
+            newest
+        };
+        let views = self.views(&items).await?;
+        for (number, item) in items {
+            let event = match item {
+                // Without a view it has been forgotten meanwhile, which is told at its own place.
+                Item::Touched(id) => {
+                    views.get(&id).map(|view| Event::Operation { operation: Box::new(view.clone()) })
+                }
+                Item::Removed(id) => Some(Event::Removed { id }),
+                Item::RangesAdded(added) => Some(Event::RangesAdded((*added).clone())),
+                Item::Everything => None,
+            };
+            if let Some(event) = event.filter(|event| self.kinds.contains(&event.kind())) {
+                self.push(&event, Some(number));
+            }
+        }
+        self.number = upto;
+        Ok(())
+    }
+
+    async fn views(&self, items: &[(u64, Item)]) -> Answer<HashMap<OperationId, Operation>> {
+        if !self.kinds.contains(&EventKind::Operation) {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<OperationId> = items
+            .iter()
+            .filter_map(|(_, item)| match item {
+                Item::Touched(id) => Some(*id),
+                Item::Removed(_) | Item::RangesAdded(_) | Item::Everything => None,
+            })
+            .collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let records = self.rooms.read(move |reader| reader.operations(&ids)).await?;
+        let views = self.rooms.views(records).await?;
+        Ok(views.into_iter().map(|view| (view.id, view)).collect())
+    }
+
+    /// Waits for something to tell. Nothing ticks while nothing runs.
+    async fn wait(&mut self) {
+        let samples = self.kinds.contains(&EventKind::Progress);
+        let is_running = samples && !self.rooms.workers.progress(self.app.as_ref()).is_empty();
+        tokio::select! {
+            changed = self.news.changed() => drop(changed),
+            changed = self.workers.changed(), if samples => drop(changed),
+            stops = self.stopping.changed() => drop(stops),
+            () = tokio::time::sleep_until(self.next_sample), if is_running => self.sample(),
+        }
+    }
+
+    fn sample(&mut self) {
+        self.next_sample = Instant::now() + SAMPLE_INTERVAL;
+        let now = self.rooms.workers.progress(self.app.as_ref());
+        let changed: Vec<_> =
+            now.iter().filter(|(id, progress)| self.sampled.get(id) != Some(progress)).copied().collect();
+        self.sampled = now.into_iter().collect();
+        for (id, progress) in changed {
+            self.push(&Event::Progress { id, progress }, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_words_of_the_contract() {
+        assert_eq!(kinds(None).unwrap().len(), EventKind::ALL.len());
+        let chosen = kinds(Some("operation, removed")).unwrap();
+        assert_eq!(chosen, HashSet::from([EventKind::Operation, EventKind::Removed]));
+        assert_eq!(kinds(Some("everything")).unwrap_err().problem().code, ErrorCode::InvalidParameter);
+    }
+}
