@@ -41,6 +41,15 @@ pub struct Streaming {
     body: BodyReader,
 }
 
+/// One server-sent event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerEvent {
+    pub kind: String,
+    pub data: String,
+    /// Its `id:`.
+    pub number: Option<String>,
+}
+
 trait Connection: Read + Write + Send {}
 impl<T: Read + Write + Send> Connection for T {}
 
@@ -248,13 +257,22 @@ impl Streaming {
     /// # Errors
     /// The connection broke, or nothing came for a minute.
     pub fn next_event(&mut self) -> io::Result<Option<(String, String)>> {
-        let (mut event, mut data) = (String::new(), String::new());
+        Ok(self.next_numbered_event()?.map(|event| (event.kind, event.data)))
+    }
+
+    /// The next server-sent event; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing came for a minute.
+    pub fn next_numbered_event(&mut self) -> io::Result<Option<ServerEvent>> {
+        let mut event = ServerEvent::default();
         loop {
             let Some(line) = self.read_line()? else { return Ok(None) };
             match line.split_once(':') {
-                None if line.is_empty() && !data.is_empty() => return Ok(Some((event, data))),
-                Some(("event", value)) => value.trim_start().clone_into(&mut event),
-                Some(("data", value)) => data.push_str(value.trim_start()),
+                None if line.is_empty() && !event.data.is_empty() => return Ok(Some(event)),
+                Some(("event", value)) => value.trim_start().clone_into(&mut event.kind),
+                Some(("data", value)) => event.data.push_str(value.trim_start()),
+                Some(("id", value)) => event.number = Some(value.trim_start().to_owned()),
                 _ => {}
             }
         }

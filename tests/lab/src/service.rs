@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -177,7 +178,7 @@ impl Service {
 
     /// A command of the program with this service's environment.
     #[must_use]
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub fn cli(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).stdin(Stdio::null());
         self.set_environment(&mut command);
@@ -190,7 +191,7 @@ impl Service {
     /// The program cannot be started.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap_or_else(|e| panic!("the program cannot be run: {e}"))
+        self.cli(arguments).output().unwrap_or_else(|e| panic!("the program cannot be run: {e}"))
     }
 
     /// The API over the Unix socket.
@@ -244,6 +245,20 @@ impl Service {
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_file()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Service {
+    /// Also ends a service that a command of the program has started by itself.
+    fn drop(&mut self) {
+        self.kill();
+        let Ok(stream) = UnixStream::connect(self.socket()) else { return };
+        let Ok(credentials) = rustix::net::sockopt::socket_peercred(&stream) else { return };
+        // A socket that was handed to the service belongs to whoever made it.
+        let is_maker = credentials.pid == rustix::process::getpid() || credentials.pid.is_init();
+        if !is_maker {
+            let _ = rustix::process::kill_process(credentials.pid, Signal::KILL);
+        }
     }
 }
 

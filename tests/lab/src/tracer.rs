@@ -154,6 +154,15 @@ impl Traced {
         }
     }
 
+    /// Waits for the end, until `is_enough` or the deadline; `None` when the program still runs then.
+    pub fn wait_or(&self, deadline: Duration, mut is_enough: impl FnMut() -> bool) -> Option<Ended> {
+        let end = Instant::now() + deadline;
+        while self.ended().is_none() && Instant::now() < end && !is_enough() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.ended()
+    }
+
     /// SIGKILL, and waits until the program is gone.
     pub fn kill(&mut self) {
         if self.ended().is_none() {

@@ -1,0 +1,15 @@
+//! The real program against real servers: what a user sees, and what is true after it was killed.
+//!
+//! The program is taken from `LONGHAUL_BIN`, else from cargo's folder of this profile. `LONGHAUL_FULL=1` runs the long
+//! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
+
+mod crash;
+mod get;
+mod idle;
+mod player;
+mod refusals;
+mod samples;
+mod secrets;
+mod servers;
+mod service;
+mod steps;

@@ -1,0 +1,102 @@
+//! Secrets go where they belong and nowhere else: row 81, and the credentials nobody asked for.
+
+use longhaul_endtoend::{DOWNLOADS, House, QUICK};
+use longhaul_lab::hostile::Cut;
+use longhaul_lab::{Content, Resource, Server, ServiceOptions};
+use serde_json::json;
+
+/// In everything the caller keeps to itself.
+const MARK: &str = "s3cr3t";
+
+#[test]
+fn fault_081_secrets_are_in_no_output() {
+    let content = Content::new(1, 400_000);
+    let server = Server::build().pace(400_000).start(move |exchange| {
+        let response =
+            Resource::new(content).answer(&exchange.request).header("Set-Cookie", format!("id={MARK}"));
+        exchange.respond(if exchange.request.number == 0 {
+            response.cut_after(100_000, Cut::Close)
+        } else {
+            response
+        });
+    });
+    let house = House::with(ServiceOptions {
+        config: QUICK.to_owned(),
+        environment: vec![("LONGHAUL_LOG".to_owned(), "trace".to_owned())],
+        ..ServiceOptions::default()
+    });
+    let mut events = house.api().stream("GET", "/events", None).unwrap();
+    let mut spec = house.spec(&server.url(&format!("/f?X-Amz-Signature={MARK}&token={MARK}")), "f");
+    spec["requestHeaders"] = json!([
+        { "name": "X-Api-Key", "value": format!("{MARK}-header") },
+        { "name": "Cookie", "value": format!("session={MARK}") },
+    ]);
+    spec["serverCredential"] = json!({ "user": "ann", "password": format!("{MARK}-password") });
+    let created = house.send("POST", DOWNLOADS, &spec).expect_status(201);
+    let id = longhaul_endtoend::id_of(&created.json());
+    house.wait_for_bytes(&id, 50_000);
+    let mut seen = vec![("the answer to the creation".to_owned(), without_uri(&created.text()))];
+    house.complete(&id);
+    assert_eq!(
+        server.requests()[0].header("x-api-key"),
+        Some(format!("{MARK}-header").as_str()),
+        "it was sent"
+    );
+    loop {
+        let (kind, data) = events.next_event().unwrap().expect("the stream stays open");
+        let is_last = data.contains("\"Completed\"");
+        seen.push((format!("event {kind}"), without_uri(&data)));
+        if is_last {
+            break;
+        }
+    }
+    for path in [format!("{DOWNLOADS}/{id}"), DOWNLOADS.to_owned()] {
+        seen.push((path.clone(), without_uri(&house.call("GET", &path).text())));
+    }
+    for what in ["response", "receipt", "explain", "ranges"] {
+        seen.push((what.to_owned(), house.call("GET", &format!("{DOWNLOADS}/{id}/{what}")).text()));
+    }
+    for path in ["/metrics", "/host", "/apps", "/openapi.json", "/healthz"] {
+        seen.push((path.to_owned(), house.call("GET", path).text()));
+    }
+    for command in ["show", "why", "receipt"] {
+        let output = house.run(&[command, &id]);
+        seen.push((command.to_owned(), without_uri(&longhaul_endtoend::shown(&output))));
+    }
+    seen.push(("the log".to_owned(), house.log()));
+    seen.push(("the program's arguments and environment".to_owned(), process_texts(house.pid())));
+    for (name, text) in seen {
+        let position = text.find(MARK);
+        let around = position.map(|at| text[at.saturating_sub(200)..text.len().min(at + 100)].to_owned());
+        assert_eq!(around, None, "in {name}");
+    }
+}
+
+/// The caller's own address comes back to it whole, without userinfo; everything else about it is checked.
+fn without_uri(text: &str) -> String {
+    text.replace(&format!("?X-Amz-Signature={MARK}&token={MARK}"), "")
+}
+
+fn process_texts(pid: u32) -> String {
+    let read = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned()
+}
+
+#[test]
+fn fault_066_a_netrc_of_the_machine_is_not_used() {
+    let server = Server::of(Resource::new(Content::new(1, 1_000)));
+    let house = House::new();
+    let netrc = format!("machine 127.0.0.1 login ann password {MARK}\ndefault login ann password {MARK}\n");
+    std::fs::write(house.folder().join("home/.netrc"), netrc).unwrap();
+    house.complete(&house.get(&server.url("/f"), "f"));
+    assert_eq!(server.requests()[0].header("authorization"), None);
+}
+
+#[test]
+fn a_password_on_the_command_line_is_refused() {
+    let house = House::new();
+    let url = format!("http://ann:{MARK}@127.0.0.1:9/f");
+    let output = house.run(&["get", &url, "-o", house.result("f").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", longhaul_endtoend::shown(&output));
+    assert!(house.list("").is_empty());
+}
