@@ -31,14 +31,14 @@ const CALLS: &[(libc::c_long, &str, Told)] = &[
     (libc::SYS_unlinkat, "unlinkat", Told::Always),
     (libc::SYS_mkdirat, "mkdirat", Told::Always),
     (libc::SYS_fchmod, "fchmod", Told::Descriptor),
-    (libc::SYS_openat, "openat", Told::CreateFlag),
+    (libc::SYS_openat, "openat", Told::CreateFlag(2)),
     (libc::SYS_openat2, "openat2", Told::Always),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_rename, "rename", Told::Always),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_unlink, "unlink", Told::Always),
     #[cfg(target_arch = "x86_64")]
-    (libc::SYS_open, "open", Told::Always),
+    (libc::SYS_open, "open", Told::CreateFlag(1)),
 ];
 
 /// How a call shows that it concerns the watched folder.
@@ -48,8 +48,8 @@ enum Told {
     Descriptor,
     /// Such calls are rare enough to count all of them.
     Always,
-    /// It may create a file.
-    CreateFlag,
+    /// The flags in this argument say that it may create a file.
+    CreateFlag(usize),
 }
 
 /// A traced child; killed when dropped.
@@ -287,7 +287,7 @@ fn counted(thread: libc::pid_t, shared: &Shared) -> Option<String> {
         Told::Descriptor => {
             target.starts_with(&shared.folder) && target.extension().is_none_or(|end| end != "log")
         }
-        Told::CreateFlag => arguments[2] & u64::from(libc::O_CREAT.cast_unsigned()) != 0,
+        Told::CreateFlag(index) => arguments[*index] & u64::from(libc::O_CREAT.cast_unsigned()) != 0,
     };
     if !is_ours {
         return None;
