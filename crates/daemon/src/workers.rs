@@ -148,10 +148,6 @@ impl Workers {
         self.room.count.subscribe()
     }
 
-    pub(crate) fn network_changed(&self) {
-        self.room.parts.transfers.network_changed();
-    }
-
     fn ensure_running(&self, id: OperationId, attempt: u32) {
         let mut floor = self.floor();
         let life = floor.life;

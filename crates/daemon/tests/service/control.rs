@@ -74,7 +74,9 @@ fn cancel_removes_the_part_file() {
     assert_eq!(refused.expect_status(409).json()["code"], "invalid-state");
     let taken = rig.command(&path, "attach?wait=0");
     assert_eq!(taken["status"], "Canceled");
-    assert!(taken["consumedTime"].is_string());
+    wait_until("the result to be noted as taken", PATIENCE, || {
+        rig.get(&path)["consumedTime"].is_string().then_some(())
+    });
 }
 
 #[test]
@@ -176,7 +178,11 @@ fn a_deleted_download_is_gone_with_its_bytes() {
         std::fs::read_dir(rig.path("")).unwrap().next().is_none().then_some(())
     });
     let server = Server::of(Resource::new(content));
-    let path = rig.create(&rig.download(&server.url("/film"), "film"));
+    let body = rig.download(&server.url("/film"), "film");
+    let made = wait_until("the name to be free", PATIENCE, || {
+        rig.api().post(DOWNLOADS, &body).ok().filter(|answer| answer.status == 201)
+    });
+    let path = made.header("location").unwrap().to_owned();
     rig.wait_for_status(&path, "Completed");
     let _ = rig.api().call("DELETE", &path, None).unwrap().expect_status(204);
     assert!(rig.path("film").exists(), "a published file stays");
