@@ -39,7 +39,9 @@ struct Shared2 {
 }
 
 enum Command {
-    GoAway(Reason),
+    /// The request it drops, if its stream is open, is held until the connection ends: to let go of it would reset
+    /// the stream first.
+    GoAway(Reason, Option<SendResponse<Bytes>>),
     FinishUp,
     Break,
 }
@@ -137,6 +139,7 @@ where
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     let (sender, mut commands) = mpsc::unbounded_channel();
     let mut number_on_connection = 0;
+    let mut dropped = Vec::new();
     loop {
         tokio::select! {
             accepted = connection.accept() => {
@@ -146,7 +149,10 @@ where
                 tokio::spawn(script(Exchange2 { request, response, commands: sender.clone() }));
             }
             command = commands.recv() => match command {
-                Some(Command::GoAway(reason)) => connection.abrupt_shutdown(reason),
+                Some(Command::GoAway(reason, response)) => {
+                    dropped.extend(response);
+                    connection.abrupt_shutdown(reason);
+                }
                 Some(Command::FinishUp) => connection.graceful_shutdown(),
                 Some(Command::Break) | None => return,
             },
@@ -218,7 +224,7 @@ impl Exchange2 {
 
     /// GOAWAY that drops this request and all others of the connection.
     pub fn go_away(self, reason: Reason) {
-        let _ = self.commands.send(Command::GoAway(reason));
+        let _ = self.commands.send(Command::GoAway(reason, Some(self.response)));
     }
 }
 
@@ -244,7 +250,7 @@ impl Begun {
 
     /// GOAWAY that breaks the body off.
     pub fn go_away(self, reason: Reason) {
-        let _ = self.commands.send(Command::GoAway(reason));
+        let _ = self.commands.send(Command::GoAway(reason, None));
     }
 
     /// GOAWAY without an error, after which the body goes on and ends at once.
