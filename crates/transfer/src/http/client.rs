@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use super::address::{self, Reach};
 use super::body::Body;
 use super::exchange::{ExchangeError, HEAD_BYTES_MAX, exchange};
-use super::failure::{h2_reason, of_hyper, of_socket, transient};
+use super::failure::{calm, h2_reason, of_hyper, of_socket, transient};
 use super::head::Head;
 use super::origin::Origin;
 use super::pool::{Http2Connection, Pool, Seat};
@@ -32,6 +32,8 @@ use crate::transfers::{Settings, SettingsError};
 const UNPROCESSED_MAX: u32 = 3;
 /// How long to wait for another worker's first connection to show which protocol the origin speaks.
 const GREETING_MAX: Duration = Duration::from_secs(3);
+/// How long the end of a connection may take to tell its reason after a request on it has failed.
+const FAREWELL_MAX: Duration = Duration::from_millis(100);
 /// HTTP/2 flow control: what may be under way on one stream and on one connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -224,13 +226,15 @@ impl Client {
             .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
             .await
             .map_err(|error| of_hyper(&error, &format!("HTTP/2 with {origin}")))?;
+        let (goodbye, farewell) = watch::channel(None);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 // Whoever has a request under way learns of it there.
                 tracing::debug!(%error, "an HTTP/2 connection ended");
+                goodbye.send_replace(h2_reason(&error));
             }
         });
-        let shared = Http2Connection { sender, remote, local, users: Arc::new(()) };
+        let shared = Http2Connection { sender, remote, local, users: Arc::new(()), farewell };
         self.pool.share_http2(origin, shared.clone());
         Ok(shared)
     }
@@ -274,6 +278,10 @@ impl Client {
                 Ok(Answer { head, body: Body::http2(incoming), remote, local })
             }
             Ok(Err(error)) => {
+                if let Some(failure) = calm_down(&mut connection, &host).await {
+                    self.pool.retire_http2(origin);
+                    return Err(SendError::is_final(failure));
+                }
                 let remedy = remedy_of(&error);
                 if remedy != SendRemedy::None {
                     self.pool.retire_http2(origin);
@@ -299,6 +307,15 @@ impl SendError {
     const fn is_final(failure: Failure) -> Self {
         Self { failure, remedy: SendRemedy::None }
     }
+}
+
+/// A server that ends the whole connection with ENHANCE_YOUR_CALM says so to the connection, not to the request that
+/// was under way.
+async fn calm_down(connection: &mut Http2Connection, host: &str) -> Option<Failure> {
+    let farewell = connection.farewell.wait_for(Option::is_some);
+    let reason = tokio::time::timeout(FAREWELL_MAX, farewell).await.ok()?.ok().and_then(|reason| *reason)?;
+    (reason == h2::Reason::ENHANCE_YOUR_CALM)
+        .then(|| calm(format!("{host} asks to be left alone for a while")))
 }
 
 /// RFC 9113 sections 6.8, 7 and 8.7: which HTTP/2 errors say that the request was not processed.

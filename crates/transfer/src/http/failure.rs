@@ -116,16 +116,18 @@ fn of_h2(error: &h2::Error, doing: &str) -> Failure {
         return of_socket(io, doing);
     }
     match error.reason() {
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => Failure {
-            retry_after_seconds: Some(CALM_SECONDS),
-            ..transient(Cause::RateLimitedByServer, detail)
-        },
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => calm(detail),
         Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => {
             transient(Cause::InvalidResponse, detail)
         }
         Some(_) => transient(Cause::ConnectionReset, detail),
         None => transient(Cause::ConnectionClosed, detail),
     }
+}
+
+/// The server wants to be asked less.
+pub(crate) fn calm(detail: String) -> Failure {
+    Failure { retry_after_seconds: Some(CALM_SECONDS), ..transient(Cause::RateLimitedByServer, detail) }
 }
 
 /// How long to leave a server alone that answered ENHANCE_YOUR_CALM (RFC 9113 section 7 names no time).

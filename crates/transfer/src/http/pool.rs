@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http2;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::address::Reach;
@@ -77,6 +77,8 @@ pub(crate) struct Http2Connection {
     pub(crate) local: std::net::SocketAddr,
     /// One clone per request under way, beside the pool's own.
     pub(crate) users: Arc<()>,
+    /// With which reason the connection ended; closed when it ended without one.
+    pub(crate) farewell: watch::Receiver<Option<h2::Reason>>,
 }
 
 /// The right to one request at a time at an origin. Dropping it lets the next one in.
