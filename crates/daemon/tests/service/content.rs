@@ -55,6 +55,22 @@ fn finished_files_are_served_in_ranges() {
 }
 
 #[test]
+fn what_has_not_come_is_fetched_first() {
+    let content = Content::new(2, 64 << 20);
+    let gate = Gate::new();
+    let server = stuck(content, 1 << 20, &gate);
+    let rig = Rig::start();
+    let path = film(&rig, &server);
+    let range = format!("bytes={}-{}", 48 << 20, (48 << 20) + 99_999);
+    let part = ranged(&rig, &range).get(&format!("{path}/content")).unwrap().expect_status(206);
+    assert_eq!(part.body, content.bytes(48 << 20, 100_000), "while the start is still held back");
+    assert_eq!(rig.get(&path)["status"], "Running");
+    gate.open();
+    rig.wait_for_status(&path, "Completed");
+    content.assert_file(&rig.path("film"));
+}
+
+#[test]
 fn a_reader_outlives_a_pause_and_the_publication() {
     let content = Content::new(3, 4 << 20);
     let gate = Gate::new();
