@@ -41,9 +41,9 @@ pub(crate) fn get(service: Option<&Service>, arguments: &[&str]) -> Result<Both>
     let watched = Watched::new(service.pid());
     let before = watched.cpu()?;
     watched.reset_peak()?;
-    let mut command = service.command(&["get"]);
     let talk = service.folder().join("get.log");
-    command.args(arguments).stdout(Stdio::null()).stderr(File::create(&talk)?);
+    let mut command = service.cli(&[&["get"], arguments].concat());
+    command.stdout(Stdio::null()).stderr(File::create(&talk)?);
     let Used { wall, cpu, status, .. } = meter::run(&mut command)?;
     if !status.success() {
         bail!(

@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod news;
 mod run;
+mod sense;
 mod service;
 mod view;
 mod workers;

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
 use longhaul_store::{GroupStore, Loaded, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
@@ -24,6 +23,7 @@ use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::sense;
 use crate::workers::{self, Workers};
 
 pub use doors::GivenSockets;
@@ -78,6 +78,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
+    sensing: JoinHandle<()>,
     server: JoinHandle<()>,
 }
 
@@ -110,11 +111,12 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
+        let (host, network) = sense::look();
         let (heart, inbox) = Heart::new();
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
         let workers = Workers::new(workers::Parts {
-            transfers,
+            transfers: transfers.clone(),
             reader: Arc::clone(&reader),
             heart: heart.clone(),
             news: Arc::clone(&news),
@@ -129,11 +131,12 @@ impl Service {
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: HostState::unmeasured(),
+                host: host.clone(),
             },
             loaded,
         )?;
         let beat = tokio::spawn(beat.run());
+        let sensing = tokio::spawn(sense::sense(network, host, heart.clone(), transfers));
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
@@ -161,7 +164,7 @@ impl Service {
             settings.request_timeout,
             stops,
         ));
-        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, server })
+        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
     }
 
     /// Where it listens on TCP.
@@ -185,6 +188,7 @@ impl Service {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.configuration.service.stop_timeout;
         self.stopping.send_replace(true);
+        self.sensing.abort();
         self.heart.stop(deadline).await;
         if let Err(error) = self.beat.await {
             tracing::error!(%error, "the loop failed");
