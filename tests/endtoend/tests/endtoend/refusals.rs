@@ -198,7 +198,7 @@ fn the_command_line_says_what_is_wrong_in_one_line() {
         (vec!["get", "http://127.0.0.1:9/f", "--checksum", "sha256:1", "-o", free], 2, "sha256"),
         (vec!["get", "http://127.0.0.1:9/f", "-H", "X: a\nb", "-o", free], 2, "header"),
         (vec!["show", "01890000-0000-7000-8000-000000000000"], 4, "nothing"),
-        (vec!["pause", "nonsense"], 4, "nonsense"),
+        (vec!["pause", "nonsense"], 2, "nonsense"),
         (vec!["fly"], 2, "fly"),
     ] {
         let output = house.run(&arguments);
