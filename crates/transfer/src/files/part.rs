@@ -260,7 +260,8 @@ fn create_in(folder: &OpenFolder, name: &str, id: OperationId) -> Result<Created
     Err(failure(Remedy::Permanent, Cause::NameExists, detail))
 }
 
-/// A part file that was made and never recorded, because the service died in between: empty, and nobody else's.
+/// A part file that was made and never recorded, because the service died in between. Its name carries the id of the
+/// operation, and it has the owner and the mode this service gives: its bytes are void, the file is taken over.
 fn adopt(folder: &OpenFolder, part_name: &str) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let Ok(descriptor) = rustix::fs::openat(&folder.descriptor, part_name, flags, Mode::empty()) else {
@@ -268,10 +269,14 @@ fn adopt(folder: &OpenFolder, part_name: &str) -> Result<Option<OwnedFd>, Errno>
     };
     let seen = rustix::fs::fstat(&descriptor)?;
     let is_orphan = FileType::from_raw_mode(seen.st_mode).is_file()
-        && seen.st_size == 0
+        && Mode::from_raw_mode(seen.st_mode) == Mode::RUSR | Mode::WUSR
         && seen.st_nlink == 1
         && seen.st_uid == rustix::process::geteuid().as_raw();
-    Ok(is_orphan.then_some(descriptor))
+    if !is_orphan {
+        return Ok(None);
+    }
+    rustix::fs::ftruncate(&descriptor, 0)?;
+    Ok(Some(descriptor))
 }
 
 fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {

@@ -36,6 +36,8 @@ pub(super) struct Request {
     pub(super) name: String,
     more_names: Box<dyn Iterator<Item = String> + Send>,
     size: u64,
+    /// Given just before the rename: until the intent is recorded, the mode tells our own left-over part files.
+    final_mode: Mode,
     /// The data must still be made durable.
     pub(super) is_sync_needed: bool,
     is_prepared: bool,
@@ -63,6 +65,7 @@ impl Request {
             name: as_name.to_owned(),
             more_names: Box::new(names::candidates(as_name)),
             size,
+            final_mode: Mode::RUSR | Mode::WUSR,
             is_sync_needed,
             is_prepared: false,
             reply,
@@ -88,7 +91,7 @@ impl Request {
         let _ = self.reply.send(published);
     }
 
-    /// Gives the file its true length and its final mode, and decides its name. `is_taken` tells names that other
+    /// Gives the file its true length, and decides its name and its final mode. `is_taken` tells names that other
     /// publications of the same moment have chosen. Repeatable.
     pub(super) fn prepare(&mut self, mode: Mode, is_taken: &dyn Fn(&str) -> bool) -> Result<(), Failure> {
         let shared = Arc::clone(self.shared());
@@ -96,7 +99,7 @@ impl Request {
         if !identity::is_still(shared.open_folder(), &shared.part_name, shared.identity).map_err(explain)? {
             return Err(shared.replaced("was removed or replaced by somebody else"));
         }
-        let replaced = self.choose_name(is_taken)?;
+        self.final_mode = self.choose_name(is_taken)?.unwrap_or(mode);
         if self.is_prepared {
             return Ok(());
         }
@@ -109,7 +112,6 @@ impl Request {
             rustix::fs::ftruncate(shared.sink.descriptor(), self.size).map_err(explain)?;
             self.is_sync_needed = true;
         }
-        rustix::fs::fchmod(shared.sink.descriptor(), replaced.unwrap_or(mode)).map_err(explain)?;
         self.is_prepared = true;
         Ok(())
     }
@@ -151,6 +153,8 @@ impl Request {
     pub(super) fn rename(&self) -> Result<Renamed, Failure> {
         let shared = self.shared();
         let folder = shared.open_folder();
+        rustix::fs::fchmod(shared.sink.descriptor(), self.final_mode)
+            .map_err(|errno| shared.failed("finish", errno))?;
         let result = match self.if_exists {
             IfExists::Replace => {
                 rustix::fs::renameat(&folder.descriptor, &shared.part_name, &folder.descriptor, &self.name)

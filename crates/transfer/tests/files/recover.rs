@@ -1,5 +1,7 @@
 //! Every row of the recovery table.
 
+use std::os::unix::fs::PermissionsExt;
+
 use longhaul_contract::{IfExists, OperationId};
 use longhaul_transfer::JournalRecord;
 use longhaul_transfer::files::Recovered;
@@ -127,10 +129,12 @@ async fn a_part_file_that_was_never_recorded_is_taken_over() {
     let place = Place::new().await;
     let id = new_id();
     let first = place.files.create_part(&place.folder, "a", id, Some(2 << 20)).await.unwrap();
+    put(&first, 0, b"void, for nobody has recorded it").await.unwrap();
     let identity = first.identity();
     drop(first);
     let second = place.files.create_part(&place.folder, "a", id, Some(2 << 20)).await.unwrap();
     assert_eq!(second.identity(), identity);
+    assert!(second.readable().is_empty());
     assert_eq!(place.names().len(), 1);
 }
 
@@ -138,6 +142,7 @@ async fn a_part_file_that_was_never_recorded_is_taken_over() {
 async fn a_part_file_with_somebody_s_bytes_is_left_alone_and_another_name_found_again() {
     let place = Place::new().await;
     let (id, kept) = cut_off(&place, b"0123456789").await;
+    std::fs::set_permissions(place.part_path(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let other = place.files.create_part(&place.folder, "a.bin", id, None).await.unwrap();
     assert_ne!(other.identity(), kept.part);
     put(&other, 0, b"other").await.unwrap();

@@ -125,7 +125,6 @@ fn every_acknowledged_creation_survives_a_kill() {
 }
 
 #[test]
-#[ignore = "known defect: a death between making the part file and its first record leaves the part file behind"]
 fn a_reboot_in_a_queue_of_many_finishes_all() {
     let server = Server::start(|exchange| {
         let number = exchange.request.path().trim_start_matches('/').parse().unwrap();

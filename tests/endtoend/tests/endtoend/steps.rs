@@ -85,7 +85,6 @@ fn die_and_recover(download: &Download, step: u64) {
 }
 
 #[test]
-#[ignore = "known defect: a death between making the part file and its first record leaves the part file behind"]
 fn the_service_recovers_from_a_death_at_every_step() {
     let download = Download::new();
     let steps = count_steps(&download);
