@@ -22,6 +22,7 @@ use crate::roster::{Entry, Roster, Slot, Table};
 use crate::row::{Origin, Row, TargetKey};
 use crate::rules::Question;
 use crate::step::{App, Step};
+use crate::task::Tasks;
 use crate::wish::{Command, Refusal, Wish};
 
 /// A better network lets waiting operations try again at most this often.
@@ -65,6 +66,7 @@ pub struct Engine {
     network_retried_at: Option<BootTime>,
     /// Hours in which results expire.
     pub(crate) expiries: BTreeSet<Timestamp>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Engine {
@@ -92,6 +94,7 @@ impl Engine {
             network_retry_at: None,
             network_retried_at: None,
             expiries: BTreeSet::new(),
+            tasks: Tasks::default(),
         }
     }
 
@@ -139,6 +142,7 @@ impl Engine {
             Wish::Command { app, id, command } => self.command_one(&mut step, &app, id, command)?,
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
+            Wish::Task(wish) => self.command_task(&mut step, wish)?,
             Wish::Forget { ids } => {
                 // The store hands out so many at a time: there may be more.
                 if !ids.is_empty() {
@@ -161,6 +165,7 @@ impl Engine {
             Fact::Ended { id, attempt, end } => self.attempt_ended(&mut step, id, attempt, end),
             Fact::Discarded { id } => self.discarded(&mut step, id),
             Fact::Host(host) => self.host_changed(&mut step, *host),
+            Fact::Task(fact) => self.observe_task(&mut step, fact),
             Fact::BlockerEased(blocker) => {
                 for slot in self.blocked.remove(&blocker).unwrap_or_default() {
                     self.set_phase(&mut step, slot, Phase::Queued);

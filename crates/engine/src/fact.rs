@@ -3,6 +3,8 @@
 use longhaul_contract::{Failure, HostState, OperationId, Receipt, ResponseInformation};
 use serde::{Deserialize, Serialize};
 
+use crate::task::TaskFact;
+
 /// What a published download leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
@@ -45,4 +47,5 @@ pub enum Fact {
     Host(Box<HostState>),
     /// What stood in the way may be gone (space was freed, a folder appeared): try now what waits for it.
     BlockerEased(longhaul_contract::Blocker),
+    Task(TaskFact),
 }

@@ -24,6 +24,7 @@ pub mod row;
 mod rules;
 mod schedule;
 mod step;
+pub mod task;
 mod transition;
 pub mod wish;
 

@@ -2,11 +2,12 @@
 
 use longhaul_contract::{
     AppId, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode, ResponseInformation,
-    Timestamp, TransferBehavior,
+    TaskId, Timestamp, TransferBehavior,
 };
 
 use crate::fact::Finished;
 use crate::row::Row;
+use crate::task::{TaskAnswer, TaskChange, TaskEffect};
 
 /// Something to remember. The store applies changes in order; each is repeatable.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,7 @@ pub enum Change {
         name: GroupName,
     },
     Limits(Limits),
+    Task(TaskChange),
 }
 
 impl Change {
@@ -77,7 +79,11 @@ impl Change {
     /// The others are written along with the next durable ones, and losing them costs nothing but detail.
     #[must_use]
     pub const fn is_durable(&self) -> bool {
-        !matches!(self, Self::Started { .. } | Self::Counted { .. } | Self::Waited { .. })
+        match self {
+            Self::Started { .. } | Self::Counted { .. } | Self::Waited { .. } => false,
+            Self::Task(change) => change.is_durable(),
+            _ => true,
+        }
     }
 }
 
@@ -94,19 +100,38 @@ pub enum StopMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A worker runs this attempt of the operation.
-    EnsureRunning { id: OperationId, attempt: u32 },
+    EnsureRunning {
+        id: OperationId,
+        attempt: u32,
+    },
     /// No worker runs it; the worker answers with `Ended`.
-    EnsureStopped { id: OperationId, attempt: u32, mode: StopMode },
+    EnsureStopped {
+        id: OperationId,
+        attempt: u32,
+        mode: StopMode,
+    },
     /// No part file and no journal of it remain; answered with `Discarded`.
-    EnsureDiscarded { id: OperationId },
+    EnsureDiscarded {
+        id: OperationId,
+    },
     /// The live worker, if any, keeps to this rate.
-    SetRate { id: OperationId, bytes_per_second: Option<u64> },
+    SetRate {
+        id: OperationId,
+        bytes_per_second: Option<u64>,
+    },
     /// All workers together keep to this rate.
-    SetTotalRate { bytes_per_second: Option<u64> },
+    SetTotalRate {
+        bytes_per_second: Option<u64>,
+    },
     /// Connections to one origin.
-    SetConnectionsPerHost { connections: u32 },
+    SetConnectionsPerHost {
+        connections: u32,
+    },
     /// Forget final operations whose `keep_until` lies before `time`, oldest first.
-    Prune { time: Timestamp },
+    Prune {
+        time: Timestamp,
+    },
+    Task(TaskEffect),
 }
 
 /// All that follows from one input.
@@ -118,6 +143,11 @@ pub struct Plan {
     /// Operations whose view changed, for watchers.
     pub touched: Vec<(AppId, OperationId)>,
     pub removed: Vec<(AppId, OperationId)>,
+    /// Registrations whose view changed, or that are gone, for watchers.
+    pub tasks_touched: Vec<(AppId, TaskId)>,
+    pub tasks_removed: Vec<(AppId, TaskId)>,
+    /// Of one wish; see [`TaskAnswer`].
+    pub answer: Option<TaskAnswer>,
 }
 
 impl Plan {
@@ -131,5 +161,7 @@ impl Plan {
         self.effects.extend(other.effects);
         self.touched.extend(other.touched);
         self.removed.extend(other.removed);
+        self.tasks_touched.extend(other.tasks_touched);
+        self.tasks_removed.extend(other.tasks_removed);
     }
 }

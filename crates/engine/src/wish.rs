@@ -8,6 +8,7 @@ use longhaul_contract::{
 };
 
 use crate::row::{Origin, TargetKey};
+use crate::task::TaskWish;
 
 /// A new operation, already checked for its form.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,7 @@ pub enum Wish {
         behavior: TransferBehavior,
     },
     PutLimits(Limits),
+    Task(TaskWish),
     /// Forget final operations whose time has come; asked by the shell after [`crate::Effect::Prune`].
     Forget {
         ids: Vec<(AppId, OperationId)>,

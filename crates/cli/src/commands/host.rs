@@ -80,6 +80,7 @@ mod tests {
                 },
             },
             energy_saver: Signal::unknown("no source of energy saver on this host"),
+            ..HostState::unmeasured()
         };
         insta::assert_snapshot!(render(&host, &sample::view(100)));
     }
