@@ -4,7 +4,7 @@ use longhaul_contract::{
     AccessStatus, AppId, CreateDownload, GroupName, Instance, InstanceId, Limits, OperationId, OperationKind,
     ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, TaskId, Timestamp, TransferBehavior,
 };
-use longhaul_engine::task::TaskRow;
+use longhaul_engine::task::{KnownSignals, TaskRow};
 use longhaul_engine::{Change, Finished, Row};
 
 /// Progress of a download as its worker recorded it. `record` is the worker's own and opaque here.
@@ -107,6 +107,9 @@ pub struct Loaded {
     pub limits: Option<Limits>,
     pub tasks: Vec<TaskRow>,
     pub access: Vec<(AppId, AccessStatus)>,
+    pub signals: Option<KnownSignals>,
+    /// Instances that are not over and whose registration is gone.
+    pub left_over: Vec<(AppId, Instance)>,
 }
 
 /// Takes over what a store has kept, piece by piece, so that a million rows need not be in memory twice.
@@ -119,6 +122,9 @@ pub trait Adopt {
     /// Registrations of background tasks, in no particular order.
     fn task(&mut self, row: TaskRow);
     fn access(&mut self, app: AppId, status: AccessStatus);
+    fn signals(&mut self, signals: KnownSignals);
+    /// An instance that is not over and whose registration is gone.
+    fn left_over(&mut self, app: AppId, instance: Instance);
 }
 
 impl Adopt for Loaded {
@@ -140,6 +146,14 @@ impl Adopt for Loaded {
 
     fn access(&mut self, app: AppId, status: AccessStatus) {
         self.access.push((app, status));
+    }
+
+    fn signals(&mut self, signals: KnownSignals) {
+        self.signals = Some(signals);
+    }
+
+    fn left_over(&mut self, app: AppId, instance: Instance) {
+        self.left_over.push((app, instance));
     }
 }
 
@@ -210,8 +224,8 @@ pub const INSTANCES_KEPT: usize = 50;
 /// - A `Waited` that is in the history already is not counted twice.
 /// - `GroupRemoved` forgets the behaviour; operations keep the name of their group.
 /// - Of tasks: `Registered` keeps nothing if the id is known already; `Updated`, `Instance`, `Waited` and the output of
-///   an instance do nothing for a registration or an instance that is not known. `Unregistered` forgets its instances,
-///   their output and its waiting too. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
+///   an instance do nothing for a registration or an instance that is not known. `Unregistered` forgets its instances
+///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
 ///   in which they were first written.
 pub trait Store: Send {
     /// # Errors

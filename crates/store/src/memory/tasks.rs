@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use longhaul_contract::{AccessStatus, AppId, Instance, InstanceId, TaskId};
-use longhaul_engine::task::TaskChange;
+use longhaul_engine::task::{KnownSignals, TaskChange};
 
 use crate::contract_types::{Adopt, INSTANCES_KEPT, OutputWrite, StoredOutput, StoredTask, WaitHistory};
 use crate::wait::Waits;
@@ -28,6 +28,9 @@ pub(super) struct Tasks {
     access: BTreeMap<AppId, AccessStatus>,
     manifests: BTreeMap<AppId, String>,
     settings: BTreeMap<String, String>,
+    signals: Option<KnownSignals>,
+    /// Instances that are not over and whose registration is gone, in the order of their beginning.
+    left_over: Vec<(AppId, KeptInstance)>,
 }
 
 impl Tasks {
@@ -38,17 +41,22 @@ impl Tasks {
         for (app, status) in &self.access {
             adopter.access(app.clone(), *status);
         }
+        if let Some(signals) = &self.signals {
+            adopter.signals(signals.clone());
+        }
+        for (app, kept) in &self.left_over {
+            adopter.left_over(app.clone(), kept.instance.clone());
+        }
     }
 
     pub(super) fn apply(&mut self, change: &TaskChange) {
         match change {
             TaskChange::Registered { row, spec, time } => {
                 let record = StoredTask { row: row.clone(), spec: (**spec).clone(), created: *time };
-                self.tasks.entry(row.id).or_insert_with(|| KeptTask {
-                    record,
-                    instances: VecDeque::new(),
-                    waits: Waits::default(),
-                });
+                let left_over = self.left_over.extract_if(.., |(_, kept)| kept.instance.task_id == row.id);
+                let instances = left_over.map(|(_, kept)| kept).collect();
+                let task = KeptTask { record, instances, waits: Waits::default() };
+                self.tasks.entry(row.id).or_insert(task);
             }
             TaskChange::Updated { row } => {
                 if let Some(kept) = self.tasks.get_mut(&row.id) {
@@ -56,13 +64,18 @@ impl Tasks {
                 }
             }
             TaskChange::Unregistered { id } => {
-                self.tasks.remove(id);
-            }
-            TaskChange::Instance { instance, .. } => {
-                if let Some(kept) = self.tasks.get_mut(&instance.task_id) {
-                    kept.keep(instance);
+                if let Some(task) = self.tasks.remove(id) {
+                    let app = task.record.row.app;
+                    let left = task.instances.into_iter().filter(|kept| !kept.instance.state.is_over());
+                    let left = left.map(|kept| (app.clone(), KeptInstance { output: None, ..kept }));
+                    self.left_over.extend(left);
                 }
             }
+            TaskChange::Instance { instance, .. } => match self.tasks.get_mut(&instance.task_id) {
+                Some(kept) => kept.keep(instance),
+                None => self.keep_left_over(instance),
+            },
+            TaskChange::Signals(signals) => self.signals = Some((**signals).clone()),
             TaskChange::Access { app, status: Some(status) } => {
                 self.access.insert(app.clone(), *status);
             }
@@ -77,8 +90,16 @@ impl Tasks {
         }
     }
 
+    fn keep_left_over(&mut self, instance: &Instance) {
+        if let Some((_, kept)) = self.left_over.iter_mut().find(|(_, kept)| kept.instance.id == instance.id) {
+            kept.instance = instance.clone();
+        }
+        self.left_over.retain(|(_, kept)| !kept.instance.state.is_over());
+    }
+
     pub(super) fn keep_output(&mut self, write: &OutputWrite) {
-        let mut instances = self.tasks.values_mut().flat_map(|kept| &mut kept.instances);
+        let left_over = self.left_over.iter_mut().map(|(_, kept)| kept);
+        let mut instances = self.tasks.values_mut().flat_map(|kept| &mut kept.instances).chain(left_over);
         if let Some(kept) = instances.find(|kept| kept.instance.id == write.instance) {
             kept.output = Some(write.output.clone());
         }
@@ -107,21 +128,28 @@ impl Tasks {
     }
 
     pub(super) fn instances(&self, task: TaskId, limit: usize, before: Option<InstanceId>) -> Vec<Instance> {
-        let Some(kept) = self.tasks.get(&task) else { return Vec::new() };
-        let newest_first = kept.instances.iter().rev().map(|kept| &kept.instance);
-        match before {
-            None => newest_first.take(limit).cloned().collect(),
+        let kept = self.tasks.get(&task).map(|kept| &kept.instances);
+        let left_over = self.left_over.iter().map(|(_, kept)| kept);
+        let left_over = left_over.filter(|kept| kept.instance.task_id == task);
+        let newest_first = kept.into_iter().flatten().chain(left_over).rev().map(|kept| &kept.instance);
+        let newest_first: Vec<&Instance> = newest_first.collect();
+        let skipped = match before {
+            None => 0,
             Some(before) => newest_first
-                .skip_while(|instance| instance.id != before)
-                .skip(1)
-                .take(limit)
-                .cloned()
-                .collect(),
-        }
+                .iter()
+                .position(|instance| instance.id == before)
+                .map_or(newest_first.len(), |place| place + 1),
+        };
+        newest_first.into_iter().skip(skipped).take(limit).cloned().collect()
     }
 
     fn find(&self, id: InstanceId) -> Option<&KeptInstance> {
-        self.tasks.values().flat_map(|kept| &kept.instances).find(|kept| kept.instance.id == id)
+        let left_over = self.left_over.iter().map(|(_, kept)| kept);
+        self.tasks
+            .values()
+            .flat_map(|kept| &kept.instances)
+            .chain(left_over)
+            .find(|kept| kept.instance.id == id)
     }
 
     pub(super) fn instance(&self, id: InstanceId) -> Option<Instance> {

@@ -13,6 +13,9 @@ use crate::wait::WAITS_MAX;
 /// The name under which `setting` holds the limits.
 pub(super) const LIMITS: &str = "limits";
 
+/// The name under which it holds what the machine was last known to be like.
+pub(super) const SIGNALS: &str = "signals";
+
 /// The beginning of the names of settings that are not ours.
 pub(super) const OTHERS: &str = "other.";
 
@@ -214,7 +217,7 @@ pub(super) fn add_wait(
     )
 }
 
-fn keep_setting(connection: &Connection, name: &str, value: Option<&str>) -> rusqlite::Result<()> {
+pub(super) fn keep_setting(connection: &Connection, name: &str, value: Option<&str>) -> rusqlite::Result<()> {
     match value {
         Some(value) => execute(
             connection,

@@ -22,10 +22,13 @@ CREATE TABLE instance (
     number INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
     task BLOB NOT NULL,
+    app INTEGER NOT NULL,
+    is_over INTEGER NOT NULL,
     instance TEXT NOT NULL
 ) STRICT;
 
 CREATE INDEX instance_by_task ON instance (task, number);
+CREATE INDEX instance_not_over ON instance (task) WHERE is_over = 0;
 
 CREATE TABLE instance_output (
     id BLOB NOT NULL PRIMARY KEY,

@@ -7,7 +7,7 @@ use longhaul_engine::task::{TaskChange, TaskRow};
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::apply::{add_wait, execute};
+use super::apply::{SIGNALS, add_wait, execute, keep_setting};
 use super::list::row_limit;
 use super::names::Names;
 use super::readers::app_name;
@@ -20,9 +20,18 @@ pub(super) enum PreparedTask {
     Registered { row: PreparedTaskRow, spec: String, time: Timestamp },
     Updated { row: PreparedTaskRow },
     Unregistered { id: TaskId },
-    Instance { id: InstanceId, task: TaskId, instance: String },
+    Instance { instance: PreparedInstance },
+    Signals { value: String },
     Access { app: AppId, status: Option<AccessStatus> },
     Waited { id: TaskId, reason: String, from: Timestamp, to: Timestamp },
+}
+
+pub(super) struct PreparedInstance {
+    id: InstanceId,
+    task: TaskId,
+    app: AppId,
+    is_over: bool,
+    instance: String,
 }
 
 pub(super) struct PreparedTaskRow {
@@ -44,9 +53,12 @@ pub(super) fn prepare(change: TaskChange) -> Result<PreparedTask, StoreError> {
         }
         TaskChange::Updated { row } => PreparedTask::Updated { row: PreparedTaskRow::new(row)? },
         TaskChange::Unregistered { id } => PreparedTask::Unregistered { id },
-        TaskChange::Instance { instance, .. } => {
-            PreparedTask::Instance { id: instance.id, task: instance.task_id, instance: to_json(&instance)? }
+        TaskChange::Instance { app, instance } => {
+            let (id, task, is_over) = (instance.id, instance.task_id, instance.state.is_over());
+            let instance = to_json(&instance)?;
+            PreparedTask::Instance { instance: PreparedInstance { id, task, app, is_over, instance } }
         }
+        TaskChange::Signals(signals) => PreparedTask::Signals { value: to_json(&signals)? },
         TaskChange::Access { app, status } => PreparedTask::Access { app, status },
         TaskChange::Waited { id, code, from, to } => {
             PreparedTask::Waited { id, reason: reason_word(code), from, to }
@@ -67,7 +79,8 @@ pub(super) fn apply(
             params![row.row.id.as_bytes(), row.plan, row.state],
         ),
         PreparedTask::Unregistered { id } => unregister(connection, *id),
-        PreparedTask::Instance { id, task, instance } => keep_instance(connection, *id, *task, instance),
+        PreparedTask::Instance { instance } => keep_instance(connection, names, instance),
+        PreparedTask::Signals { value } => keep_setting(connection, SIGNALS, Some(value)),
         PreparedTask::Access { app, status: Some(status) } => {
             let app = names.app(connection, app)?;
             execute(
@@ -124,7 +137,7 @@ fn register(
 fn unregister(connection: &Connection, id: TaskId) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM instance_output WHERE id IN (SELECT id FROM instance WHERE task = ?)",
-        "DELETE FROM instance WHERE task = ?",
+        "DELETE FROM instance WHERE task = ? AND is_over = 1",
         "DELETE FROM task_spec WHERE id = ?",
         "DELETE FROM wait WHERE id = ?",
         "DELETE FROM wait_total WHERE id = ?",
@@ -137,22 +150,23 @@ fn unregister(connection: &Connection, id: TaskId) -> rusqlite::Result<()> {
 
 fn keep_instance(
     connection: &Connection,
-    id: InstanceId,
-    task: TaskId,
-    instance: &str,
+    names: &mut Names,
+    write: &PreparedInstance,
 ) -> rusqlite::Result<()> {
+    let PreparedInstance { id, task, app, is_over, instance } = write;
     let is_known = connection
-        .prepare_cached("UPDATE instance SET instance = ?2 WHERE id = ?1")?
-        .execute(params![id.as_bytes(), instance])?
+        .prepare_cached("UPDATE instance SET instance = ?2, is_over = ?3 WHERE id = ?1")?
+        .execute(params![id.as_bytes(), instance, is_over])?
         == 1;
     if is_known {
-        return Ok(());
+        return if *is_over { forget_left_over(connection, *id) } else { Ok(()) };
     }
+    let app = names.app(connection, app)?;
     execute(
         connection,
-        "INSERT INTO instance (id, task, instance)
-         SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM task WHERE id = ?2)",
-        params![id.as_bytes(), task.as_bytes(), instance],
+        "INSERT INTO instance (id, task, app, is_over, instance)
+         SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM task WHERE id = ?2)",
+        params![id.as_bytes(), task.as_bytes(), app, is_over, instance],
     )?;
     let kept = i64::try_from(INSTANCES_KEPT).unwrap_or(i64::MAX);
     for sql in [
@@ -162,6 +176,18 @@ fn keep_instance(
              SELECT number FROM instance WHERE task = ?1 ORDER BY number DESC LIMIT -1 OFFSET ?2)",
     ] {
         execute(connection, sql, params![task.as_bytes(), kept])?;
+    }
+    Ok(())
+}
+
+/// An instance that is over goes the way of its registration.
+fn forget_left_over(connection: &Connection, id: InstanceId) -> rusqlite::Result<()> {
+    let is_left_over = connection
+        .prepare_cached("DELETE FROM instance WHERE id = ? AND task NOT IN (SELECT id FROM task)")?
+        .execute([id.as_bytes()])?
+        == 1;
+    if is_left_over {
+        execute(connection, "DELETE FROM instance_output WHERE id = ?", [id.as_bytes()])?;
     }
     Ok(())
 }
@@ -230,6 +256,22 @@ pub(super) fn load_into(connection: &Connection, adopter: &mut dyn Adopt) -> rus
         let status = AccessStatus::from_number(number)
             .ok_or_else(|| unreadable(1, FromSqlError::OutOfRange(number.into())))?;
         adopter.access(app_name(row, 0)?, status);
+    }
+    let signals = connection
+        .prepare("SELECT value FROM setting WHERE name = ?")?
+        .query_row([SIGNALS], |row| from_json(0, row.get_ref(0)?))
+        .optional()?;
+    if let Some(signals) = signals {
+        adopter.signals(signals);
+    }
+    let mut left_over = connection.prepare(
+        "SELECT application.name, instance FROM instance
+         JOIN application ON application.number = instance.app
+         WHERE is_over = 0 AND task NOT IN (SELECT id FROM task) ORDER BY instance.number",
+    )?;
+    let mut left_over = left_over.query([])?;
+    while let Some(row) = left_over.next()? {
+        adopter.left_over(app_name(row, 0)?, from_json(1, row.get_ref(1)?)?);
     }
     Ok(())
 }

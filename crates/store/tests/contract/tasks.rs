@@ -6,8 +6,8 @@ use longhaul_contract::{
 };
 use longhaul_engine::Change;
 use longhaul_engine::task::{
-    Conditions, LastRun, Latch, Missed, RunLimits, RunningInstance, TaskChange, TaskPlan, TaskRow, TaskState,
-    TaskTrigger,
+    Conditions, KnownSignals, LastRun, Latch, Missed, RunLimits, RunningInstance, TaskChange, TaskPlan,
+    TaskRow, TaskState, TaskTrigger,
 };
 use longhaul_store::{INSTANCES_KEPT, OutputWrite, StoredOutput, StoredTask, WaitHistory, Write};
 
@@ -17,7 +17,8 @@ use crate::trial::Boxed;
 contract! {
     a_registration_is_loaded_and_read,
     an_update_replaces_what_the_engine_knows,
-    unregistering_leaves_nothing,
+    unregistering_leaves_nothing_but_what_runs,
+    signals_are_loaded,
     the_newest_instances_are_kept_in_the_order_of_their_beginning,
     output_belongs_to_an_instance,
     waits_of_tasks_are_kept,
@@ -64,11 +65,17 @@ pub(crate) fn busy_state(variety: u64) -> TaskState {
         cause: RunCause::Trigger,
         attempt: 1,
         not_before: Some(time(9)),
+        has_fired: true,
         details: r#"{"a":1}"#.into(),
     };
     TaskState {
         latch: Some(firing.clone()),
-        running: Some(RunningInstance { id: instance_id(variety), started: time(8), firing }),
+        running: Some(RunningInstance {
+            id: instance_id(variety),
+            started: time(8),
+            firing,
+            cancel_reason: None,
+        }),
         is_consumed: true,
         host_crashes: 2,
         last: Some(LastRun { ended: time(6), result: "Completed".into(), progress: u32::MAX }),
@@ -181,7 +188,7 @@ fn an_update_replaces_what_the_engine_knows(mut trial: Boxed) {
     }
 }
 
-fn unregistering_leaves_nothing(mut trial: Boxed) {
+fn unregistering_leaves_nothing_but_what_runs(mut trial: Boxed) {
     let writes = [
         registered(1),
         instance_written(1, 1, InstanceState::Running),
@@ -189,20 +196,34 @@ fn unregistering_leaves_nothing(mut trial: Boxed) {
         output(2, "text"),
         task_waited(1, ReasonCode::UserPresent, time(1), time(2)),
         unregistered(1),
-        // The end of an instance that was left running.
-        instance_written(1, 1, InstanceState::Completed),
-        output(1, "late"),
+        instance_written(3, 1, InstanceState::Running),
     ];
     trial.store().commit(&writes).unwrap();
     let mut trial = trial.restart();
-    assert_eq!(trial.store().load().unwrap().tasks, []);
+    let loaded = trial.store().load().unwrap();
+    assert_eq!(loaded.tasks, []);
+    assert_eq!(loaded.left_over, [(app("Odd"), instance(1, 1, InstanceState::Running))]);
     assert_eq!(trial.reader().task(task_id(1)).unwrap(), None);
-    assert_eq!(trial.reader().instances(task_id(1), 9, None).unwrap(), []);
-    assert_eq!(trial.reader().instance(instance_id(1)).unwrap(), None);
-    assert_eq!(trial.reader().instance_output(instance_id(1)).unwrap(), None);
+    assert_eq!(trial.reader().instances(task_id(1), 9, None).unwrap().len(), 1);
     assert_eq!(trial.reader().instance_output(instance_id(2)).unwrap(), None);
     assert_eq!(trial.reader().task_waits(task_id(1)).unwrap(), WaitHistory::default());
     assert_eq!(trial.reader().applications().unwrap(), []);
+    trial.store().commit(&[output(1, "late"), instance_written(1, 1, InstanceState::Interrupted)]).unwrap();
+    assert_eq!(trial.store().load().unwrap().left_over, []);
+    assert_eq!(trial.reader().instance(instance_id(1)).unwrap(), None);
+    assert_eq!(trial.reader().instance_output(instance_id(1)).unwrap(), None);
+}
+
+fn signals_are_loaded(mut trial: Boxed) {
+    let signals = KnownSignals {
+        level: Some(longhaul_contract::NetworkLevel::Internet),
+        time_zone: Some("Europe/Berlin".to_owned()),
+        ..KnownSignals::default()
+    };
+    trial.store().commit(&[task(TaskChange::Signals(Box::default()))]).unwrap();
+    trial.store().commit(&[task(TaskChange::Signals(Box::new(signals.clone())))]).unwrap();
+    let mut trial = trial.restart();
+    assert_eq!(trial.store().load().unwrap().signals, Some(signals));
 }
 
 fn the_newest_instances_are_kept_in_the_order_of_their_beginning(mut trial: Boxed) {
