@@ -1,8 +1,8 @@
 //! What must follow from a decision.
 
 use longhaul_contract::{
-    AppId, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode, ResponseInformation,
-    Timestamp, TransferBehavior,
+    AppId, Blocker, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
+    ResponseInformation, Timestamp, TransferBehavior,
 };
 
 use crate::fact::Finished;
@@ -99,6 +99,11 @@ pub enum Effect {
     EnsureStopped { id: OperationId, attempt: u32, mode: StopMode },
     /// No part file and no journal of it remain; answered with `Discarded`.
     EnsureDiscarded { id: OperationId },
+    /// The machine is watched for the end of what stands in the way of the operation, which is then told as
+    /// [`crate::Fact::BlockerEased`].
+    EnsureWatched { id: OperationId, on: Blocker },
+    /// It is not watched for that any more.
+    EnsureUnwatched { id: OperationId },
     /// The live worker, if any, keeps to this rate.
     SetRate { id: OperationId, bytes_per_second: Option<u64> },
     /// All workers together keep to this rate.

@@ -1,5 +1,8 @@
-//! Asks the machine: network, clock, paths, peer identity.
+//! Asks the machine: network, clock, disks, paths, peer identity.
 
 pub mod clock;
+pub mod disk;
+pub mod folders;
+pub mod mounts;
 pub mod network;
 pub mod peer;
