@@ -1,4 +1,4 @@
-//! Asks the machine: network, clock, disks, paths, peer identity.
+//! Asks the machine: network, clock and time zone, disks, peer identity.
 
 pub mod clock;
 pub mod disk;
@@ -6,3 +6,4 @@ pub mod folders;
 pub mod mounts;
 pub mod network;
 pub mod peer;
+pub mod zone;

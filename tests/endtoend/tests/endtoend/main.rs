@@ -14,3 +14,4 @@ mod secrets;
 mod servers;
 mod service;
 mod steps;
+mod zone;
