@@ -7,6 +7,7 @@ mod blockers;
 mod crash;
 mod get;
 mod idle;
+mod network;
 mod player;
 mod refusals;
 mod samples;
