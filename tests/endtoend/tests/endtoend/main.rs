@@ -7,6 +7,7 @@ mod blockers;
 mod crash;
 mod get;
 mod idle;
+mod metalink;
 mod network;
 mod player;
 mod refusals;
