@@ -183,9 +183,9 @@ impl Service {
         &self.configuration
     }
 
-    /// Resolves when the loop still turns.
+    /// Resolves once the loop has turned; answers whether it goes on.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.heart.ask(|_, _| ()).await.is_ok()
+        self.heart.turns().await
     }
 
     /// Stops: no new calls, all workers make their bytes durable and let go, the store closes. Bounded by

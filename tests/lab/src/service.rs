@@ -157,6 +157,14 @@ impl Service {
         }
     }
 
+    /// Sends a signal to the running service.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running.as_mut().expect("the service runs").signal(signal);
+    }
+
     /// SIGTERM, and waits for the end.
     #[track_caller]
     pub fn stop(&mut self) -> std::process::ExitStatus {

@@ -16,4 +16,5 @@ mod secrets;
 mod servers;
 mod service;
 mod steps;
+mod systemd;
 mod zone;
