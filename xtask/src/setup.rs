@@ -19,6 +19,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "nginx"),
     ("openssl", "openssl"),
     ("strace", "strace"),
+    ("systemd-analyze", "systemd"),
+    ("systemd-socket-activate", "systemd"),
     ("wget2", "wget2"),
 ];
 

@@ -100,6 +100,14 @@ impl Heart {
         answer.await.map_err(|_| Refused::shutting_down())
     }
 
+    /// Resolves once the loop has come to this question; answers whether it goes on. A loop that cannot answer because
+    /// the store is away still turns, and starting the service again would not bring the store back.
+    pub(crate) async fn turns(&self) -> bool {
+        // Answered or dropped: either way somebody has taken it.
+        let _ = self.ask(|_, _| ()).await;
+        !self.messages.is_closed()
+    }
+
     /// Never waits and never loses: facts may not.
     pub(crate) fn report(&self, life: Option<Life>, fact: Fact) {
         // Without a loop there is nobody to whom it could matter.

@@ -1,11 +1,15 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
+mod blockers;
+
 use longhaul_contract::{HostState, Signal};
 use longhaul_engine::Fact;
 use longhaul_host::network::{NetworkError, NetworkWatch};
 use longhaul_transfer::Transfers;
 
 use crate::heart::Heart;
+
+pub(crate) use blockers::{Blockers, keep_watch};
 
 /// The first look at the host, and the watch that tells of changes; without one, its signals stay unknown.
 pub(crate) fn look() -> (HostState, Option<NetworkWatch>) {

@@ -78,7 +78,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: JoinHandle<()>,
+    sensing: [JoinHandle<()>; 2],
     server: JoinHandle<()>,
 }
 
@@ -115,12 +115,14 @@ impl Service {
         let (heart, inbox) = Heart::new();
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
+        let (blockers, orders) = sense::Blockers::new();
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&reader),
             heart: heart.clone(),
             news: Arc::clone(&news),
             metrics: Arc::clone(&metrics),
+            blockers,
         });
         let beat = Beat::new(
             Parts {
@@ -136,7 +138,10 @@ impl Service {
             loaded,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sensing = tokio::spawn(sense::sense(network, host, heart.clone(), transfers));
+        let sensing = [
+            tokio::spawn(sense::sense(network, host, heart.clone(), transfers)),
+            tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
+        ];
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
@@ -178,9 +183,9 @@ impl Service {
         &self.configuration
     }
 
-    /// Resolves when the loop still turns.
+    /// Resolves once the loop has turned; answers whether it goes on.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.heart.ask(|_, _| ()).await.is_ok()
+        self.heart.turns().await
     }
 
     /// Stops: no new calls, all workers make their bytes durable and let go, the store closes. Bounded by
@@ -188,7 +193,7 @@ impl Service {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.configuration.service.stop_timeout;
         self.stopping.send_replace(true);
-        self.sensing.abort();
+        self.sensing.iter().for_each(JoinHandle::abort);
         self.heart.stop(deadline).await;
         if let Err(error) = self.beat.await {
             tracing::error!(%error, "the loop failed");

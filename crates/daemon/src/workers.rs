@@ -19,6 +19,7 @@ use crate::heart::{Heart, Life};
 use crate::journal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::sense::Blockers;
 
 /// Operations forgotten in one wish.
 const PRUNED_AT_ONCE: usize = 1000;
@@ -36,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) heart: Heart,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) blockers: Blockers,
 }
 
 struct Room {
@@ -76,6 +78,7 @@ impl Workers {
 
     /// From now on facts are reported for `life`; workers of earlier lives let go and keep their bytes.
     pub(crate) fn begin_life(&self, life: Life) {
+        self.room.parts.blockers.unwatch_all();
         let mut floor = self.floor();
         floor.life = life;
         for slot in floor.slots.values_mut().filter(|slot| slot.life != life) {
@@ -109,6 +112,8 @@ impl Workers {
             Effect::EnsureRunning { id, attempt } => self.ensure_running(id, attempt),
             Effect::EnsureStopped { id, attempt, mode } => self.ensure_stopped(id, attempt, mode),
             Effect::EnsureDiscarded { id } => self.ensure_discarded(id),
+            Effect::EnsureWatched { id, on } => self.room.parts.blockers.watch(id, on),
+            Effect::EnsureUnwatched { id } => self.room.parts.blockers.unwatch(id),
             Effect::SetRate { id, bytes_per_second } => {
                 if let Some(handle) = self.handle(id) {
                     handle.set_rate(bytes_per_second);

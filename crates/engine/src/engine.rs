@@ -166,11 +166,7 @@ impl Engine {
             Fact::Discarded { id } => self.discarded(&mut step, id),
             Fact::Host(host) => self.host_changed(&mut step, *host),
             Fact::Task(fact) => self.observe_task(&mut step, fact),
-            Fact::BlockerEased(blocker) => {
-                for slot in self.blocked.remove(&blocker).unwrap_or_default() {
-                    self.set_phase(&mut step, slot, Phase::Queued);
-                }
-            }
+            Fact::BlockerEased { on, id } => self.blocker_eased(&mut step, on, id),
         }
         self.conclude(step)
     }
@@ -355,6 +351,17 @@ impl Engine {
                 .network_retried_at
                 .map_or(settled, |last| last.plus_millis(NETWORK_RETRY_SPACING_MS).max(settled));
             self.network_retry_at = Some(spaced);
+        }
+    }
+
+    fn blocker_eased(&mut self, step: &mut Step, on: Blocker, id: Option<OperationId>) {
+        let Some(waiting) = self.blocked.get(&on) else { return };
+        let eased: Vec<Slot> = match id {
+            Some(id) => self.roster.find(id).filter(|slot| waiting.contains(slot)).into_iter().collect(),
+            None => waiting.iter().copied().collect(),
+        };
+        for slot in eased {
+            self.set_phase(step, slot, Phase::Queued);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What workers and the host saw.
 
-use longhaul_contract::{Failure, HostState, OperationId, Receipt, ResponseInformation};
+use longhaul_contract::{Blocker, Failure, HostState, OperationId, Receipt, ResponseInformation};
 use serde::{Deserialize, Serialize};
 
 use crate::task::TaskFact;
@@ -46,6 +46,10 @@ pub enum Fact {
     },
     Host(Box<HostState>),
     /// What stood in the way may be gone (space was freed, a folder appeared): try now what waits for it.
-    BlockerEased(longhaul_contract::Blocker),
+    BlockerEased {
+        on: Blocker,
+        /// The operation in whose way it stood; `None` for all of them.
+        id: Option<OperationId>,
+    },
     Task(TaskFact),
 }

@@ -135,6 +135,9 @@ impl Engine {
                 if matches!(on, Blocker::Network | Blocker::Portal) {
                     self.network_waiters.insert(slot);
                 }
+                if is_watched(*on) {
+                    step.plan.effects.push(Effect::EnsureWatched { id, on: *on });
+                }
             }
             Phase::Running { attempt, stopping, .. } => {
                 let mode = match stopping {
@@ -174,6 +177,9 @@ impl Engine {
                 self.network_waiters.remove(&slot);
                 if let Some(slots) = self.blocked.get_mut(on) {
                     slots.remove(&slot);
+                }
+                if is_watched(*on) {
+                    step.plan.effects.push(Effect::EnsureUnwatched { id: entry.id });
                 }
             }
             Phase::Running { origin, .. } => {
@@ -301,6 +307,14 @@ impl Engine {
         let hours = keep_until.micros().div_euclid(EXPIRY_STEP_MICROS).saturating_add(1);
         self.expiries.insert(Timestamp(hours.saturating_mul(EXPIRY_STEP_MICROS)));
         keep_until
+    }
+}
+
+/// What the machine can be watched for. The network has its own signal, and the store its own condition.
+const fn is_watched(on: Blocker) -> bool {
+    match on {
+        Blocker::DiskSpace | Blocker::Folder | Blocker::ReadOnly => true,
+        Blocker::Network | Blocker::Portal | Blocker::Resources | Blocker::Store => false,
     }
 }
 

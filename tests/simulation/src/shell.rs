@@ -201,7 +201,9 @@ impl World {
                     self.discards.insert(id);
                 }
                 Effect::Prune { time } => self.prune = Some(time),
-                Effect::SetRate { .. }
+                Effect::EnsureWatched { .. }
+                | Effect::EnsureUnwatched { .. }
+                | Effect::SetRate { .. }
                 | Effect::SetTotalRate { .. }
                 | Effect::SetConnectionsPerHost { .. }
                 | Effect::Task(_) => {}

@@ -1,9 +1,11 @@
 //! How attempts end, and what follows.
 
-use longhaul_contract::{Blocker, NetworkLevel, ReasonCode, Remedy, TransferStatus, WebErrorStatus};
+use longhaul_contract::{
+    Blocker, NetworkLevel, OperationId, ReasonCode, Remedy, TransferStatus, WebErrorStatus,
+};
 
 use super::*;
-use crate::{AttemptEnd, Change, Command, Fact, NewOperation, StoredPhase};
+use crate::{AttemptEnd, Change, Command, Effect, Fact, NewOperation, Plan, StoredPhase};
 
 #[test]
 fn facts_of_older_attempts_are_ignored() {
@@ -18,7 +20,7 @@ fn facts_of_older_attempts_are_ignored() {
         Fact::Progressed { id, attempt: 1 },
         Fact::Discarded { id },
     ] {
-        assert_eq!(world.engine.observe(world.now, fact), crate::Plan::default());
+        assert_eq!(world.engine.observe(world.now, fact), Plan::default());
     }
     assert!(world.is_running(id));
 }
@@ -112,13 +114,36 @@ fn what_the_machine_blocks_waits_and_goes_on_when_it_eases() {
     world.fail(id, disk_full(), false);
     assert_eq!(world.status(id), TransferStatus::PausedSystemPolicy);
     assert_eq!(world.waits_for(id), [ReasonCode::DiskSpace]);
-    let other = world.engine.observe(world.now, Fact::BlockerEased(Blocker::Folder));
+    let other = world.engine.observe(world.now, Fact::BlockerEased { on: Blocker::Folder, id: None });
     assert!(started(&other).is_empty());
-    let plan = world.engine.observe(world.now, Fact::BlockerEased(Blocker::DiskSpace));
+    let plan = world.engine.observe(world.now, Fact::BlockerEased { on: Blocker::DiskSpace, id: None });
     assert_eq!(started(&plan), [id]);
     world.fail(id, disk_full(), false);
     let plan = world.live_through(61 * SECOND);
     assert_eq!(started(&plan), [id], "it looks again by itself");
+}
+
+#[test]
+fn what_is_blocked_by_the_disk_is_watched_as_long_as_it_waits() {
+    let mut world = World::new();
+    let (first, second) = (world.download(), world.download());
+    let watches = |plan: &Plan| -> Vec<(bool, OperationId)> {
+        let watch = |effect: &Effect| match effect {
+            Effect::EnsureWatched { id, on: Blocker::DiskSpace } => Some((true, *id)),
+            Effect::EnsureUnwatched { id } => Some((false, *id)),
+            _ => None,
+        };
+        plan.effects.iter().filter_map(watch).collect()
+    };
+    assert_eq!(watches(&world.fail(first, disk_full(), false)), [(true, first)]);
+    assert_eq!(watches(&world.fail(second, disk_full(), false)), [(true, second)]);
+    let eased = Fact::BlockerEased { on: Blocker::DiskSpace, id: Some(second) };
+    let plan = world.engine.observe(world.now, eased);
+    assert_eq!((started(&plan), watches(&plan)), (vec![second], vec![(false, second)]));
+    let plan = world.command(first, Command::Pause).unwrap();
+    assert_eq!(watches(&plan), [(false, first)]);
+    let again = Fact::BlockerEased { on: Blocker::DiskSpace, id: Some(first) };
+    assert!(started(&world.engine.observe(world.now, again)).is_empty(), "it is paused");
 }
 
 #[test]
