@@ -268,6 +268,7 @@ impl Workers {
         let parts = &self.room.parts;
         match report {
             Report::Progressed => parts.heart.report(Some(life), Fact::Progressed { id, attempt }),
+            Report::Received => parts.heart.report(Some(life), Fact::Received { id, attempt }),
             Report::Response(_) => parts.news.publish(vec![(app.clone(), id)], Vec::new()),
             Report::RangesAdded { ranges, was_restarted } => {
                 let added = RangesAdded { id, added_ranges: ranges, was_download_restarted: was_restarted };

@@ -54,8 +54,10 @@ pub struct Engine {
     pub(crate) origins: Table<Origin, u32>,
     pub(crate) groups: Table<(u32, GroupName), Members>,
     pub(crate) queue: Queue,
-    /// Operations that hold a slot.
+    /// Operations that have a worker.
     pub(crate) running: BTreeSet<Slot>,
+    /// How many of them have given their slot back and are being published.
+    pub(crate) publishing: u32,
     pub(crate) boot_timers: BTreeSet<(BootTime, Slot)>,
     pub(crate) wall_timers: BTreeSet<(Timestamp, Slot)>,
     pub(crate) blocked: BTreeMap<Blocker, BTreeSet<Slot>>,
@@ -85,6 +87,7 @@ impl Engine {
             origins: Table::default(),
             groups: Table::default(),
             running: BTreeSet::new(),
+            publishing: 0,
             boot_timers: BTreeSet::new(),
             wall_timers: BTreeSet::new(),
             blocked: BTreeMap::new(),
@@ -158,6 +161,7 @@ impl Engine {
         let mut step = Step::new(now);
         match fact {
             Fact::Progressed { id, attempt } => self.progressed(&mut step, id, attempt),
+            Fact::Received { id, attempt } => self.received(id, attempt),
             Fact::Ended { id, attempt, end } => self.attempt_ended(&mut step, id, attempt, end),
             Fact::Discarded { id } => self.discarded(&mut step, id),
             Fact::Host(host) => self.host_changed(&mut step, *host),

@@ -14,6 +14,8 @@ use crate::step::Step;
 
 /// Shorter stretches of waiting are not worth remembering.
 const WAIT_MICROS_MIN: i64 = 1_000_000;
+/// Files that are being published while their slots are used by others; each is an open file.
+const PUBLISHING_MAX: u32 = 256;
 /// Results expire in batches of an hour, so that pruning needs few wake-ups.
 const EXPIRY_STEP_MICROS: i64 = 3_600_000_000;
 
@@ -179,9 +181,11 @@ impl Engine {
             Phase::Running { origin, .. } => {
                 let origin = *origin;
                 self.running.remove(&slot);
-                self.queue.give_slot_back(app, origin);
                 self.count_running_member(slot, false);
-                self.release_origin(origin);
+                match origin {
+                    Some(origin) => self.give_slot_back(app, origin),
+                    None => self.publishing -= 1,
+                }
             }
         }
     }
@@ -203,7 +207,7 @@ impl Engine {
         entry.may_have_part = true;
         entry.waits_for = None;
         let (id, attempt, origin) = (entry.id, entry.attempts, entry.origin);
-        entry.phase = Phase::Running { attempt, origin, stopping: None };
+        entry.phase = Phase::Running { attempt, origin: Some(origin), stopping: None };
         self.origins[origin] += 1;
         self.running.insert(slot);
         self.count_running_member(slot, true);
@@ -212,6 +216,27 @@ impl Engine {
         }
         step.plan.effects.push(Effect::EnsureRunning { id, attempt });
         step.touch(&self.apps, &self.roster[slot]);
+    }
+
+    fn give_slot_back(&mut self, app: u32, origin: u32) {
+        self.queue.give_slot_back(app, origin);
+        self.release_origin(origin);
+    }
+
+    /// Its worker needs no connection any more: the slot is for another operation, unless too many files are being
+    /// published already.
+    pub(crate) fn finish_moving(&mut self, slot: Slot) {
+        if self.publishing >= PUBLISHING_MAX {
+            return;
+        }
+        let entry = &mut self.roster[slot];
+        let app = entry.app;
+        if let Phase::Running { origin, .. } = &mut entry.phase
+            && let Some(origin) = origin.take()
+        {
+            self.publishing += 1;
+            self.give_slot_back(app, origin);
+        }
     }
 
     /// The operation is final and no longer the engine's.
