@@ -25,8 +25,8 @@ pub mod time;
 pub mod web_error;
 
 pub use download::{
-    Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads, CreatedDownloads, Credential, Expectation,
-    IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
+    AttachDownloads, AttachedDownloads, Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads,
+    CreatedDownloads, Credential, Expectation, IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
     WaitingReason,
 };
 pub use event::{Event, EventKind, RangesAdded};

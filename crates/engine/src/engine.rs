@@ -140,6 +140,11 @@ impl Engine {
         match wish {
             Wish::Create(operations) => self.create(&mut step, operations)?,
             Wish::Command { app, id, command } => self.command_one(&mut step, &app, id, command)?,
+            Wish::Consume { app, ids } => {
+                for id in ids {
+                    self.consume(&mut step, app.clone(), id);
+                }
+            }
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
             Wish::Forget { ids } => {

@@ -171,7 +171,9 @@ impl Beat {
                 operations.iter().map(|operation| (operation.app.clone(), operation.id)).collect()
             }
             Wish::Command { app, id, .. } => vec![(app.clone(), *id)],
-            Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => Vec::new(),
+            Wish::Consume { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => {
+                Vec::new()
+            }
         };
         self.parts.metrics.wishes.inc();
         plan.merge(self.engine.command(now, wish)?);
@@ -393,6 +395,7 @@ fn adopt(parts: &Parts, loaded: Loaded) -> Engine {
 fn wish_size(wish: &Wish) -> usize {
     match wish {
         Wish::Create(operations) => operations.len(),
+        Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
         Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) => 1,
     }
