@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use longhaul_contract::{
-    AttachDownloads, AttachedDownloads, ByteRange, CreateDownload, CreateDownloads, CreatedDownloads, Explanation, GroupName, Operation,
-    OperationId, Page, PatchDownload, Receipt, ResponseInformation, TransferStatus, Verification,
+    AttachDownloads, AttachedDownloads, ByteRange, CreateDownload, CreateDownloads, CreatedDownloads,
+    Explanation, GroupName, Operation, OperationId, Page, PatchDownload, Receipt, ResponseInformation,
+    TransferStatus, Verification,
 };
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;

@@ -26,8 +26,8 @@ pub mod web_error;
 
 pub use download::{
     AttachDownloads, AttachedDownloads, Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads,
-    CreatedDownloads, Credential, Expectation, IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
-    WaitingReason,
+    CreatedDownloads, Credential, Expectation, IfExists, Operation, OperationError, PatchDownload, Progress,
+    RequestHeader, ResponseInformation, WaitingReason,
 };
 pub use event::{Event, EventKind, RangesAdded};
 pub use explain::{Decision, Explanation, Reason, ReasonCode};

@@ -8,7 +8,7 @@ use crate::fact::Finished;
 use crate::plan::{Change, Effect, StopMode};
 use crate::queue::Place;
 use crate::retry;
-use crate::roster::{Entry, Rare, Slot};
+use crate::roster::{Entry, Settings, Slot};
 use crate::row::{Row, StoredPhase};
 use crate::step::Step;
 
@@ -30,7 +30,7 @@ impl Engine {
         self.origins[origin] += 1;
         let group = row.group.map(|name| self.group_number(app, name));
         let recoverable = (!row.recoverable.is_empty()).then_some(row.recoverable);
-        let rare = Rare { rate_limit: row.rate_limit, not_before: row.not_before, recoverable };
+        let settings = Settings { rate_limit: row.rate_limit, not_before: row.not_before, recoverable };
         self.targets.extend(row.target);
         let slot = self.roster.insert(Entry {
             id: row.id,
@@ -39,7 +39,7 @@ impl Engine {
             phase,
             order: row.order,
             since: Timestamp(0),
-            rare: rare.boxed(),
+            rare: settings.into(),
             app,
             group,
             origin,

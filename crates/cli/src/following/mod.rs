@@ -193,7 +193,9 @@ impl<'a> Following<'a> {
             Ending::Interrupted => HASTY_TAKING_DEADLINE,
         };
         if tokio::time::timeout(patience, self.take_rest()).await.is_err() {
-            self.context.console.say("The service is slow to hand over the results; `longhaul ls` shows them.");
+            self.context
+                .console
+                .say("The service is slow to hand over the results; `longhaul ls` shows them.");
         }
         if self.showing == Showing::Progress {
             let view = self.context.console.err_view();
@@ -365,8 +367,8 @@ impl<'a> Following<'a> {
             Ok(left) => self.take_each(left),
             Err(error) if error.is_passing() => {}
             // A service that was started before an update of this program may not know the call.
-            Err(error)
-                if matches!(error.code(), Some(ErrorCode::NotFound | ErrorCode::MethodNotAllowed)) => {}
+            Err(error) if matches!(error.code(), Some(ErrorCode::NotFound | ErrorCode::MethodNotAllowed)) => {
+            }
             Err(error) => return Err(error.into()),
         }
         self.fill_takings(TAKEN_AT_ONCE);

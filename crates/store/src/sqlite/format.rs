@@ -87,7 +87,7 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -4096;
+         PRAGMA cache_size = -256;
          PRAGMA foreign_keys = OFF;",
     )?;
     match found_format(&connection)? {
