@@ -4,6 +4,7 @@
 //! A commit that fails leaves the engine ahead of the store. Then everything of the batch is refused, the workers let
 //! go, and a new engine is built from what the store has: the same path as after a crash.
 
+mod adopting;
 mod beat;
 
 use longhaul_contract::{ErrorCode, Timestamp};
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::http::{Answer, Refused};
 
+pub(crate) use adopting::Circumstances;
 pub(crate) use beat::{Beat, Parts};
 
 /// Wishes and questions that may wait; more callers wait at the door.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longhaul_contract::paths::NoHome;
-use longhaul_store::{GroupStore, Loaded, Reader, StoreError, Writer};
+use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
 use tokio::sync::{Semaphore, watch};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::admission::Places;
 use crate::config::{ConfigError, Configuration};
-use crate::heart::{Beat, Heart, Parts};
+use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
@@ -89,8 +89,8 @@ impl Service {
     /// Says what stands in the way; nothing is left running then.
     pub async fn start(configuration: Configuration, given: GivenSockets) -> Result<Self, StartError> {
         let folder = PathBuf::from(&configuration.service.state);
-        let (store, readers, loaded) = blocking(move || open_store(&folder)).await??;
-        Self::start_with(configuration, given, store, Arc::new(readers), loaded).await
+        let (store, readers) = blocking(move || open_store(&folder)).await??;
+        Self::start_with(configuration, given, store, Arc::new(readers)).await
     }
 
     /// Starts on a store that is open already.
@@ -100,10 +100,17 @@ impl Service {
     pub async fn start_with<S: GroupStore>(
         configuration: Configuration,
         given: GivenSockets,
-        store: S,
+        mut store: S,
         reader: Arc<dyn Reader>,
-        loaded: Loaded,
     ) -> Result<Self, StartError> {
+        let (host, network) = sense::look();
+        let circumstances = Circumstances {
+            policy: configuration.engine.clone(),
+            limits: configuration.limits.clone(),
+            host: host.clone(),
+        };
+        let (store, engine) =
+            blocking(move || circumstances.engine_of(&mut store).map(|engine| (store, engine))).await??;
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
@@ -111,7 +118,6 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
-        let (host, network) = sense::look();
         let (heart, inbox) = Heart::new();
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
@@ -135,7 +141,7 @@ impl Service {
                 limits: configuration.limits.clone(),
                 host: host.clone(),
             },
-            loaded,
+            engine,
         )?;
         let beat = tokio::spawn(beat.run());
         let sensing = [
@@ -217,12 +223,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn open_store(
     folder: &Path,
-) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders, Loaded), StoreError> {
-    use longhaul_store::Store;
-    let longhaul_store::Opened { mut store, readers, notice } = longhaul_store::open(folder)?;
+) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders), StoreError> {
+    let longhaul_store::Opened { store, readers, notice } = longhaul_store::open(folder)?;
     if let Some(notice) = notice {
         tracing::error!("{notice}");
     }
-    let loaded = store.load()?;
-    Ok((store, readers, loaded))
+    Ok((store, readers))
 }

@@ -55,8 +55,10 @@ pub struct Engine {
     pub(crate) origins: Table<Origin, u32>,
     pub(crate) groups: Table<(u32, GroupName), Members>,
     pub(crate) queue: Queue,
-    /// Operations that hold a slot.
+    /// Operations that have a worker.
     pub(crate) running: BTreeSet<Slot>,
+    /// How many of them have given their slot back and are being published.
+    pub(crate) publishing: u32,
     pub(crate) boot_timers: BTreeSet<(BootTime, Slot)>,
     pub(crate) wall_timers: BTreeSet<(Timestamp, Slot)>,
     pub(crate) blocked: BTreeMap<Blocker, BTreeSet<Slot>>,
@@ -87,6 +89,7 @@ impl Engine {
             origins: Table::default(),
             groups: Table::default(),
             running: BTreeSet::new(),
+            publishing: 0,
             boot_timers: BTreeSet::new(),
             wall_timers: BTreeSet::new(),
             blocked: BTreeMap::new(),
@@ -140,6 +143,11 @@ impl Engine {
         match wish {
             Wish::Create(operations) => self.create(&mut step, operations)?,
             Wish::Command { app, id, command } => self.command_one(&mut step, &app, id, command)?,
+            Wish::Consume { app, ids } => {
+                for id in ids {
+                    self.consume(&mut step, app.clone(), id);
+                }
+            }
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
             Wish::Task(wish) => self.command_task(&mut step, wish)?,
@@ -162,6 +170,7 @@ impl Engine {
         let mut step = Step::new(now);
         match fact {
             Fact::Progressed { id, attempt } => self.progressed(&mut step, id, attempt),
+            Fact::Received { id, attempt } => self.received(id, attempt),
             Fact::Ended { id, attempt, end } => self.attempt_ended(&mut step, id, attempt, end),
             Fact::Discarded { id } => self.discarded(&mut step, id),
             Fact::Host(host) => self.host_changed(&mut step, *host),

@@ -30,8 +30,15 @@ pub enum AttemptEnd {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// The attempt brought its first new bytes: the retry counter starts again. At most once an attempt.
+    /// The attempt brought its first new bytes, and more are missing: the retry counter starts again. At most once
+    /// an attempt.
     Progressed {
+        id: OperationId,
+        attempt: u32,
+    },
+    /// All bytes of the file have come and are right: what is left, publishing it, needs no connection. At most once
+    /// an attempt.
+    Received {
         id: OperationId,
         attempt: u32,
     },

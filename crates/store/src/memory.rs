@@ -348,6 +348,16 @@ impl Reader for MemoryReader {
         Ok(matching.filter(|(_, kept)| kept.record.row.app == *app).map(|(id, _)| *id).take(limit).collect())
     }
 
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError> {
+        let shared = lock(&self.shared);
+        let is_unconsumed = |id: &&OperationId| {
+            shared.committed.operations.get(id).is_some_and(|kept| {
+                kept.is_final() && kept.record.consumed.is_none() && kept.record.row.app == *app
+            })
+        };
+        Ok(ids.iter().filter(is_unconsumed).copied().collect())
+    }
+
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(lock(&self.shared).committed.operations.get(&id).and_then(|kept| kept.journal.clone()))
     }

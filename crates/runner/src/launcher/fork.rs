@@ -33,11 +33,13 @@ pub(super) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     }
     // SAFETY: memory is not shared with the child and no stack is given, so that this is a fork; there are no other
     // threads whose locks the child could miss.
-    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(answer) {
         Ok(0) => Ok(Forked::Child),
         Ok(number) if number > 0 => {
-            let child = Pid::from_raw(number).ok_or_else(|| io::Error::other("a process without a number"))?;
+            let child =
+                Pid::from_raw(number).ok_or_else(|| io::Error::other("a process without a number"))?;
             // SAFETY: the kernel has opened it for us.
             Ok(Forked::Parent { child, process: unsafe { OwnedFd::from_raw_fd(process) } })
         }

@@ -133,9 +133,15 @@ enum Start {
 enum Ending {
     No,
     /// Asked to end; killed at that instant.
-    Asked { deadline: Instant },
+    Asked {
+        deadline: Instant,
+    },
     /// Killing until nothing is left.
-    Killing { since: Instant, next: Instant, interval: Duration },
+    Killing {
+        since: Instant,
+        next: Instant,
+        interval: Duration,
+    },
 }
 
 struct Watch {
@@ -185,7 +191,10 @@ impl Watch {
         let timeout = self.next_step().map(|at| {
             let left = at.saturating_duration_since(Instant::now());
             // Rounded up: the kernel's clock is not to wake us a moment too early, again and again.
-            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+            Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         let mut poll = vec![PollFd::new(&self.children, PollFlags::IN)];
         let listening = if is_open { PollFlags::IN } else { PollFlags::empty() };
@@ -257,7 +266,9 @@ impl Watch {
                 self.signal(Signal::CONT);
             }
             // The first reason stays; the earlier instant holds.
-            Ending::Asked { deadline: earlier } => self.ending = Ending::Asked { deadline: earlier.min(deadline) },
+            Ending::Asked { deadline: earlier } => {
+                self.ending = Ending::Asked { deadline: earlier.min(deadline) }
+            }
             Ending::Killing { .. } => {}
         }
     }
@@ -324,7 +335,8 @@ impl Watch {
         if now.duration_since(since) > PATIENCE {
             return Ok(Some(found));
         }
-        self.ending = Ending::Killing { since, next: now + interval, interval: (interval * 2).min(SWEEP_MAX) };
+        self.ending =
+            Ending::Killing { since, next: now + interval, interval: (interval * 2).min(SWEEP_MAX) };
         Ok(None)
     }
 

@@ -152,7 +152,10 @@ impl Attempt {
         let outcome = match moved {
             Err(mode) => return self.stop(mode).await,
             Ok(Ok(Moved::Published(receipt))) => Ok(receipt),
-            Ok(Ok(Moved::Complete)) => self.publish().await,
+            Ok(Ok(Moved::Complete)) => {
+                self.desk.report(Report::Received);
+                self.publish().await
+            }
             Ok(Err(failure)) => Err(failure),
         };
         match outcome {
