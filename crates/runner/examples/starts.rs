@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let command = program.map_or_else(|| vec!["/bin/true".to_owned()], <[String]>::to_vec);
     let with_cgroups = std::env::var_os("STARTS_CGROUPS").is_some();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let folder = std::env::temp_dir().join(format!("starts-{}", std::process::id()));
+        let folder = run_folder_parent().join(format!("starts-{}", std::process::id()));
         let cgroups = with_cgroups.then(Delegation::of_this_process).transpose()?;
         let settings = Settings { run_folder: folder.clone(), launcher: None, cgroups };
         let runner = std::sync::Arc::new(Runner::new(settings)?);
@@ -58,6 +58,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::remove_dir_all(folder)?;
         Ok(())
     })
+}
+
+/// In memory, as the service's own run folder.
+fn run_folder_parent() -> std::path::PathBuf {
+    let memory = std::path::PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
 fn report(count: usize, took: Duration, mut times: Vec<Duration>) {
