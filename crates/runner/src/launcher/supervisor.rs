@@ -165,9 +165,13 @@ impl Watch {
         let mut is_open = true;
         loop {
             let ready = self.wait(is_open)?;
-            // First how the start went, then how it ended: both may have come at once.
-            if ready.descent && !self.hear_child(enforcement)? {
-                return Ok(());
+            // First how the start went, then how it ended: both may have come at once. A child that has ended has said all.
+            let mut is_heard = ready.descent || ready.children;
+            while is_heard && matches!(self.start, Start::Descending { .. }) {
+                if !self.hear_child(enforcement)? {
+                    return Ok(());
+                }
+                is_heard = ready.children;
             }
             if ready.children {
                 fork::drain(&self.children)?;
