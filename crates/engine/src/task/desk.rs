@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use longhaul_contract::{
-    AccessStatus, AppId, ErrorCode, Explanation, HostState, TaskGroupId, TaskId, Timestamp, WaitingReason,
+    AccessStatus, AppId, ErrorCode, Explanation, HostState, Instance, TaskGroupId, TaskId, Timestamp,
+    WaitingReason,
 };
 
 use super::row::{LastRun, RunningInstance, TaskRow};
 use crate::clock::Now;
 use crate::engine::Engine;
 use crate::step::Step;
-use crate::task::{TaskFact, TaskWish};
+use crate::task::{KnownSignals, TaskFact, TaskWish};
 use crate::wish::Refusal;
 
 /// What the engine knows of a registration at this instant.
@@ -29,6 +30,8 @@ pub struct TaskLive {
 pub(crate) struct Tasks {
     rows: BTreeMap<TaskId, TaskRow>,
     access: BTreeMap<AppId, AccessStatus>,
+    known: KnownSignals,
+    left_over: Vec<(AppId, Instance)>,
 }
 
 impl Engine {
@@ -40,6 +43,17 @@ impl Engine {
     /// Takes over what an application may do; before [`Engine::begin`].
     pub fn adopt_access(&mut self, app: AppId, status: AccessStatus) {
         self.tasks.access.insert(app, status);
+    }
+
+    /// Takes over what edges are compared with; before [`Engine::begin`].
+    pub fn adopt_signals(&mut self, signals: KnownSignals) {
+        self.tasks.known = signals;
+    }
+
+    /// Takes over an instance that is not over and whose registration is gone; before [`Engine::begin`], which ends it
+    /// as interrupted.
+    pub fn adopt_instance(&mut self, app: AppId, instance: Instance) {
+        self.tasks.left_over.push((app, instance));
     }
 
     /// `None` when the application has no such registration.

@@ -4,6 +4,7 @@ mod desk;
 pub mod fact;
 pub mod plan;
 pub mod row;
+pub mod signals;
 pub mod wish;
 
 pub use desk::TaskLive;
@@ -13,4 +14,5 @@ pub use plan::{TaskAnswer, TaskChange, TaskEffect};
 pub use row::{
     Conditions, LastRun, Latch, Missed, RunLimits, RunningInstance, TaskPlan, TaskRow, TaskState, TaskTrigger,
 };
+pub use signals::KnownSignals;
 pub use wish::{NewTask, TaskWish};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, Condition, InstanceId, Retry, RunCause, SystemTriggerType, TaskGroupId, TaskId, TaskName,
-    Timestamp, TriggerKind,
+    AppId, CancelReason, Condition, InstanceId, Retry, RunCause, SystemTriggerType, TaskGroupId, TaskId,
+    TaskName, Timestamp, TriggerKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,9 @@ pub struct Latch {
     pub attempt: u32,
     /// Of a retry.
     pub not_before: Option<Timestamp>,
+    /// The trigger has fired: it is not only a call of `run`, which spends no one-shot registration.
+    #[serde(default)]
+    pub has_fired: bool,
     /// Trigger details as one JSON document.
     pub details: Arc<str>,
 }
@@ -146,6 +149,9 @@ pub struct RunningInstance {
     pub id: InstanceId,
     pub started: Timestamp,
     pub firing: Latch,
+    /// It was asked to end, first for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_reason: Option<CancelReason>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
