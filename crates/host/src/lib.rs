@@ -1,5 +1,20 @@
-//! Asks the machine: network, clock, paths, peer identity.
+//! Asks the machine: network, power, sessions, clock, time zone, paths, peer identity. One file for each source; all of
+//! them are told of changes and none looks by itself.
 
+mod bus;
 pub mod clock;
+mod facts;
+mod folder;
+mod kernel;
+mod login;
+mod modem;
 pub mod network;
+mod network_manager;
 pub mod peer;
+mod power;
+pub mod time_zone;
+mod uevent;
+mod watch;
+mod work_cost;
+
+pub use watch::{Delay, HostChange, HostWatch, Machine};
