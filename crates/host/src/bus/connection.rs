@@ -22,7 +22,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(25);
 /// tells.
 const PAUSES: [u64; 6] = [20, 50, 200, 1000, 5000, 30_000];
 
-type State = Result<Connection, String>;
+/// Nothing before the first attempt; the reason while there is no connection.
+type State = Option<Result<Connection, String>>;
 
 /// A source's hold on the connection.
 #[derive(Debug, Clone)]
@@ -35,9 +36,9 @@ impl Bus {
     pub(crate) async fn connection(&mut self, mut without: impl FnMut(&str)) -> Connection {
         loop {
             match &*self.state.borrow_and_update() {
-                Ok(connection) if !connection.is_closed() => return connection.clone(),
-                Ok(_) => {}
-                Err(reason) => without(reason),
+                Some(Ok(connection)) if !connection.is_closed() => return connection.clone(),
+                Some(Err(reason)) => without(reason),
+                Some(Ok(_)) | None => {}
             }
             if self.state.changed().await.is_err() {
                 return std::future::pending().await;
@@ -56,7 +57,7 @@ pub(crate) struct Connector {
 impl Connector {
     pub(crate) fn new(address: Option<String>) -> (Self, Bus) {
         let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-        let (state, receiver) = watch::channel(Err("the system bus has not answered yet".to_owned()));
+        let (state, receiver) = watch::channel(None);
         (Self { address, state }, Bus { state: receiver })
     }
 
@@ -64,9 +65,9 @@ impl Connector {
     pub(crate) async fn run(self) {
         loop {
             let connection = self.connect().await;
-            let _ = self.state.send_replace(Ok(connection.clone()));
+            let _ = self.state.send_replace(Some(Ok(connection.clone())));
             connection.closed().await;
-            let _ = self.state.send_replace(Err(format!("the system bus at {} went away", self.address)));
+            let _ = self.state.send_replace(Some(Err(format!("the system bus at {} went away", self.address))));
         }
     }
 
@@ -84,9 +85,9 @@ impl Connector {
                         self.address
                     );
                     self.state.send_if_modified(|state| match state {
-                        Err(told) if *told == reason => false,
+                        Some(Err(told)) if *told == reason => false,
                         state => {
-                            *state = Err(reason);
+                            *state = Some(Err(reason));
                             true
                         }
                     });
