@@ -111,7 +111,7 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
-        let (host, network) = sense::look();
+        let (host, watch) = sense::look().await;
         let (heart, inbox) = Heart::new();
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
@@ -131,12 +131,13 @@ impl Service {
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: host.clone(),
+                host,
             },
             loaded,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sensing = tokio::spawn(sense::sense(network, host, heart.clone(), transfers));
+        let unsaved_max = configuration.transfer.checkpoint_interval;
+        let sensing = tokio::spawn(sense::sense(watch, heart.clone(), transfers, unsaved_max));
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
