@@ -103,7 +103,7 @@ impl Service {
         mut store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
-        let (host, network) = sense::look();
+        let (host, watch) = sense::look().await;
         let circumstances = Circumstances {
             policy: configuration.engine.clone(),
             limits: configuration.limits.clone(),
@@ -139,13 +139,14 @@ impl Service {
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: host.clone(),
+                host,
             },
             engine,
         )?;
         let beat = tokio::spawn(beat.run());
+        let unsaved_max = configuration.transfer.checkpoint_interval;
         let sensing = [
-            tokio::spawn(sense::sense(network, host, heart.clone(), transfers)),
+            tokio::spawn(sense::sense(watch, heart.clone(), transfers, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
         ];
         let (stopping, stops) = watch::channel(false);

@@ -1,9 +1,23 @@
-//! Asks the machine: network, clock and time zone, disks, peer identity.
+//! Asks the machine: network, power, sessions, clock, time zone, disks, paths, peer identity. One file for each source; all of
+//! them are told of changes and none looks by itself.
 
+mod bus;
 pub mod clock;
 pub mod disk;
-pub mod folders;
+mod facts;
+mod folder;
+mod kernel;
+mod login;
+mod modem;
 pub mod mounts;
 pub mod network;
+mod network_manager;
 pub mod peer;
-pub mod zone;
+mod power;
+pub mod time_zone;
+mod uevent;
+mod watch;
+pub mod ways;
+mod work_cost;
+
+pub use watch::{Delay, HostChange, HostWatch, Machine};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use longhaul_contract::paths::{self, NoHome, ServicePaths};
 use longhaul_contract::{AppId, Limits, ScheduledRate};
 use longhaul_engine::{Policy, is_time_zone};
-use longhaul_host::zone::{NamedZone, named_zones};
+use longhaul_host::time_zone::{self, TimeZone};
 use serde::Deserialize;
 
 use keys::{KEYS, nearest};
@@ -156,10 +156,11 @@ impl Configuration {
         if self.engine.time_zone.is_some() {
             return;
         }
-        let named = named_zones(tz, Path::new("/etc")).find(|zone| is_time_zone(&zone.name));
-        if let Some(NamedZone { name, source }) = named {
+        let variable = tz.and_then(OsStr::to_str);
+        let found = time_zone::find(Path::new("/"), variable).ok().filter(|zone| is_time_zone(&zone.name));
+        if let Some(TimeZone { name, source }) = found {
             self.engine.time_zone = Some(name);
-            self.origins.insert("engine.time-zone", Origin::Machine(source));
+            self.origins.insert("engine.time-zone", Origin::Machine(source.to_owned()));
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use longhaul_contract::{Blocker, OperationId};
 use longhaul_engine::Fact;
 use longhaul_host::disk;
-use longhaul_host::folders::FolderWatch;
 use longhaul_host::mounts::MountWatch;
+use longhaul_host::ways::WayWatch;
 use longhaul_store::Reader;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -114,7 +114,7 @@ pub(crate) async fn keep_watch(mut orders: Orders, reader: Arc<dyn Reader>, hear
 /// What may tell that a look is worth it.
 #[derive(Default)]
 struct Signals {
-    folders: Option<FolderWatch>,
+    folders: Option<WayWatch>,
     mounts: Option<MountWatch>,
     space_at: Option<Instant>,
 }
@@ -133,7 +133,7 @@ impl Signals {
         if folders.peek().is_none() {
             return;
         }
-        match FolderWatch::open(folders) {
+        match WayWatch::open(folders) {
             Ok(watch) => self.folders = Some(watch),
             Err(error) => tracing::warn!(%error, "folders are not watched; what waits looks by itself"),
         }

@@ -32,8 +32,8 @@ fn a_window_without_a_zone_follows_the_machine_or_the_setting() {
     let set = format!("{}\n", QUICK.replace("[engine]", &format!("[engine]\ntime-zone = {AHEAD:?}")));
     for (config, environment, is_closed, origin) in [
         (set.as_str(), [("TZ", "UTC")], true, "longhaul.toml"),
-        (QUICK, [("TZ", AHEAD)], true, "machine, $TZ"),
-        (QUICK, [("TZ", "UTC")], false, "machine, $TZ"),
+        (QUICK, [("TZ", AHEAD)], true, "machine, TZ"),
+        (QUICK, [("TZ", "UTC")], false, "machine, TZ"),
     ] {
         let content = Content::new(1, 10_000);
         let server = Server::of(Resource::new(content));

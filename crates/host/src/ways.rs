@@ -12,11 +12,11 @@ use tokio::io::unix::AsyncFd;
 
 /// Watches ways to folders. Dropping it ends the watch. Must live inside a tokio runtime.
 #[derive(Debug)]
-pub struct FolderWatch {
+pub struct WayWatch {
     changes: AsyncFd<OwnedFd>,
 }
 
-impl FolderWatch {
+impl WayWatch {
     /// Watches the way to each of these absolute paths as far as it exists now. A folder that appears may have others
     /// below it, so after each change a new watch has to be opened, and only then looked.
     ///
@@ -67,7 +67,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
-    async fn has_changed(watch: &mut FolderWatch) {
+    async fn has_changed(watch: &mut WayWatch) {
         tokio::time::timeout(DEADLINE, watch.changed()).await.expect("the kernel tells");
     }
 
@@ -75,14 +75,14 @@ mod tests {
     async fn a_folder_that_is_made_or_moved_back_is_told() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("a/b");
-        let mut watch = FolderWatch::open([folder.as_path()].into_iter()).unwrap();
+        let mut watch = WayWatch::open([folder.as_path()].into_iter()).unwrap();
         fs::create_dir(place.path().join("a")).unwrap();
         has_changed(&mut watch).await;
-        let mut watch = FolderWatch::open([folder.as_path()].into_iter()).unwrap();
+        let mut watch = WayWatch::open([folder.as_path()].into_iter()).unwrap();
         fs::create_dir(&folder).unwrap();
         has_changed(&mut watch).await;
         fs::rename(place.path().join("a"), place.path().join("c")).unwrap();
-        let mut watch = FolderWatch::open([folder.as_path()].into_iter()).unwrap();
+        let mut watch = WayWatch::open([folder.as_path()].into_iter()).unwrap();
         fs::rename(place.path().join("c"), place.path().join("a")).unwrap();
         has_changed(&mut watch).await;
     }
@@ -92,7 +92,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("a");
         fs::create_dir(&folder).unwrap();
-        let mut watch = FolderWatch::open([folder.as_path()].into_iter()).unwrap();
+        let mut watch = WayWatch::open([folder.as_path()].into_iter()).unwrap();
         fs::write(place.path().join("beside"), "x").unwrap();
         tokio::select! {
             biased;
