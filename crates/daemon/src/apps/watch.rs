@@ -137,7 +137,8 @@ struct Signs {
 impl Signs {
     fn open() -> std::io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let inotify = AsyncFd::with_interest(inotify, Interest::READABLE)?;
+        // SAFETY: `AsyncFd` owns the descriptor, and nobody takes it out: it stays open as long as it is registered.
+        let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?;
         Ok(Self { inotify })
     }
 
