@@ -356,5 +356,7 @@ fn unmet(condition: Condition) -> &'static str {
         Condition::SessionDisconnected => "a session is connected",
         Condition::FreeNetworkAvailable => "there is no network that costs nothing",
         Condition::BackgroundWorkCostNotHigh => "work in the background costs much now",
+        Condition::ExternalPower => "the machine runs on its battery",
+        Condition::BatteryPower => "the machine runs on mains power",
     }
 }
