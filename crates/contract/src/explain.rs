@@ -57,8 +57,9 @@ pub enum ReasonCode {
     SessionDisconnected,
     FreeNetworkAvailable,
     BackgroundWorkCostNotHigh,
-    /// A maintenance task waits for mains power.
+    /// A maintenance task, or a condition, waits for mains power.
     ExternalPower,
+    BatteryPower,
     /// The task runs already; one firing is kept for afterwards.
     InstanceRunning,
     TasksAtOnce,

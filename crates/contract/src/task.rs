@@ -221,6 +221,15 @@ pub struct TaskRequestAnswer {
     pub result: RequestResult,
 }
 
+/// Answer of `POST /background-tasks/{id}/run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskRunAnswer {
+    /// The instance that starts; absent when it has to wait its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<InstanceId>,
+}
+
 /// A group of registrations that their library handles apart from the others (BackgroundTaskRegistrationGroup).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
