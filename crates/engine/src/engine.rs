@@ -78,6 +78,7 @@ impl Engine {
             rates: Rates::new(limits.bytes_per_second, schedule),
             gates: Gates::new(policy.settle_ms),
             queue: Queue::new(Caps::from(&limits)),
+            tasks: Tasks::new(&policy.tasks),
             policy,
             limits,
             host,
@@ -94,7 +95,6 @@ impl Engine {
             network_retry_at: None,
             network_retried_at: None,
             expiries: BTreeSet::new(),
-            tasks: Tasks::default(),
         }
     }
 
@@ -130,6 +130,7 @@ impl Engine {
             self.roster[slot].since = now.wall;
             self.enter(&mut step, slot);
         }
+        self.begin_tasks(&mut step);
         self.conclude(step)
     }
 
@@ -164,7 +165,10 @@ impl Engine {
             Fact::Progressed { id, attempt } => self.progressed(&mut step, id, attempt),
             Fact::Ended { id, attempt, end } => self.attempt_ended(&mut step, id, attempt, end),
             Fact::Discarded { id } => self.discarded(&mut step, id),
-            Fact::Host(host) => self.host_changed(&mut step, *host),
+            Fact::Host(host) => {
+                self.host_changed(&mut step, *host);
+                self.host_changed_for_tasks(&mut step);
+            }
             Fact::Task(fact) => self.observe_task(&mut step, fact),
             Fact::BlockerEased(blocker) => {
                 for slot in self.blocked.remove(&blocker).unwrap_or_default() {
@@ -189,8 +193,9 @@ impl Engine {
         let timer = self.boot_timers.first().map(|(time, _)| *time);
         let retry = self.network_retry_at.filter(|_| !self.network_waiters.is_empty());
         let edge = self.rates.edge().filter(|_| !self.running.is_empty() || self.queue.has_open_lane());
+        let tasks = self.next_task_wake();
         Wake {
-            boot: settling.chain(timer).chain(retry).min(),
+            boot: settling.chain(timer).chain(retry).chain(tasks.boot).min(),
             wall: self
                 .wall_timers
                 .first()
@@ -198,6 +203,7 @@ impl Engine {
                 .into_iter()
                 .chain(self.expiries.first().copied())
                 .chain(edge)
+                .chain(tasks.wall)
                 .min(),
         }
     }
@@ -416,6 +422,7 @@ impl Engine {
                 self.start(&mut step, place);
             }
         }
+        self.conclude_tasks(&mut step);
         self.finish_step(step)
     }
 

@@ -64,6 +64,38 @@ pub enum TaskTrigger {
     },
 }
 
+impl TaskTrigger {
+    #[must_use]
+    pub const fn is_one_shot(&self) -> bool {
+        match self {
+            Self::System { one_shot, .. }
+            | Self::Every { one_shot, .. }
+            | Self::Calendar { one_shot, .. } => *one_shot,
+            Self::Requested { .. } | Self::Sourced { .. } => false,
+        }
+    }
+
+    /// The type, where it is not the machine's own doing.
+    #[must_use]
+    pub const fn called_kind(&self) -> Option<TriggerKind> {
+        match self {
+            Self::Requested { kind } | Self::Sourced { kind } => Some(*kind),
+            Self::System { .. } | Self::Every { .. } | Self::Calendar { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn is_maintenance(&self) -> bool {
+        matches!(self, Self::Every { is_maintenance: true, .. })
+    }
+
+    /// Whether the registration vanishes when its firing starts [W 6, row 42].
+    #[must_use]
+    pub const fn vanishes(&self) -> bool {
+        matches!(self, Self::Sourced { kind: TriggerKind::CompletionGroupTrigger })
+    }
+}
+
 /// What becomes of firings that fell into a time when the machine was off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
