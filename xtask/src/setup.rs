@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("lighttpd", "lighttpd"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
+    ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("wget2", "wget2"),
 ];

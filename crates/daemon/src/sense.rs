@@ -1,11 +1,12 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
+use std::sync::Arc;
+
 use longhaul_contract::{HostState, Signal};
-use longhaul_engine::Fact;
 use longhaul_host::network::{NetworkError, NetworkWatch};
 use longhaul_transfer::Transfers;
 
-use crate::heart::Heart;
+use crate::host_desk::HostDesk;
 
 /// The first look at the host, and the watch that tells of changes; without one, its signals stay unknown.
 pub(crate) fn look() -> (HostState, Option<NetworkWatch>) {
@@ -25,11 +26,11 @@ pub(crate) fn look() -> (HostState, Option<NetworkWatch>) {
 /// Reports every change until the watch breaks and cannot be opened again.
 pub(crate) async fn sense(
     watch: Option<NetworkWatch>,
-    mut host: HostState,
-    heart: Heart,
+    desk: Arc<HostDesk>,
     transfers: Transfers,
 ) {
     let Some(mut watch) = watch else { return };
+    let mut host = desk.of_sources();
     loop {
         let is_moved = match watch.news().await {
             Ok(news) => {
@@ -47,7 +48,7 @@ pub(crate) async fn sense(
                     Err(error) => {
                         tracing::error!(%error, "the network is no longer watched");
                         host.network.level = unknown(&error);
-                        heart.report(None, Fact::Host(Box::new(host)));
+                        desk.sensed(host);
                         return;
                     }
                 }
@@ -57,7 +58,7 @@ pub(crate) async fn sense(
         if is_moved {
             transfers.network_changed();
         }
-        heart.report(None, Fact::Host(Box::new(host.clone())));
+        desk.sensed(host.clone());
     }
 }
 

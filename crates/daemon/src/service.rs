@@ -15,14 +15,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
+use crate::apps::{self, Apps};
 use crate::config::{ConfigError, Configuration};
 use crate::heart::{Beat, Heart, Parts};
+use crate::host_desk::HostDesk;
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::push::PushDesk;
+use crate::runs::{self, Runs};
 use crate::sense;
 use crate::workers::{self, Workers};
 
@@ -79,6 +83,7 @@ pub struct Service {
     configuration: Configuration,
     beat: JoinHandle<()>,
     sensing: JoinHandle<()>,
+    watching: JoinHandle<()>,
     server: JoinHandle<()>,
 }
 
@@ -111,8 +116,18 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
-        let (host, network) = sense::look();
         let (heart, inbox) = Heart::new();
+        let uid = rustix::process::geteuid().as_raw();
+        let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let (asked, desk_heart, desk_writer) = (Arc::clone(&reader), heart.clone(), writer.clone());
+        let rows = loaded.tasks.clone();
+        let (host_desk, push, network) = blocking(move || {
+            let (sensed, network) = sense::look();
+            let push = PushDesk::load(&rows, &*asked)?;
+            Ok::<_, StoreError>((HostDesk::new(desk_heart, desk_writer, sensed, &*asked), push, network))
+        })
+        .await??;
+        let host_desk = Arc::new(host_desk);
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
         let workers = Workers::new(workers::Parts {
@@ -122,30 +137,46 @@ impl Service {
             news: Arc::clone(&news),
             metrics: Arc::clone(&metrics),
         });
+        let runs = Runs::new(runs::Parts {
+            reader: Arc::clone(&reader),
+            writer: writer.clone(),
+            heart: heart.clone(),
+            apps: Arc::clone(&apps),
+            socket: PathBuf::from(&configuration.service.socket),
+            launcher: configuration.launcher.clone(),
+        });
         let beat = Beat::new(
             Parts {
                 inbox,
                 writer: writer.clone(),
                 workers: workers.clone(),
+                runs: runs.clone(),
                 news: Arc::clone(&news),
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: host.clone(),
+                host: host_desk.host(),
             },
             loaded,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sensing = tokio::spawn(sense::sense(network, host, heart.clone(), transfers));
+        let sensing = tokio::spawn(sense::sense(network, Arc::clone(&host_desk), transfers));
+        let watching =
+            tokio::spawn(apps::watch(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)));
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
             heart: heart.clone(),
             writer: writer.clone(),
             workers,
+            runs,
+            apps,
+            host: host_desk,
+            push,
+            task_policy: configuration.engine.tasks.clone(),
             news,
             metrics: Arc::clone(&metrics),
-            doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
+            doorkeeper: Doorkeeper::new(Arc::clone(&reader), uid),
             reader,
             places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
             ids: Ids::default(),
@@ -164,7 +195,7 @@ impl Service {
             settings.request_timeout,
             stops,
         ));
-        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
+        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, watching, server })
     }
 
     /// Where it listens on TCP.
@@ -189,6 +220,7 @@ impl Service {
         let deadline = Instant::now() + self.configuration.service.stop_timeout;
         self.stopping.send_replace(true);
         self.sensing.abort();
+        self.watching.abort();
         self.heart.stop(deadline).await;
         if let Err(error) = self.beat.await {
             tracing::error!(%error, "the loop failed");

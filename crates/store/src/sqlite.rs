@@ -21,6 +21,7 @@ mod names;
 mod prepared;
 mod readers;
 mod row;
+mod tasks;
 
 use apply::{LIMITS, apply};
 use folder::StateFolder;
@@ -213,7 +214,7 @@ fn load_into(connection: &Connection, adopter: &mut dyn Adopt) -> rusqlite::Resu
         };
         adopter.row(decode(row, names)?);
     }
-    Ok(())
+    tasks::load_into(connection, adopter)
 }
 
 /// The rows of a table of names by their number, which is the first column.

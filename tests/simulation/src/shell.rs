@@ -203,7 +203,8 @@ impl World {
                 Effect::Prune { time } => self.prune = Some(time),
                 Effect::SetRate { .. }
                 | Effect::SetTotalRate { .. }
-                | Effect::SetConnectionsPerHost { .. } => {}
+                | Effect::SetConnectionsPerHost { .. }
+                | Effect::Task(_) => {}
             }
         }
         Ok(())
