@@ -2,7 +2,7 @@
 //! there must be seen to be there, and what has to be absent is taken for absent until it is seen.
 
 use longhaul_contract::{
-    Condition, HostState, NetworkCost, NetworkLevel, ReasonCode, Signal, Timestamp, WorkCost,
+    Condition, HostState, NetworkCost, NetworkLevel, Power, ReasonCode, Signal, Timestamp, WorkCost,
 };
 
 use crate::cost;
@@ -122,8 +122,10 @@ pub(crate) fn seen(condition: Condition, host: &HostState) -> Seen {
             if has_network { Seen::of(&host.network.cost, |value| cost::describe(*value)) } else { level() }
         }
         Condition::BackgroundWorkCostNotHigh => Seen::of(&host.work_cost, WorkCost::to_string),
-        Condition::ExternalPower | Condition::BatteryPower => Seen::of(&host.power, |power| {
-            if power.is_external { "external" } else { "battery" }.to_owned()
-        }),
+        Condition::ExternalPower | Condition::BatteryPower => Seen::of(&host.power, describe_power),
     }
+}
+
+pub(crate) fn describe_power(power: &Power) -> String {
+    if power.is_external { "external" } else { "battery" }.to_owned()
 }
