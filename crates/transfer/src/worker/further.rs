@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::desk::Desk;
 use super::opening::{Demands, Request, WIDE_OVERLAP_BYTES, flow};
 use super::plan::LeaseId;
 use super::pump::{FlowEnd, pump};
+use super::rein::Rein;
 use crate::http::accept::{Verdict, Version};
 use crate::http::follow::{FollowError, Source, Urgency};
 use crate::http::head::strong_validator;
@@ -27,12 +26,12 @@ pub(super) struct Further {
     pub(super) is_proved: bool,
     pub(super) demands: Demands,
     pub(super) urgency: Urgency,
-    pub(super) recall: CancellationToken,
+    pub(super) rein: Rein,
 }
 
 /// Asks for the lease's range and fetches it.
 pub(super) async fn run(desk: Arc<Desk>, further: Further) -> FlowEnd {
-    let recall = further.recall.clone();
+    let recall = further.rein.recall.clone();
     tokio::select! {
         biased;
         () = recall.cancelled() => return FlowEnd::Recalled,
@@ -63,7 +62,7 @@ async fn open(desk: &Desk, further: &Further) -> Result<super::pump::Flow, FlowE
     };
     let (reached, place) = ask(desk, further, range).await?;
     desk.plan().accept(further.lease);
-    Ok(flow(reached, further.lease, place.0, Some(place.1), further.recall.clone()))
+    Ok(flow(reached, further.lease, place.0, Some(place.1), further.rein.clone()))
 }
 
 /// Asks for `range` and accepts nothing but a part of the same version.
