@@ -212,7 +212,6 @@ impl Service {
             configuration,
             beat,
             sensing,
-            watching,
             server,
         })
     }

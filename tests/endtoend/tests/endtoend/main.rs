@@ -7,6 +7,7 @@ mod blockers;
 mod crash;
 mod get;
 mod idle;
+mod input_output;
 mod metalink;
 mod network;
 mod player;
