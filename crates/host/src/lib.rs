@@ -12,9 +12,11 @@ pub mod network;
 mod network_manager;
 pub mod peer;
 mod power;
+mod support;
 pub mod time_zone;
 mod uevent;
 mod watch;
 mod work_cost;
 
+pub use support::{Support, SupportTable};
 pub use watch::{Delay, HostChange, HostWatch, Machine};

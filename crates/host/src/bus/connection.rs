@@ -67,7 +67,8 @@ impl Connector {
             let connection = self.connect().await;
             let _ = self.state.send_replace(Some(Ok(connection.clone())));
             connection.closed().await;
-            let _ = self.state.send_replace(Some(Err(format!("the system bus at {} went away", self.address))));
+            let _ =
+                self.state.send_replace(Some(Err(format!("the system bus at {} went away", self.address))));
         }
     }
 
