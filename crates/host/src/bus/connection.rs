@@ -102,6 +102,16 @@ impl Connector {
         }
     }
 
+    fn absence(&self, error: &zbus::Error) -> String {
+        let address = &self.address;
+        match error {
+            zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("there is no system bus at {address}: install and start dbus")
+            }
+            error => format!("the system bus at {address} takes nobody in: {error}"),
+        }
+    }
+
     async fn attempt(&self) -> zbus::Result<Connection> {
         let connecting =
             zbus::connection::Builder::address(self.address.as_str()).method_timeout(ANSWER_MAX).build();
