@@ -20,6 +20,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("lighttpd", "lighttpd"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
+    ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("NetworkManager", "network-manager"),
     ("umockdev-wrapper", "umockdev"),
@@ -27,6 +28,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/share/doc/gir1.2-umockdev-1.0/copyright", "gir1.2-umockdev-1.0"),
     ("/usr/libexec/upowerd", "upower"),
     ("/lib/systemd/systemd-logind", "systemd"),
+    ("systemd-analyze", "systemd"),
+    ("systemd-socket-activate", "systemd"),
     ("wget2", "wget2"),
 ];
 

@@ -57,8 +57,9 @@ pub enum ReasonCode {
     SessionDisconnected,
     FreeNetworkAvailable,
     BackgroundWorkCostNotHigh,
-    /// A maintenance task waits for mains power.
+    /// A maintenance task, or a condition, waits for mains power.
     ExternalPower,
+    BatteryPower,
     /// The task runs already; one firing is kept for afterwards.
     InstanceRunning,
     TasksAtOnce,
@@ -71,6 +72,10 @@ pub enum ReasonCode {
     ProgramNotConnected,
     /// The clock is not to be trusted yet, which holds calendars back.
     ClockUntrusted,
+    /// An event of the machine that comes again and again starts a task at most once a minute.
+    Flapping,
+    /// The service is stopping and starts nothing any more.
+    ServiceStopping,
 }
 
 impl ReasonCode {

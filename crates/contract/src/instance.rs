@@ -129,7 +129,8 @@ pub struct CompleteInstance {
     pub failure: Option<String>,
 }
 
-/// Answer of `POST …/instances/{instanceId}/deferrals` (GetDeferral): the instance lives until all are completed.
+/// Answer of `POST …/instances/{instanceId}/deferrals` (GetDeferral): the instance lives until all are completed, each
+/// with `DELETE …/deferrals/{deferralId}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deferral {
@@ -149,7 +150,9 @@ pub struct Cancellation {
     pub suspended_count: u32,
 }
 
-/// One event of `GET /background-tasks/activations`: run this, in the program that listens.
+/// One event of `GET /background-tasks/activations?entryPoint=CLASS`: run this, in the program that listens. `entryPoint`
+/// may come any number of times; the program serves these classes as long as it reads. The `event:` is `activation`.
+/// Who reconnects gets the activations of what still runs again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Activation {

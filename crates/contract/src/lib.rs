@@ -29,9 +29,9 @@ pub mod trigger;
 pub mod web_error;
 
 pub use download::{
-    Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads, CreatedDownloads, Credential, Expectation,
-    IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
-    WaitingReason,
+    AttachDownloads, AttachedDownloads, Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads,
+    CreatedDownloads, Credential, Expectation, IfExists, Operation, OperationError, PatchDownload, Progress,
+    RequestHeader, ResponseInformation, WaitingReason,
 };
 pub use event::{Event, EventKind, RangesAdded};
 pub use explain::{Decision, Explanation, Reason, ReasonCode};

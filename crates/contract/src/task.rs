@@ -118,6 +118,25 @@ pub struct RegisterTaskRequest {
     pub env: BTreeMap<String, Secret>,
 }
 
+impl RegisterTaskRequest {
+    /// A registration without conditions and with everything else at its default.
+    #[must_use]
+    pub fn new(name: TaskName, entry_point: impl Into<String>, trigger: TriggerSpec) -> Self {
+        Self {
+            name,
+            entry_point: entry_point.into(),
+            trigger,
+            conditions: Vec::new(),
+            is_network_requested: false,
+            cancel_on_condition_loss: false,
+            task_group: None,
+            retry: None,
+            time_limit: None,
+            env: BTreeMap::new(),
+        }
+    }
+}
+
 /// A registration in lists (BackgroundTaskRegistration).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +238,15 @@ pub struct TaskRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TaskRequestAnswer {
     pub result: RequestResult,
+}
+
+/// Answer of `POST /background-tasks/{id}/run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskRunAnswer {
+    /// The instance that starts; absent when it has to wait its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<InstanceId>,
 }
 
 /// A group of registrations that their library handles apart from the others (BackgroundTaskRegistrationGroup).

@@ -47,7 +47,8 @@ numbered_enum! {
 }
 
 numbered_enum! {
-    /// What must hold, besides the trigger having fired, for a task to start (SystemConditionType).
+    /// What must hold, besides the trigger having fired, for a task to start (SystemConditionType; the numbers from 9 on
+    /// are Longhaul's own).
     Condition {
         UserPresent = 1,
         UserNotPresent = 2,
@@ -57,6 +58,9 @@ numbered_enum! {
         SessionDisconnected = 6,
         FreeNetworkAvailable = 7,
         BackgroundWorkCostNotHigh = 8,
+        /// Mains, or a machine without a battery.
+        ExternalPower = 9,
+        BatteryPower = 10,
     }
 }
 
@@ -71,7 +75,8 @@ pub const FRESHNESS_MINUTES_MAX: u32 = 43_200;
 ///
 /// | type | parameters |
 /// |---|---|
-/// | TimeTrigger | `schedule` (a cron expression of five fields, in place of freshnessTime), `timeZone` (IANA name), `missed` (`once` or `skip`) |
+/// | TimeTrigger | `schedule` (a cron expression of five fields, in place of freshnessTime), `timeZone` (IANA name), `missed` (`once` or `skip`), `first` (`now`: the registration is a firing too, which is kept as any other) |
+/// | MaintenanceTrigger | `missed`, `first`, as above |
 /// | PushNotificationTrigger | `channel` |
 /// | LocationTrigger | `geofences` (JSON) |
 /// | BluetoothLEAdvertisementWatcherTrigger | `advertisementFilter`, `signalStrengthFilter` (JSON), `allowExtendedAdvertisements` |
@@ -96,6 +101,20 @@ pub struct TriggerSpec {
     pub one_shot: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
+}
+
+impl TriggerSpec {
+    /// A trigger that says nothing beyond its type.
+    #[must_use]
+    pub fn new(kind: TriggerKind) -> Self {
+        Self {
+            kind,
+            system_trigger_type: None,
+            freshness_time: None,
+            one_shot: false,
+            parameters: BTreeMap::new(),
+        }
+    }
 }
 
 /// A trigger as answers show it: everything a registration said, as text.
@@ -148,8 +167,8 @@ impl TriggerKind {
     #[must_use]
     pub const fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::TimeTrigger => &["schedule", "timeZone", "missed"],
-            Self::MaintenanceTrigger => &["missed"],
+            Self::TimeTrigger => &["schedule", "timeZone", "missed", "first"],
+            Self::MaintenanceTrigger => &["missed", "first"],
             Self::PushNotificationTrigger => &["channel"],
             Self::LocationTrigger => &["geofences"],
             Self::BluetoothLEAdvertisementWatcherTrigger => {

@@ -1,5 +1,7 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
+mod blockers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use longhaul_host::{Delay, HostChange, HostWatch, Machine};
 use longhaul_transfer::Transfers;
 
 use crate::heart::Heart;
+
+pub(crate) use blockers::{Blockers, keep_watch};
 
 /// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
 /// unknown.

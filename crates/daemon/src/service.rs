@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longhaul_contract::paths::NoHome;
-use longhaul_store::{GroupStore, Loaded, Reader, StoreError, Writer};
+use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
 use tokio::sync::{Semaphore, watch};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::admission::Places;
 use crate::config::{ConfigError, Configuration};
-use crate::heart::{Beat, Heart, Parts};
+use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
@@ -78,7 +78,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: JoinHandle<()>,
+    sensing: [JoinHandle<()>; 2],
     server: JoinHandle<()>,
 }
 
@@ -89,8 +89,8 @@ impl Service {
     /// Says what stands in the way; nothing is left running then.
     pub async fn start(configuration: Configuration, given: GivenSockets) -> Result<Self, StartError> {
         let folder = PathBuf::from(&configuration.service.state);
-        let (store, readers, loaded) = blocking(move || open_store(&folder)).await??;
-        Self::start_with(configuration, given, store, Arc::new(readers), loaded).await
+        let (store, readers) = blocking(move || open_store(&folder)).await??;
+        Self::start_with(configuration, given, store, Arc::new(readers)).await
     }
 
     /// Starts on a store that is open already.
@@ -100,10 +100,17 @@ impl Service {
     pub async fn start_with<S: GroupStore>(
         configuration: Configuration,
         given: GivenSockets,
-        store: S,
+        mut store: S,
         reader: Arc<dyn Reader>,
-        loaded: Loaded,
     ) -> Result<Self, StartError> {
+        let (host, watch) = sense::look().await;
+        let circumstances = Circumstances {
+            policy: configuration.engine.clone(),
+            limits: configuration.limits.clone(),
+            host: host.clone(),
+        };
+        let (store, engine) =
+            blocking(move || circumstances.engine_of(&mut store).map(|engine| (store, engine))).await??;
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
@@ -111,16 +118,17 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
-        let (host, watch) = sense::look().await;
         let (heart, inbox) = Heart::new();
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
+        let (blockers, orders) = sense::Blockers::new();
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&reader),
             heart: heart.clone(),
             news: Arc::clone(&news),
             metrics: Arc::clone(&metrics),
+            blockers,
         });
         let beat = Beat::new(
             Parts {
@@ -133,11 +141,14 @@ impl Service {
                 limits: configuration.limits.clone(),
                 host,
             },
-            loaded,
+            engine,
         )?;
         let beat = tokio::spawn(beat.run());
         let unsaved_max = configuration.transfer.checkpoint_interval;
-        let sensing = tokio::spawn(sense::sense(watch, heart.clone(), transfers, unsaved_max));
+        let sensing = [
+            tokio::spawn(sense::sense(watch, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
+        ];
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
@@ -179,9 +190,9 @@ impl Service {
         &self.configuration
     }
 
-    /// Resolves when the loop still turns.
+    /// Resolves once the loop has turned; answers whether it goes on.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.heart.ask(|_, _| ()).await.is_ok()
+        self.heart.turns().await
     }
 
     /// Stops: no new calls, all workers make their bytes durable and let go, the store closes. Bounded by
@@ -189,7 +200,7 @@ impl Service {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.configuration.service.stop_timeout;
         self.stopping.send_replace(true);
-        self.sensing.abort();
+        self.sensing.iter().for_each(JoinHandle::abort);
         self.heart.stop(deadline).await;
         if let Err(error) = self.beat.await {
             tracing::error!(%error, "the loop failed");
@@ -213,12 +224,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn open_store(
     folder: &Path,
-) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders, Loaded), StoreError> {
-    use longhaul_store::Store;
-    let longhaul_store::Opened { mut store, readers, notice } = longhaul_store::open(folder)?;
+) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders), StoreError> {
+    let longhaul_store::Opened { store, readers, notice } = longhaul_store::open(folder)?;
     if let Some(notice) = notice {
         tracing::error!("{notice}");
     }
-    let loaded = store.load()?;
-    Ok((store, readers, loaded))
+    Ok((store, readers))
 }

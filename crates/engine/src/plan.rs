@@ -1,8 +1,8 @@
 //! What must follow from a decision.
 
 use longhaul_contract::{
-    AppId, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode, ResponseInformation,
-    TaskId, Timestamp, TransferBehavior,
+    AppId, Blocker, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
+    ResponseInformation, TaskId, Timestamp, TransferBehavior,
 };
 
 use crate::fact::Finished;
@@ -112,6 +112,16 @@ pub enum Effect {
     },
     /// No part file and no journal of it remain; answered with `Discarded`.
     EnsureDiscarded {
+        id: OperationId,
+    },
+    /// The machine is watched for the end of what stands in the way of the operation, which is then told as
+    /// [`crate::Fact::BlockerEased`].
+    EnsureWatched {
+        id: OperationId,
+        on: Blocker,
+    },
+    /// It is not watched for that any more.
+    EnsureUnwatched {
         id: OperationId,
     },
     /// The live worker, if any, keeps to this rate.

@@ -22,6 +22,8 @@ pub(crate) struct Batch {
 pub(crate) struct Decided {
     pub(crate) attempt: u32,
     pub(crate) is_stopping: bool,
+    /// Until all its bytes have come.
+    pub(crate) has_slot: bool,
     /// Where its slot counts, even if the address changes meanwhile.
     pub(crate) host: u8,
 }
@@ -128,15 +130,15 @@ impl World {
             ensure(other.is_none(), Invariant::NoForbiddenStart, || format!("{id} starts beside {other:?}"))?;
         }
         let (app, host) = (operation.app.clone(), operation.host);
-        self.decided.insert(id, Decided { attempt, is_stopping: false, host });
+        self.decided.insert(id, Decided { attempt, is_stopping: false, has_slot: true, host });
         let limits = self.ahead.limits.as_ref().map_or_else(Limits::default, contract_limits);
         let count = |of: &dyn Fn(&OperationId, &Decided) -> bool| {
-            self.decided.iter().filter(|(id, decided)| of(id, decided)).count()
+            self.decided.iter().filter(|(id, decided)| decided.has_slot && of(id, decided)).count()
         };
         let of_app =
             count(&|id, _| self.ahead.operations.get(id).is_some_and(|operation| operation.app == app));
         for (name, count, cap) in [
-            ("in all", self.decided.len(), limits.running_at_once),
+            ("in all", count(&|_, _| true), limits.running_at_once),
             ("of the application", of_app, limits.running_at_once_per_application),
             ("of the host", count(&|_, decided| decided.host == host), limits.connections_per_host),
         ] {
@@ -201,9 +203,12 @@ impl World {
                     self.discards.insert(id);
                 }
                 Effect::Prune { time } => self.prune = Some(time),
-                Effect::SetRate { .. }
+                Effect::EnsureWatched { .. }
+                | Effect::EnsureUnwatched { .. }
+                | Effect::SetRate { .. }
                 | Effect::SetTotalRate { .. }
-                | Effect::SetConnectionsPerHost { .. } => {}
+                | Effect::SetConnectionsPerHost { .. }
+                | Effect::Task(_) => {}
             }
         }
         Ok(())

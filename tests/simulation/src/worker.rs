@@ -78,10 +78,7 @@ impl World {
                 self.checkpoint(id);
                 Ok(())
             }
-            Work::Publish => {
-                self.publish(id);
-                Ok(())
-            }
+            Work::Publish => self.publish(id),
             Work::Report | Work::LetGo => Ok(()),
             Work::Reset => self.fail(id, transient(None), Report::Transient),
             Work::ServerError { retry_after } => self.fail(id, transient(retry_after), Report::Transient),
@@ -139,16 +136,20 @@ impl World {
         self.store.commit(&[Write::Journal(write)]).is_ok()
     }
 
-    pub(crate) fn publish(&mut self, id: OperationId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    pub(crate) fn publish(&mut self, id: OperationId) -> Result<(), Violation> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         if self.sabotage != Sabotage::PublishEarly {
             worker.received = worker.total;
         }
         worker.is_published = true;
-        let received = worker.received;
+        let (attempt, received) = (worker.attempt, worker.received);
         self.disk.write(id, received);
         self.disk.sync(id);
         self.disk.publish(id);
+        if let Some(decided) = self.decided.get_mut(&id).filter(|decided| decided.attempt == attempt) {
+            decided.has_slot = false;
+        }
+        self.observe(Fact::Received { id, attempt }, None)
     }
 
     pub(crate) fn finish(&mut self, id: OperationId) -> Result<(), Violation> {
@@ -218,6 +219,7 @@ impl World {
         }
         let end = AttemptEnd::Finished(Box::new(Finished { receipt: Receipt::default(), response: None }));
         self.observe(Fact::Progressed { id, attempt }, None)?;
+        self.observe(Fact::Received { id, attempt }, None)?;
         self.observe(Fact::Ended { id, attempt, end }, None)
     }
 

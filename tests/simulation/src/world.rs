@@ -122,7 +122,7 @@ impl World {
             Event::Disk { is_full } => {
                 self.disk.is_full = *is_full;
                 if !is_full {
-                    self.observe(Fact::BlockerEased(Blocker::DiskSpace), None)?;
+                    self.observe(Fact::BlockerEased { on: Blocker::DiskSpace, id: None }, None)?;
                 }
             }
             Event::Wait { milliseconds } => self.wait(*milliseconds)?,

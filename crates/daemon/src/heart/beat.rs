@@ -6,11 +6,13 @@ use std::time::Duration;
 use longhaul_contract::{HostState, Limits, Timestamp};
 use longhaul_engine::{AttemptEnd, BootTime, Change, Effect, Engine, Fact, Now, Plan, Policy, Wish};
 use longhaul_host::clock::{self, Alarm};
-use longhaul_store::{Loaded, StoreError, Write, Writer};
+use longhaul_store::{StoreError, Write, Writer};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable};
+use super::{
+    Circumstances, Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable,
+};
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -74,13 +76,12 @@ fn now() -> Now {
 }
 
 impl Beat {
-    /// Builds the engine from what the store has.
+    /// `engine` has what the store has.
     ///
     /// # Errors
     /// The system gives no timer.
-    pub(crate) fn new(parts: Parts, loaded: Loaded) -> std::io::Result<Self> {
+    pub(crate) fn new(parts: Parts, engine: Engine) -> std::io::Result<Self> {
         let alarm = Alarm::new()?;
-        let engine = adopt(&parts, loaded);
         Ok(Self { parts, engine, alarm, life: 1, held: None, is_over: false })
     }
 
@@ -171,7 +172,9 @@ impl Beat {
                 operations.iter().map(|operation| (operation.app.clone(), operation.id)).collect()
             }
             Wish::Command { app, id, .. } => vec![(app.clone(), *id)],
-            Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => Vec::new(),
+            Wish::Consume { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => {
+                Vec::new()
+            }
         };
         self.parts.metrics.wishes.inc();
         plan.merge(self.engine.command(now, wish)?);
@@ -308,7 +311,12 @@ impl Beat {
                 }
             })
             .await?;
-        self.engine = adopt(&self.parts, loaded);
+        let circumstances = Circumstances {
+            policy: self.parts.policy.clone(),
+            limits: self.parts.limits.clone(),
+            host: self.parts.host.clone(),
+        };
+        self.engine = circumstances.engine_with(loaded);
         Some(self.engine.begin(now()))
     }
 
@@ -378,21 +386,10 @@ fn is_plain_stop(fact: &Fact) -> bool {
     matches!(fact, Fact::Ended { end: AttemptEnd::Stopped, .. })
 }
 
-fn adopt(parts: &Parts, loaded: Loaded) -> Engine {
-    let limits = loaded.limits.unwrap_or_else(|| parts.limits.clone());
-    let mut engine = Engine::new(parts.policy.clone(), limits, parts.host.clone());
-    for (app, name, behavior) in loaded.groups {
-        engine.adopt_group(app, name, behavior);
-    }
-    for row in loaded.rows {
-        engine.adopt(row);
-    }
-    engine
-}
-
 fn wish_size(wish: &Wish) -> usize {
     match wish {
         Wish::Create(operations) => operations.len(),
+        Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
         Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) => 1,
     }

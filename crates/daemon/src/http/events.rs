@@ -36,6 +36,11 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 /// Changes turned into events at one time.
 const CHUNK: usize = 200;
 
+/// So many changes at one time are a crowd: the next ones gather for a moment, because an operation that changes
+/// several times within it is told once.
+const CROWD: usize = 16;
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// What to be told.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +127,8 @@ struct Reader {
     stopping: watch::Receiver<bool>,
     sampled: HashMap<OperationId, Progress>,
     next_sample: Instant,
+    /// Until when changes gather before they are looked at.
+    gathers_until: Option<Instant>,
     _room: OwnedSemaphorePermit,
     _counted: Counted,
 }
@@ -149,6 +156,7 @@ impl Reader {
             waiting: VecDeque::new(),
             sampled: HashMap::new(),
             next_sample: Instant::now(),
+            gathers_until: None,
             _room: room,
         };
         if let Some(last) = last {
@@ -240,6 +248,9 @@ impl Reader {
             newest
         };
         let views = self.views(&items).await?;
+        if items.len() >= CROWD {
+            self.gathers_until = Some(Instant::now() + GATHERING);
+        }
         for (number, item) in items {
             let event = match item {
                 // Without a view it has been forgotten meanwhile, which is told at its own place.
@@ -280,9 +291,16 @@ impl Reader {
     /// Waits for something to tell. Nothing ticks while nothing runs.
     async fn wait(&mut self) {
         let samples = self.kinds.contains(&EventKind::Progress);
-        let is_running = samples && !self.rooms.workers.progress(self.app.as_ref()).is_empty();
+        let is_running = samples && self.rooms.workers.is_running(self.app.as_ref());
+        let gathers_until = self.gathers_until;
+        let news = async {
+            if let Some(time) = gathers_until {
+                tokio::time::sleep_until(time).await;
+            }
+            self.news.changed().await
+        };
         tokio::select! {
-            changed = self.news.changed() => drop(changed),
+            changed = news => drop(changed),
             changed = self.workers.changed(), if samples => drop(changed),
             stops = self.stopping.changed() => drop(stops),
             () = tokio::time::sleep_until(self.next_sample), if is_running => self.sample(),

@@ -62,16 +62,10 @@ impl GroupStore for Disk {
 fn start() -> (Rig, Arc<AtomicBool>) {
     let mut rig = Rig::prepare(|_| {});
     let is_full = Arc::new(AtomicBool::new(false));
-    let Opened { mut store, readers, .. } = longhaul_store::open(rig.state()).unwrap();
-    let loaded = store.load().unwrap();
+    let Opened { store, readers, .. } = longhaul_store::open(rig.state()).unwrap();
     let disk = Disk { store, is_full: Arc::clone(&is_full) };
-    let starting = Service::start_with(
-        rig.configuration.clone(),
-        GivenSockets::default(),
-        disk,
-        Arc::new(readers),
-        loaded,
-    );
+    let starting =
+        Service::start_with(rig.configuration.clone(), GivenSockets::default(), disk, Arc::new(readers));
     rig.service = Some(rig.runtime.block_on(starting).unwrap());
     (rig, is_full)
 }

@@ -8,6 +8,7 @@ use longhaul_contract::{
 };
 
 use super::row::TaskRow;
+use super::signals::KnownSignals;
 
 /// Something to remember. All but `Waited` are durable before anything leaves.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,8 @@ pub enum TaskChange {
         app: AppId,
         status: Option<AccessStatus>,
     },
+    /// What the machine was like when edges were last looked for, whole: one value for all registrations.
+    Signals(Box<KnownSignals>),
     /// A stretch of waiting is over.
     Waited {
         id: TaskId,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, Condition, InstanceId, Retry, RunCause, SystemTriggerType, TaskGroupId, TaskId, TaskName,
-    Timestamp, TriggerKind,
+    AppId, CancelReason, Condition, InstanceId, Retry, RunCause, SystemTriggerType, TaskGroupId, TaskId,
+    TaskName, Timestamp, TriggerKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,38 @@ pub enum TaskTrigger {
     Sourced {
         kind: TriggerKind,
     },
+}
+
+impl TaskTrigger {
+    #[must_use]
+    pub const fn is_one_shot(&self) -> bool {
+        match self {
+            Self::System { one_shot, .. }
+            | Self::Every { one_shot, .. }
+            | Self::Calendar { one_shot, .. } => *one_shot,
+            Self::Requested { .. } | Self::Sourced { .. } => false,
+        }
+    }
+
+    /// The type, where it is not the machine's own doing.
+    #[must_use]
+    pub const fn called_kind(&self) -> Option<TriggerKind> {
+        match self {
+            Self::Requested { kind } | Self::Sourced { kind } => Some(*kind),
+            Self::System { .. } | Self::Every { .. } | Self::Calendar { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn is_maintenance(&self) -> bool {
+        matches!(self, Self::Every { is_maintenance: true, .. })
+    }
+
+    /// Whether the registration vanishes when its firing starts [W 6, row 42].
+    #[must_use]
+    pub const fn vanishes(&self) -> bool {
+        matches!(self, Self::Sourced { kind: TriggerKind::CompletionGroupTrigger })
+    }
 }
 
 /// What becomes of firings that fell into a time when the machine was off.
@@ -137,6 +169,9 @@ pub struct Latch {
     pub attempt: u32,
     /// Of a retry.
     pub not_before: Option<Timestamp>,
+    /// The trigger has fired: it is not only a call of `run`, which spends no one-shot registration.
+    #[serde(default)]
+    pub has_fired: bool,
     /// Trigger details as one JSON document.
     pub details: Arc<str>,
 }
@@ -146,6 +181,9 @@ pub struct RunningInstance {
     pub id: InstanceId,
     pub started: Timestamp,
     pub firing: Latch,
+    /// It was asked to end, first for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_reason: Option<CancelReason>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,8 @@ pub struct NewTask {
     /// The type as the registration names it, for quotas.
     pub kind: TriggerKind,
     pub plan: TaskPlan,
+    /// `first=now`: a firing is latched with the registration itself, and committed with it.
+    pub fires_at_once: bool,
     /// Kept by the store and never looked at here.
     pub spec: Box<RegisterTaskRequest>,
 }

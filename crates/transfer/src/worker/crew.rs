@@ -1,7 +1,7 @@
 //! Runs the flows of an attempt side by side: how many there are, what each fetches, and that the journal keeps up.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,6 +18,7 @@ use super::plan::LeaseId;
 use super::pump::{Flow, FlowEnd, pump};
 use super::sources::SourceIndex;
 use crate::http::follow::Urgency;
+use crate::journal::Validators;
 
 /// A wanted place that will be reached within this time is waited for.
 const SOON: Duration = Duration::from_millis(300);
@@ -47,6 +48,8 @@ struct Member {
     /// Bytes its lease had fetched when it began, to see whether it brought any.
     began_at: u64,
     recall: CancellationToken,
+    /// The version that its address answered with, once it has.
+    seen: Arc<OnceLock<Validators>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,9 +107,27 @@ impl<'a> Crew<'a> {
         self.flows.push(Box::pin(async move { Ended { lease, end: pump(desk, flow).await } }));
     }
 
-    fn enlist(&mut self, lease: LeaseId, source: SourceIndex, kind: Kind, recall: CancellationToken) {
+    fn enlist(
+        &mut self,
+        lease: LeaseId,
+        source: SourceIndex,
+        kind: Kind,
+        recall: CancellationToken,
+    ) -> Arc<OnceLock<Validators>> {
         let (began_at, _) = self.desk.plan().room(lease);
-        self.members.push(Member { lease, source, kind, began_at, recall });
+        let seen = Arc::default();
+        self.members.push(Member { lease, source, kind, began_at, recall, seen: Arc::clone(&seen) });
+        seen
+    }
+
+    /// Keeps what each address calls the version that it has brought bytes of.
+    fn note_versions(&mut self) {
+        for member in &self.members {
+            let has_brought = self.desk.plan().room(member.lease).0 > member.began_at;
+            if let (true, Some(seen)) = (has_brought, member.seen.get()) {
+                self.attempt.sources.get_mut(member.source).validators.get_or_insert_with(|| seen.clone());
+            }
+        }
     }
 
     /// Runs until nothing is under way.
@@ -161,6 +182,7 @@ impl<'a> Crew<'a> {
         if unsaved >= self.desk.settings.checkpoint_bytes || is_time {
             self.desk.begin_save();
             self.save_at = None;
+            self.note_versions();
             self.saving = Some(self.attempt.checkpoint());
         } else if self.save_at.is_none() {
             let interval = self.desk.settings.checkpoint_interval;
@@ -170,6 +192,7 @@ impl<'a> Crew<'a> {
 
     /// Takes note of the end of one flow; anything but `None` ends the others too.
     fn ended(&mut self, ended: Ended) -> Result<Option<Pause>, Failure> {
+        self.note_versions();
         let index = self.members.iter().position(|member| member.lease == ended.lease);
         let member = self.members.remove(index.expect("every flow is a member until it ends"));
         let (position, _) = self.desk.plan().room(ended.lease);
@@ -205,7 +228,7 @@ impl<'a> Crew<'a> {
             }
             FlowEnd::Mismatch(why) | FlowEnd::Changed(why) => {
                 if member.source != self.attempt.current {
-                    self.attempt.sources.quarantine(member.source);
+                    self.attempt.sources.distrust(member.source);
                     self.growth.close(self.members.len());
                     if !has_brought {
                         return Ok(None);
@@ -298,7 +321,7 @@ impl<'a> Crew<'a> {
     fn begin_further(&mut self, start: u64, end: u64, source: SourceIndex, kind: Kind, urgency: Urgency) {
         let lease = self.desk.plan().lease_tentatively(start, end);
         let recall = CancellationToken::new();
-        self.enlist(lease, source, kind, recall.clone());
+        let seen = self.enlist(lease, source, kind, recall.clone());
         let candidate = self.attempt.sources.get_mut(source);
         let further = Further {
             lease,
@@ -306,6 +329,7 @@ impl<'a> Crew<'a> {
             end,
             source: Arc::clone(&candidate.source),
             known: candidate.validators.clone(),
+            seen,
             is_proved: candidate.is_proved || candidate.validators.is_some(),
             demands: self.attempt.demands(),
             urgency,

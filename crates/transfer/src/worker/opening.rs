@@ -189,7 +189,7 @@ impl Attempt {
     }
 
     /// Leaves the address aside; without another one its failure is that of the attempt.
-    fn give_up(&mut self, index: SourceIndex, failure: Failure) -> Result<(), Failure> {
+    pub(super) fn give_up(&mut self, index: SourceIndex, failure: Failure) -> Result<(), Failure> {
         let is_local = matches!(failure.remedy, longhaul_contract::Remedy::Blocked { .. });
         let is_last = self.sources.other(index, 0).is_none();
         self.sources.has_failed(index, failure.clone());
@@ -206,8 +206,7 @@ impl Attempt {
         }
         let settings = &self.desk.settings;
         let candidate = self.sources.get(index);
-        let ignores_if_range = Origin::of(&candidate.source.current())
-            .is_some_and(|origin| self.desk.client.pool.traits(&origin).ignores_if_range);
+        let ignores_if_range = self.ignores_if_range(index);
         let (if_range, overlap, known, is_bound) = match &candidate.validators {
             Some(own) => {
                 let strong = strong_validator(own).map(str::to_owned);
@@ -236,7 +235,10 @@ impl Attempt {
         let Some((position, end)) = hole else { return Mode::Impossible };
         let range = RangeFields {
             start: position - overlap_at(hole),
-            end: end.filter(|end| Some(*end) != plan.total()),
+            // A little more than is missing, to be compared with what is at hand there.
+            end: end
+                .map(|end| end.saturating_add(settings.overlap_bytes))
+                .filter(|end| plan.total().is_none_or(|total| *end < total)),
             if_range,
         };
         Mode::Resume { start: position, range, known }
@@ -249,7 +251,12 @@ impl Attempt {
         }
     }
 
-    fn learn_ignores_if_range(&self, reached: &Reached) {
+    pub(super) fn ignores_if_range(&self, index: SourceIndex) -> bool {
+        Origin::of(&self.sources.get(index).source.current())
+            .is_some_and(|origin| self.desk.client.pool.traits(&origin).ignores_if_range)
+    }
+
+    pub(super) fn learn_ignores_if_range(&self, reached: &Reached) {
         if let Some(origin) = Origin::of(&reached.url) {
             self.desk.client.pool.learn(&origin, |traits| traits.ignores_if_range = true);
         }

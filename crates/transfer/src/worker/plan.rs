@@ -1,5 +1,7 @@
 //! Which bytes of the file are at hand, which are being fetched by whom, and which are nobody's yet.
 
+use std::collections::BTreeSet;
+
 use longhaul_contract::{ByteRange, RangeSet};
 
 /// Boundaries of split ranges, in bytes.
@@ -25,11 +27,38 @@ pub(crate) struct Plan {
     held: RangeSet,
     leases: Vec<Lease>,
     last_id: u64,
+    /// Where bytes of two responses meet that were not compared with each other.
+    seams: BTreeSet<u64>,
 }
 
 impl Plan {
     pub(crate) fn new(total: Option<u64>, held: RangeSet) -> Self {
-        Self { total, held, leases: Vec::new(), last_id: 0 }
+        Self { total, held, leases: Vec::new(), last_id: 0, seams: BTreeSet::new() }
+    }
+
+    /// With the seams that an earlier attempt left open.
+    pub(crate) fn with_seams(mut self, seams: &[u64]) -> Self {
+        self.seams.extend(seams);
+        self
+    }
+
+    pub(crate) fn seams(&self) -> Vec<u64> {
+        self.seams.iter().copied().collect()
+    }
+
+    /// Notes where the bytes of a lease that begins now will meet others: at its start, unless that is proved, and at
+    /// its end, if bytes are at hand there. Who comes to an end of it later has a start of his own.
+    pub(crate) fn note_seams(&mut self, id: LeaseId, is_start_proved: bool) {
+        let Some(lease) = self.find(id).copied() else { return };
+        if !is_start_proved {
+            self.seams.insert(lease.position);
+        }
+        self.seams.extend(lease.end.filter(|end| self.held.available_from(*end) > 0));
+    }
+
+    /// The bytes on both sides of `position` are of one version.
+    pub(crate) fn prove_seam(&mut self, position: u64) {
+        self.seams.remove(&position);
     }
 
     pub(crate) const fn total(&self) -> Option<u64> {
@@ -254,6 +283,23 @@ mod tests {
         assert_eq!(plan.room(stream), (MIB, Some(29 * MIB)));
         assert_eq!(plan.claim(50 * MIB, MIB), Some((50 * MIB, 64 * MIB)));
         assert_eq!(plan.claim(35 * MIB, MIB), Some((35 * MIB, 40 * MIB)));
+    }
+
+    #[test]
+    fn seams_are_where_bytes_meet_that_nobody_compared() {
+        let mut plan = plan(64 * MIB, &[(10 * MIB, 20 * MIB)]).with_seams(&[10 * MIB]);
+        let hole = plan.lease(MIB, Some(10 * MIB));
+        plan.note_seams(hole, true);
+        let tail = plan.lease(20 * MIB, Some(64 * MIB));
+        plan.note_seams(tail, true);
+        assert_eq!(plan.seams(), [10 * MIB]);
+        let late = plan.lease_tentatively(40 * MIB, 64 * MIB);
+        plan.accept(late);
+        plan.note_seams(late, false);
+        assert_eq!(plan.seams(), [10 * MIB, 40 * MIB]);
+        plan.prove_seam(40 * MIB);
+        plan.note_seams(plan.leases[0].id, false);
+        assert_eq!(plan.seams(), [MIB, 10 * MIB]);
     }
 
     #[test]

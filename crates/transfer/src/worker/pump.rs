@@ -30,6 +30,8 @@ const BUFFER_BYTES_FIRST: usize = 64 << 10;
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// After a change of the network a connection has this long to show that it is alive.
 const PROOF_OF_LIFE: Duration = Duration::from_secs(10);
+/// So many equal bytes on one side of a seam show that both sides are of one version.
+pub(super) const SEAM_BYTES: u64 = 1024;
 
 /// A response that was accepted, and what of it is wanted.
 pub(crate) struct Flow {
@@ -138,7 +140,9 @@ impl Pump {
 
     async fn run(&mut self) -> Result<FlowEnd, FlowEnd> {
         let (position, _) = self.desk.plan().room(self.flow.lease);
-        self.compare(self.flow.start, position).await?;
+        let compared = self.compare(self.flow.start, position).await?;
+        let is_proved = self.is_proof(compared, position);
+        self.desk.plan().note_seams(self.flow.lease, is_proved);
         loop {
             let (position, room) = self.desk.plan().room(self.flow.lease);
             if room == Some(0) {
@@ -177,8 +181,16 @@ impl Pump {
         }
     }
 
+    /// Whether so many equal bytes next to a seam are enough; on that side of it there are `most`. Whoever switched
+    /// comparing off has no seam to prove.
+    fn is_proof(&self, compared: u64, most: u64) -> bool {
+        compared >= self.desk.settings.overlap_bytes.min(SEAM_BYTES).min(most)
+    }
+
     /// Reads bytes from `from` to `to` that came unasked or for comparison; where they are at hand they must be equal.
-    async fn compare(&mut self, from: u64, to: u64) -> Result<(), FlowEnd> {
+    /// Answers how many were compared.
+    async fn compare(&mut self, from: u64, to: u64) -> Result<u64, FlowEnd> {
+        let mut compared = 0;
         let mut position = from;
         let mut scratch = vec![0; BUFFER_BYTES_FIRST.min(usize::try_from(to - from).unwrap_or(usize::MAX))];
         while position < to {
@@ -202,29 +214,35 @@ impl Pump {
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(came);
             }
-            compare_with_file(&self.part, &self.flow.host, position, came).await?;
+            compared += compare_with_file(&self.part, &self.flow.host, position, came).await?;
             position += count as u64;
         }
-        Ok(())
+        Ok(compared)
     }
 
     /// The lease is fulfilled. If others hold what follows and it is flowing in anyway, their bytes are compared.
     async fn fulfilled(&mut self, position: u64) -> Result<FlowEnd, FlowEnd> {
-        let is_at_end = self.flow.end == Some(position);
-        if !is_at_end {
-            let at_hand = self.part.readable().available_from(position);
-            let seam = at_hand.min(self.desk.settings.overlap_bytes);
+        let at_hand = self.part.readable().available_from(position);
+        let mut reached = position;
+        if self.flow.end != Some(position) {
             let left = self.flow.end.map_or(u64::MAX, |end| end.saturating_sub(position));
-            return match self.compare(position, position + seam.min(left)).await {
-                Err(FlowEnd::Mismatch(what)) => Err(FlowEnd::Mismatch(what)),
-                Ok(()) | Err(_) => Ok(FlowEnd::Done { trailers: None }),
-            };
+            reached += at_hand.min(self.desk.settings.overlap_bytes).min(left);
+            let behind = self.desk.plan().total().map_or(u64::MAX, |total| total.saturating_sub(position));
+            match self.compare(position, reached).await {
+                Err(FlowEnd::Mismatch(what)) => return Err(FlowEnd::Mismatch(what)),
+                Err(_) => return Ok(FlowEnd::Done { trailers: None }),
+                Ok(compared) if self.is_proof(compared, behind) => self.desk.plan().prove_seam(position),
+                Ok(_) => {}
+            }
+        }
+        if self.flow.end != Some(reached) {
+            return Ok(FlowEnd::Done { trailers: None });
         }
         // Reading the end frees the connection for the next request and brings the trailers.
         let mut byte = [0; 1];
         let end = std::future::poll_fn(|context| self.flow.body.poll_read(context, &mut byte));
         match tokio::time::timeout(LINGER, end).await {
-            Ok(Ok(0)) => self.ended(position),
+            Ok(Ok(0)) => self.ended(reached),
             Ok(Ok(_) | Err(_)) | Err(_) => Ok(FlowEnd::Done { trailers: None }),
         }
     }
@@ -376,15 +394,20 @@ impl Pump {
     }
 }
 
-/// Bytes that are at hand must be equal to those that came for the same place.
-async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u8]) -> Result<(), FlowEnd> {
+/// Bytes that are at hand must be equal to those that came for the same place. Answers how many were at hand.
+pub(super) async fn compare_with_file(
+    part: &PartFile,
+    host: &str,
+    position: u64,
+    came: &[u8],
+) -> Result<u64, FlowEnd> {
     let mut offset = 0;
     while offset < came.len() {
         let at = position + offset as u64;
         let held = part.read_at(at, came.len() - offset).await.map_err(FlowEnd::File)?;
         if held.is_empty() {
             // Not at hand, and not this lease's business.
-            return Ok(());
+            break;
         }
         if held != came[offset..offset + held.len()] {
             return Err(FlowEnd::Mismatch(format!(
@@ -393,7 +416,7 @@ async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u
         }
         offset += held.len();
     }
-    Ok(())
+    Ok(offset as u64)
 }
 
 /// A flow ends early when its worker is asked to stop, when its crew gives it up, or when another worker waits for

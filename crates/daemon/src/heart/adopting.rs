@@ -1,0 +1,62 @@
+//! The engine, made from what the store has kept: row by row, so that no second copy of a long queue is in memory.
+
+use longhaul_contract::{AppId, GroupName, HostState, Limits, TransferBehavior};
+use longhaul_engine::{Engine, Policy, Row};
+use longhaul_store::{Adopt, Loaded, Store, StoreError};
+
+/// What an engine is made with besides the rows.
+pub(crate) struct Circumstances {
+    pub(crate) policy: Policy,
+    /// In force until the store keeps others.
+    pub(crate) limits: Limits,
+    pub(crate) host: HostState,
+}
+
+impl Circumstances {
+    /// Reads the store from end to end.
+    pub(crate) fn engine_of(self, store: &mut impl Store) -> Result<Engine, StoreError> {
+        let mut adopting = self.adopting();
+        store.load_into(&mut adopting)?;
+        Ok(adopting.engine)
+    }
+
+    /// From what was read before.
+    pub(super) fn engine_with(self, loaded: Loaded) -> Engine {
+        let mut adopting = self.adopting();
+        adopting.limits(loaded.limits);
+        for (app, name, behavior) in loaded.groups {
+            adopting.group(app, name, behavior);
+        }
+        for row in loaded.rows {
+            adopting.row(row);
+        }
+        adopting.engine
+    }
+
+    fn adopting(self) -> Adopting {
+        let engine = Engine::new(self.policy.clone(), self.limits.clone(), self.host.clone());
+        Adopting { engine, circumstances: self }
+    }
+}
+
+struct Adopting {
+    engine: Engine,
+    circumstances: Circumstances,
+}
+
+impl Adopt for Adopting {
+    fn limits(&mut self, limits: Option<Limits>) {
+        if let Some(limits) = limits {
+            let Circumstances { policy, host, .. } = &self.circumstances;
+            self.engine = Engine::new(policy.clone(), limits, host.clone());
+        }
+    }
+
+    fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior) {
+        self.engine.adopt_group(app, name, behavior);
+    }
+
+    fn row(&mut self, row: Row) {
+        self.engine.adopt(row);
+    }
+}
