@@ -108,6 +108,19 @@ pub enum EntryPointKind<'a> {
     InProcess,
 }
 
+impl EntryPointKind<'_> {
+    /// For answers.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Process(_) => "process",
+            Self::DBus(..) => "dbus",
+            Self::Wasm(_) => "wasm",
+            Self::InProcess => "in-process",
+        }
+    }
+}
+
 /// What is wrong with a manifest that is well-formed TOML.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("entry point {class:?}: {problem}")]

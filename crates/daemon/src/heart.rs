@@ -8,6 +8,7 @@ mod adopting;
 mod beat;
 
 use longhaul_contract::{ErrorCode, Timestamp};
+use longhaul_engine::task::TaskAnswer;
 use longhaul_engine::{Engine, Fact, Live, Now, Wish};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,6 +30,8 @@ pub(crate) struct Granted {
     pub(crate) time: Timestamp,
     /// How the operations of the wish are now, in its order.
     pub(crate) live: Vec<Option<Live>>,
+    /// What a wish about tasks answers.
+    pub(crate) task: Option<TaskAnswer>,
 }
 
 type Reply = oneshot::Sender<Answer<Granted>>;

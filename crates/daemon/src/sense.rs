@@ -12,6 +12,7 @@ use longhaul_host::{Delay, HostChange, HostWatch, Machine};
 use longhaul_transfer::Transfers;
 
 use crate::heart::Heart;
+use crate::host_desk::HostDesk;
 
 pub(crate) use blockers::{Blockers, keep_watch};
 
@@ -23,13 +24,19 @@ pub(crate) async fn look() -> (HostState, HostWatch) {
 }
 
 /// Reports every change, for ever. `unsaved_max` is how long bytes that have arrived may wait to be made durable.
-pub(crate) async fn sense(mut watch: HostWatch, heart: Heart, transfers: Transfers, unsaved_max: Duration) {
+pub(crate) async fn sense(
+    mut watch: HostWatch,
+    desk: Arc<HostDesk>,
+    heart: Heart,
+    transfers: Transfers,
+    unsaved_max: Duration,
+) {
     loop {
         match watch.next().await {
             HostChange::State => {
                 let state = watch.state();
                 tracing::info!(level = ?state.network.level.value(), "the host changed");
-                heart.report(None, Fact::Host(Box::new(state.clone())));
+                desk.sensed(state.clone());
             }
             HostChange::Moved => {
                 tracing::info!("the network changed");

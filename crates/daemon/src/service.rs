@@ -15,14 +15,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
+use crate::apps::{self, Apps};
 use crate::config::{ConfigError, Configuration};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
+use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::push::PushDesk;
+use crate::runs::{self, Runs};
 use crate::sense;
 use crate::workers::{self, Workers};
 
@@ -78,7 +82,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 2],
+    sensing: [JoinHandle<()>; 3],
     server: JoinHandle<()>,
 }
 
@@ -103,14 +107,18 @@ impl Service {
         mut store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
-        let (host, watch) = sense::look().await;
-        let circumstances = Circumstances {
-            policy: configuration.engine.clone(),
-            limits: configuration.limits.clone(),
-            host: host.clone(),
-        };
-        let (store, engine) =
-            blocking(move || circumstances.engine_of(&mut store).map(|engine| (store, engine))).await??;
+        let (sensed, watch) = sense::look().await;
+        let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+        let asked = Arc::clone(&reader);
+        let (store, engine, told, push) = blocking(move || {
+            let told = Told::with_kept(sensed, &*asked);
+            let circumstances = Circumstances { policy, limits, host: told.host() };
+            let (engine, pushed) = circumstances.engine_of(&mut store)?;
+            let push = PushDesk::load(&pushed, &*asked)?;
+            Ok::<_, StoreError>((store, engine, told, push))
+        })
+        .await??;
+        let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
@@ -119,6 +127,9 @@ impl Service {
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
         let (heart, inbox) = Heart::new();
+        let uid = rustix::process::geteuid().as_raw();
+        let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
         let (blockers, orders) = sense::Blockers::new();
@@ -130,11 +141,20 @@ impl Service {
             metrics: Arc::clone(&metrics),
             blockers,
         });
+        let runs = Runs::new(runs::Parts {
+            reader: Arc::clone(&reader),
+            writer: writer.clone(),
+            heart: heart.clone(),
+            apps: Arc::clone(&apps),
+            socket: PathBuf::from(&configuration.service.socket),
+            launcher: configuration.launcher.clone(),
+        });
         let beat = Beat::new(
             Parts {
                 inbox,
                 writer: writer.clone(),
                 workers: workers.clone(),
+                runs: runs.clone(),
                 news: Arc::clone(&news),
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
@@ -145,9 +165,11 @@ impl Service {
         )?;
         let beat = tokio::spawn(beat.run());
         let unsaved_max = configuration.transfer.checkpoint_interval;
+        let desk = Arc::clone(&host_desk);
         let sensing = [
-            tokio::spawn(sense::sense(watch, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
+            tokio::spawn(apps::watch(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader))),
         ];
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
@@ -155,9 +177,14 @@ impl Service {
             heart: heart.clone(),
             writer: writer.clone(),
             workers,
+            runs,
+            apps,
+            host: host_desk,
+            push,
+            task_policy: configuration.engine.tasks.clone(),
             news,
             metrics: Arc::clone(&metrics),
-            doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
+            doorkeeper: Doorkeeper::new(Arc::clone(&reader), uid),
             reader,
             places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
             ids: Ids::default(),
@@ -176,7 +203,7 @@ impl Service {
             settings.request_timeout,
             stops,
         ));
-        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
+        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, watching, server })
     }
 
     /// Where it listens on TCP.

@@ -40,6 +40,8 @@ pub struct Options {
 pub struct ServiceSettings {
     pub socket: String,
     pub state: String,
+    /// The folder of manifests.
+    pub apps: String,
     pub listen: Vec<SocketAddr>,
     pub hosts: Vec<String>,
     pub origins: Vec<String>,
@@ -68,6 +70,8 @@ pub struct Configuration {
     pub engine: Policy,
     pub limits: Limits,
     pub apps: BTreeMap<AppId, AppSettings>,
+    /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
+    pub launcher: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -122,7 +126,7 @@ pub enum ConfigError {
 const OTHER_VARIABLES: [&str; 1] = [paths::CONFIG_VARIABLE];
 
 /// Beginnings of variables that must name a setting.
-const SECTIONS: [&str; 4] = ["service", "transfer", "engine", "limits"];
+const SECTIONS: [&str; 5] = ["service", "transfer", "engine", "tasks", "limits"];
 
 impl Configuration {
     /// Reads everything for user `uid` with the variables of `environment`.
@@ -171,6 +175,7 @@ impl Configuration {
             service: ServiceSettings {
                 socket: found.socket.display().to_string(),
                 state: found.state.display().to_string(),
+                apps: found.apps.display().to_string(),
                 listen: Vec::new(),
                 hosts: Vec::new(),
                 origins: Vec::new(),
@@ -185,6 +190,7 @@ impl Configuration {
             engine: Policy::default(),
             limits: Limits::default(),
             apps: BTreeMap::new(),
+            launcher: None,
             origins: BTreeMap::new(),
         }
     }

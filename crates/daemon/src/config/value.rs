@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use longhaul_contract::AccessStatus;
+
 /// How a setting is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -300,6 +302,19 @@ impl Field for String {
     fn set(&mut self, value: Value) -> Result<(), String> {
         let Value::Text(text) = value else { return Err(mismatch(&value)) };
         *self = text;
+        Ok(())
+    }
+}
+
+impl Field for AccessStatus {
+    fn show(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        let Value::Text(text) = value else { return Err(mismatch(&value)) };
+        let found = Self::ALL.iter().copied().find(|status| status.to_string() == text);
+        *self = found.ok_or_else(|| format!("{text:?} is no access status"))?;
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! The engine, made from what the store has kept: row by row, so that no second copy of a long queue is in memory.
 
-use longhaul_contract::{AppId, GroupName, HostState, Limits, TransferBehavior};
+use longhaul_contract::{
+    AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior, TriggerKind,
+};
+use longhaul_engine::task::{KnownSignals, TaskRow, TaskTrigger};
 use longhaul_engine::{Engine, Policy, Row};
 use longhaul_store::{Adopt, Loaded, Store, StoreError};
 
@@ -13,11 +16,11 @@ pub(crate) struct Circumstances {
 }
 
 impl Circumstances {
-    /// Reads the store from end to end.
-    pub(crate) fn engine_of(self, store: &mut impl Store) -> Result<Engine, StoreError> {
+    /// Reads the store from end to end. Also tells which tasks are fired by messages.
+    pub(crate) fn engine_of(self, store: &mut impl Store) -> Result<(Engine, Vec<TaskId>), StoreError> {
         let mut adopting = self.adopting();
         store.load_into(&mut adopting)?;
-        Ok(adopting.engine)
+        Ok((adopting.engine, adopting.pushed))
     }
 
     /// From what was read before.
@@ -30,18 +33,31 @@ impl Circumstances {
         for row in loaded.rows {
             adopting.row(row);
         }
+        for row in loaded.tasks {
+            adopting.task(row);
+        }
+        for (app, status) in loaded.access {
+            adopting.access(app, status);
+        }
+        if let Some(signals) = loaded.signals {
+            adopting.signals(signals);
+        }
+        for (app, instance) in loaded.left_over {
+            adopting.left_over(app, instance);
+        }
         adopting.engine
     }
 
     fn adopting(self) -> Adopting {
         let engine = Engine::new(self.policy.clone(), self.limits.clone(), self.host.clone());
-        Adopting { engine, circumstances: self }
+        Adopting { engine, circumstances: self, pushed: Vec::new() }
     }
 }
 
 struct Adopting {
     engine: Engine,
     circumstances: Circumstances,
+    pushed: Vec<TaskId>,
 }
 
 impl Adopt for Adopting {
@@ -58,5 +74,24 @@ impl Adopt for Adopting {
 
     fn row(&mut self, row: Row) {
         self.engine.adopt(row);
+    }
+
+    fn task(&mut self, row: TaskRow) {
+        if row.plan.trigger == (TaskTrigger::Sourced { kind: TriggerKind::PushNotificationTrigger }) {
+            self.pushed.push(row.id);
+        }
+        self.engine.adopt_task(row);
+    }
+
+    fn access(&mut self, app: AppId, status: AccessStatus) {
+        self.engine.adopt_access(app, status);
+    }
+
+    fn signals(&mut self, signals: KnownSignals) {
+        self.engine.adopt_signals(signals);
+    }
+
+    fn left_over(&mut self, app: AppId, instance: Instance) {
+        self.engine.adopt_instance(app, instance);
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::{HostState, Limits, Timestamp};
+use longhaul_contract::{AppId, CancelReason, HostState, Limits, Timestamp};
+use longhaul_engine::task::{TaskChange, TaskFact};
 use longhaul_engine::{AttemptEnd, BootTime, Change, Effect, Engine, Fact, Now, Plan, Policy, Wish};
 use longhaul_host::clock::{self, Alarm};
 use longhaul_store::{StoreError, Write, Writer};
@@ -15,7 +16,8 @@ use super::{
 };
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
-use crate::news::News;
+use crate::news::{Item, News};
+use crate::runs::Runs;
 use crate::workers::Workers;
 
 /// Operations in one commit, as far as single wishes allow.
@@ -30,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: Inbox,
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
+    pub(crate) runs: Runs,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policy: Policy,
@@ -88,12 +91,15 @@ impl Beat {
     /// Runs until it is asked to stop.
     pub(crate) async fn run(mut self) {
         self.parts.workers.begin_life(self.life);
+        self.parts.runs.begin_life(self.life);
         let plan = self.engine.begin(now());
         self.settle(Batch { plan, ..Batch::default() }).await;
         while !self.is_over {
             let mut batch = self.next().await;
             self.gather(&mut batch);
             if let Some((deadline, reply)) = batch.stop.take() {
+                let stop = TaskFact::Revoked { app: None, reason: CancelReason::Terminating };
+                batch.plan.merge(self.engine.observe(now(), Fact::Task(stop)));
                 self.settle(batch).await;
                 self.finish(deadline).await;
                 // Whoever asked may have given up waiting.
@@ -172,20 +178,25 @@ impl Beat {
                 operations.iter().map(|operation| (operation.app.clone(), operation.id)).collect()
             }
             Wish::Command { app, id, .. } => vec![(app.clone(), *id)],
-            Wish::Consume { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => {
-                Vec::new()
-            }
+            Wish::Consume { .. }
+            | Wish::PutGroup { .. }
+            | Wish::PutLimits(_)
+            | Wish::Forget { .. }
+            | Wish::Task(_) => Vec::new(),
         };
         self.parts.metrics.wishes.inc();
-        plan.merge(self.engine.command(now, wish)?);
+        let mut decided = self.engine.command(now, wish)?;
+        let task = decided.answer.take();
+        plan.merge(decided);
         let live = about.iter().map(|(app, id)| self.engine.live(now, app, *id)).collect();
-        Ok(Granted { time: now.wall, live })
+        Ok(Granted { time: now.wall, live, task })
     }
 
     /// Writes down what was decided, and only then lets it go.
     async fn settle(&mut self, batch: Batch) {
         let Batch { plan, replies, questions, .. } = batch;
-        let Plan { changes, effects, touched, removed } = plan;
+        let task_news = task_news(&plan);
+        let Plan { changes, effects, touched, removed, .. } = plan;
         if !changes.is_empty() {
             let needs_sync = changes.iter().any(Change::is_durable);
             match self.commit(changes).await {
@@ -200,9 +211,10 @@ impl Beat {
         }
         match &mut self.held {
             Some(held) => held.effects.extend(effects),
-            None => effects.iter().for_each(|effect| self.parts.workers.bring_about(effect)),
+            None => self.bring_about(effects),
         }
         self.parts.news.publish(touched, removed);
+        self.parts.news.publish_tasks(task_news);
         self.answer(questions);
         self.set_alarm();
     }
@@ -247,9 +259,31 @@ impl Beat {
 
     fn release_held(&mut self) {
         if let Some(held) = self.held.take() {
-            held.effects.iter().for_each(|effect| self.parts.workers.bring_about(effect));
+            self.bring_about(held.effects);
         }
     }
+
+    fn bring_about(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Task(effect) => self.parts.runs.bring_about(effect),
+                effect => self.parts.workers.bring_about(&effect),
+            }
+        }
+    }
+}
+
+/// What watchers of tasks should hear of. An instance comes before its task: the end of the run, then what is next.
+fn task_news(plan: &Plan) -> Vec<(AppId, Item)> {
+    let instances = plan.changes.iter().filter_map(|change| match change {
+        Change::Task(TaskChange::Instance { app, instance }) => {
+            Some((app.clone(), Item::Instance(instance.id)))
+        }
+        _ => None,
+    });
+    let touched = plan.tasks_touched.iter().map(|(app, id)| (app.clone(), Item::Task(*id)));
+    let removed = plan.tasks_removed.iter().map(|(app, id)| (app.clone(), Item::TaskRemoved(*id)));
+    instances.chain(touched).chain(removed).collect()
 }
 
 /// After a commit that failed.
@@ -295,11 +329,15 @@ impl Beat {
     async fn begin_again(&mut self) -> Option<Plan> {
         self.life += 1;
         self.parts.workers.begin_life(self.life);
+        self.parts.runs.begin_life(self.life);
         let workers = self.parts.workers.clone();
+        let runs = self.parts.runs.clone();
         let writer = self.parts.writer.clone();
         let loaded = self
             .refuse_until(async move {
-                workers.none_left(Instant::now() + HOLD_MIN).await;
+                let deadline = Instant::now() + HOLD_MIN;
+                workers.none_left(deadline).await;
+                runs.none_left(deadline).await;
                 let mut delay = HOLD_MIN;
                 loop {
                     match writer.load().await {
@@ -347,8 +385,12 @@ impl Beat {
     /// The end: all workers let go, and what they still have to tell is kept. New work is not begun.
     async fn finish(&mut self, deadline: Instant) {
         self.parts.workers.let_go();
+        self.parts.runs.let_go();
         loop {
-            let none_left = self.parts.workers.none_left(deadline);
+            let none_left = async {
+                self.parts.workers.none_left(deadline).await;
+                self.parts.runs.none_left(deadline).await;
+            };
             tokio::select! {
                 biased;
                 Some(reported) = self.parts.inbox.facts.recv() => {
@@ -360,12 +402,14 @@ impl Beat {
                             self.observe(&mut batch, reported);
                         }
                     }
+                    let task_news = task_news(&batch.plan);
                     let Plan { changes, touched, removed, .. } = batch.plan;
                     if !changes.is_empty() && let Err(error) = self.commit(changes).await {
                         tracing::error!(%error, "the last changes could not be kept");
                         return;
                     }
                     self.parts.news.publish(touched, removed);
+                    self.parts.news.publish_tasks(task_news);
                 }
                 Some(message) = self.parts.inbox.messages.recv() => match message {
                     Message::Wish(_, reply) => {
@@ -391,6 +435,6 @@ fn wish_size(wish: &Wish) -> usize {
         Wish::Create(operations) => operations.len(),
         Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
-        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) => 1,
+        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Task(_) => 1,
     }
 }

@@ -1,8 +1,8 @@
-//! The eight conditions over the state of the machine, and what each means when its signal is unknown: what has to be
+//! The conditions over the state of the machine, and what each means when its signal is unknown: what has to be
 //! there must be seen to be there, and what has to be absent is taken for absent until it is seen.
 
 use longhaul_contract::{
-    Condition, HostState, NetworkCost, NetworkLevel, ReasonCode, Signal, Timestamp, WorkCost,
+    Condition, HostState, NetworkCost, NetworkLevel, Power, ReasonCode, Signal, Timestamp, WorkCost,
 };
 
 use crate::cost;
@@ -31,6 +31,8 @@ pub(crate) fn holds(condition: Condition, host: &HostState) -> Holds {
         Condition::BackgroundWorkCostNotHigh => {
             excluded(host.work_cost.value().map(|cost| *cost == WorkCost::High))
         }
+        Condition::ExternalPower => required(host.power.value().map(|power| power.is_external)),
+        Condition::BatteryPower => required(host.power.value().map(|power| !power.is_external)),
     }
 }
 
@@ -75,6 +77,8 @@ pub(crate) fn code(condition: Condition) -> ReasonCode {
         Condition::SessionDisconnected => ReasonCode::SessionDisconnected,
         Condition::FreeNetworkAvailable => ReasonCode::FreeNetworkAvailable,
         Condition::BackgroundWorkCostNotHigh => ReasonCode::BackgroundWorkCostNotHigh,
+        Condition::ExternalPower => ReasonCode::ExternalPower,
+        Condition::BatteryPower => ReasonCode::BatteryPower,
     }
 }
 
@@ -118,5 +122,10 @@ pub(crate) fn seen(condition: Condition, host: &HostState) -> Seen {
             if has_network { Seen::of(&host.network.cost, |value| cost::describe(*value)) } else { level() }
         }
         Condition::BackgroundWorkCostNotHigh => Seen::of(&host.work_cost, WorkCost::to_string),
+        Condition::ExternalPower | Condition::BatteryPower => Seen::of(&host.power, describe_power),
     }
+}
+
+pub(crate) fn describe_power(power: &Power) -> String {
+    if power.is_external { "external" } else { "battery" }.to_owned()
 }
