@@ -137,6 +137,7 @@ impl SupportTable {
             Condition::InternetAvailable | Condition::InternetNotAvailable => Need::Network,
             Condition::FreeNetworkAvailable => Need::Daemon(MANAGER),
             Condition::BackgroundWorkCostNotHigh => Need::WorkCost,
+            Condition::ExternalPower | Condition::BatteryPower => Need::Power,
         })
     }
 

@@ -81,10 +81,7 @@ impl Connector {
             match self.attempt().await {
                 Ok(connection) => return connection,
                 Err(error) => {
-                    let reason = format!(
-                        "there is no system bus at {}: {error}; install and start dbus",
-                        self.address
-                    );
+                    let reason = self.absence(&error);
                     self.state.send_if_modified(|state| match state {
                         Some(Err(told)) if *told == reason => false,
                         state => {
