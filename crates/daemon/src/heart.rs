@@ -5,6 +5,7 @@
 //! go, and a new engine is built from what the store has: the same path as after a crash.
 
 mod adopting;
+mod ahead;
 mod beat;
 
 use longhaul_contract::{ErrorCode, Timestamp};

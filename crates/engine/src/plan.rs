@@ -75,6 +75,21 @@ pub enum Change {
 }
 
 impl Change {
+    /// The operation it is about, if it is about one.
+    #[must_use]
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::Created { row, .. } | Self::Updated { row } | Self::Ended { row, .. } => Some(row.id),
+            Self::Counted { id, .. }
+            | Self::Patched { id, .. }
+            | Self::Started { id, .. }
+            | Self::Consumed { id, .. }
+            | Self::Removed { id }
+            | Self::Waited { id, .. } => Some(*id),
+            Self::Group { .. } | Self::GroupRemoved { .. } | Self::Limits(_) | Self::Task(_) => None,
+        }
+    }
+
     /// Whether a caller may have been promised this: such changes reach the disk before anything else leaves.
     /// The others are written along with the next durable ones, and losing them costs nothing but detail.
     #[must_use]

@@ -3,12 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio_util::sync::CancellationToken;
-
 use super::desk::Desk;
 use super::opening::{Demands, Request, WIDE_OVERLAP_BYTES, flow};
 use super::plan::LeaseId;
 use super::pump::{FlowEnd, compare_with_file, pump};
+use super::rein::Rein;
 use crate::files::PartFile;
 use crate::http::accept::{Verdict, Version};
 use crate::http::follow::{FollowError, Reached, Source, Urgency};
@@ -30,12 +29,12 @@ pub(super) struct Further {
     pub(super) is_proved: bool,
     pub(super) demands: Demands,
     pub(super) urgency: Urgency,
-    pub(super) recall: CancellationToken,
+    pub(super) rein: Rein,
 }
 
 /// Asks for the lease's range and fetches it.
 pub(super) async fn run(desk: Arc<Desk>, further: Further) -> FlowEnd {
-    let recall = further.recall.clone();
+    let recall = further.rein.recall.clone();
     tokio::select! {
         biased;
         () = recall.cancelled() => return FlowEnd::Recalled,
@@ -68,7 +67,7 @@ async fn open(desk: &Desk, further: &Further) -> Result<super::pump::Flow, FlowE
     // Whoever asked for the version first is right.
     let _ = further.seen.set(reached.answer.head.validators(total));
     desk.plan().accept(further.lease);
-    Ok(flow(reached, further.lease, place.0, Some(place.1), further.recall.clone()))
+    Ok(flow(reached, further.lease, place.0, Some(place.1), further.rein.clone()))
 }
 
 /// Asks for `range` and accepts nothing but a part of the same version.

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, header};
 use longhaul_contract::{Cause, Expectation, Failure, names};
-use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempt;
 use super::desk::Desk;
 use super::plan::{LeaseId, Plan};
 use super::pump::Flow;
+use super::rein::Rein;
 use super::sources::SourceIndex;
 use crate::digest::{DigestField, parse_digest_field};
 use crate::http::accept::{Asked, Demand, Verdict, Version, judge};
@@ -284,7 +284,7 @@ impl Attempt {
         self.sources.get_mut(index).validators = Some(reached.answer.head.validators(total));
         self.note_response(&reached, is_resumable);
         let lease = self.desk.plan().lease(0, total);
-        Ok(flow(reached, lease, 0, total, CancellationToken::new()))
+        Ok(flow(reached, lease, 0, total, Rein::default()))
     }
 
     async fn accept_part(
@@ -310,7 +310,7 @@ impl Attempt {
         let candidate = self.sources.get_mut(index);
         candidate.validators.get_or_insert(seen);
         self.note_response(&reached, place.is_resumable);
-        Ok(flow(reached, lease, place.start, Some(place.end), CancellationToken::new()))
+        Ok(flow(reached, lease, place.start, Some(place.end), Rein::default()))
     }
 
     /// Makes the file ready for a new version of its bytes, from byte 0 on.
@@ -371,13 +371,7 @@ struct Place {
     is_resumable: bool,
 }
 
-pub(super) fn flow(
-    reached: Reached,
-    lease: LeaseId,
-    start: u64,
-    end: Option<u64>,
-    recall: CancellationToken,
-) -> Flow {
+pub(super) fn flow(reached: Reached, lease: LeaseId, start: u64, end: Option<u64>, rein: Rein) -> Flow {
     let content_digests = digests(&reached.answer.head, &CONTENT_DIGEST);
     Flow {
         lease,
@@ -388,7 +382,7 @@ pub(super) fn flow(
         remote: reached.answer.remote,
         local: reached.answer.local,
         content_digests,
-        recall,
+        rein,
         body: reached.answer.body,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longhaul_contract::Failure;
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 use url::Url;
 
 use crate::http::follow::Source;
@@ -131,5 +131,5 @@ impl Candidate {
 
 /// Tells whether two requests went to the same address, without keeping the address.
 fn fingerprint(url: &Url) -> String {
-    hex::encode(&Sha256::digest(url.as_str().as_bytes())[..16])
+    hex::encode(&digest(&SHA256, url.as_str().as_bytes()).as_ref()[..16])
 }
