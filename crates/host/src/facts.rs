@@ -78,6 +78,8 @@ pub(crate) enum Presence {
     Running,
     /// Installed, and started when somebody calls it.
     Startable,
+    /// It was there before.
+    Lost,
     Absent,
     NoBus,
 }
@@ -112,18 +114,18 @@ impl Reports {
 /// Everything that was said.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    reach: Found<NetworkLevel>,
+    pub(crate) reach: Found<NetworkLevel>,
     manager: Found<network_manager::Managed>,
     /// What the manager said of costs before it went away. Transfers that wait because of it shall not start only
     /// because nobody is left to ask; it holds until the network changes.
     gone: Option<network_manager::Managed>,
-    modems: Found<modem::ModemState>,
+    pub(crate) modems: Found<modem::ModemState>,
     login: Found<login::Sessions>,
     upower: Found<Power>,
     supplies: Found<Power>,
     profiles: Found<bool>,
     old_profiles: Found<bool>,
-    zone: Found<(String, &'static str)>,
+    pub(crate) zone: Found<(String, &'static str)>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -175,6 +177,23 @@ impl Facts {
         }
     }
 
+    /// A daemon was seen, or seen to be missing; one that was there once is only away.
+    pub(crate) fn see(&mut self, name: &'static str, presence: Presence) {
+        let known = self.presences.entry(name).or_insert(presence);
+        *known = match (*known, presence) {
+            (Presence::Running | Presence::Lost, Presence::Absent | Presence::NoBus) => Presence::Lost,
+            (_, presence) => presence,
+        };
+    }
+
+    pub(crate) fn power_source(&self) -> Found<&'static str> {
+        match (&self.upower, &self.supplies) {
+            (Ok(_), _) => Ok(power::UPOWER),
+            (Err(_), Ok(_)) => Ok(power::SUPPLIES),
+            (Err(daemon), Err(files)) => Err(format!("{daemon}; {files}")),
+        }
+    }
+
     /// The network is another one: what held for the old one no longer counts.
     pub(crate) fn forget_gone(&mut self) {
         self.gone = None;
@@ -216,7 +235,7 @@ impl Facts {
     /// The kernel knows first that a link is gone; NetworkManager knows whether anything answers. It counts only for
     /// a way to the Internet that it manages.
     fn level(&self, now: Timestamp) -> Signal<NetworkLevel> {
-        let verdict = self.manager.as_ref().ok().and_then(super::network_manager::Managed::verdict);
+        let verdict = self.manager.as_ref().ok().and_then(network_manager::Managed::verdict);
         match (&self.reach, verdict) {
             (Ok(reach), Some(verdict)) if verdict <= *reach => known(verdict, network_manager::SOURCE, now),
             (Ok(reach), _) => known(*reach, network::SOURCE, now),

@@ -14,10 +14,12 @@ pub mod network;
 mod network_manager;
 pub mod peer;
 mod power;
+mod support;
 pub mod time_zone;
 mod uevent;
 mod watch;
 pub mod ways;
 mod work_cost;
 
+pub use support::{Support, SupportTable};
 pub use watch::{Delay, HostChange, HostWatch, Machine};

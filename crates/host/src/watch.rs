@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use longhaul_contract::{HostState, SystemTriggerType, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
 use crate::power::{Profiles, Upower};
+use crate::support::SupportTable;
 
 /// How long the first look waits for sources that take their time; what comes later is a change.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
@@ -93,6 +94,7 @@ impl Delay {
 pub struct HostWatch {
     facts: Facts,
     state: HostState,
+    support: watch::Sender<SupportTable>,
     reports: mpsc::UnboundedReceiver<Report>,
     /// Changes seen during the first look.
     early: VecDeque<HostChange>,
@@ -103,7 +105,8 @@ impl HostWatch {
     /// Starts all sources and waits until each has said something, or two seconds.
     pub async fn open(machine: Machine) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let mut watch = Self {
+        let mut host = Self {
+            support: watch::Sender::new(SupportTable::new(&Facts::default())),
             facts: Facts::default(),
             state: HostState::unmeasured(),
             reports: receiver,
@@ -113,19 +116,19 @@ impl HostWatch {
         let mut awaited = BTreeSet::from(Slot::ALL);
         let deadline = Instant::now() + FIRST_LOOK_MAX;
         while !awaited.is_empty() {
-            let Ok(Some(report)) = tokio::time::timeout_at(deadline, watch.reports.recv()).await else {
+            let Ok(Some(report)) = tokio::time::timeout_at(deadline, host.reports.recv()).await else {
                 break;
             };
             if let Report::Fact(fact) = &report {
                 awaited.remove(&fact.slot());
             }
             if let Some(change @ (HostChange::Suspending(_) | HostChange::ShuttingDown(_))) =
-                watch.take(report)
+                host.take(report)
             {
-                watch.early.push_back(change);
+                host.early.push_back(change);
             }
         }
-        watch
+        host
     }
 
     /// The machine as it is now, as far as anybody knows.
@@ -147,10 +150,26 @@ impl HostWatch {
         }
     }
 
+    /// What this machine can tell at all; always current.
+    #[must_use]
+    pub fn support(&self) -> watch::Receiver<SupportTable> {
+        self.support.subscribe()
+    }
+
+    fn update_support(&self) {
+        let table = SupportTable::new(&self.facts);
+        self.support.send_if_modified(|known| {
+            let is_other = *known != table;
+            *known = table;
+            is_other
+        });
+    }
+
     fn take(&mut self, report: Report) -> Option<HostChange> {
         match report {
             Report::Fact(fact) => {
                 self.facts.take(fact);
+                self.update_support();
                 let state = self.facts.state(&self.state, Timestamp::now());
                 let is_other = state != self.state;
                 self.state = state;
@@ -164,7 +183,8 @@ impl HostWatch {
                 Some(change)
             }
             Report::Presence(name, presence) => {
-                self.facts.presences.insert(name, presence);
+                self.facts.see(name, presence);
+                self.update_support();
                 None
             }
         }

@@ -78,28 +78,34 @@ impl Connector {
         loop {
             // Watched first: a socket that appears after the attempt is seen.
             let mut appearance = Appearance::watch(socket_path(&self.address));
-            match self.attempt().await {
+            let error = match self.attempt().await {
                 Ok(connection) => return connection,
-                Err(error) => {
-                    let reason = format!(
-                        "there is no system bus at {}: {error}; install and start dbus",
-                        self.address
-                    );
-                    self.state.send_if_modified(|state| match state {
-                        Some(Err(told)) if *told == reason => false,
-                        state => {
-                            *state = Some(Err(reason));
-                            true
-                        }
-                    });
+                Err(error) => error,
+            };
+            let reason = self.absence(&error);
+            self.state.send_if_modified(|state| match state {
+                Some(Err(told)) if *told == reason => false,
+                state => {
+                    *state = Some(Err(reason));
+                    true
                 }
-            }
-            let pause = PAUSES.get(refusals).copied().map(Duration::from_millis);
+            });
+            // A socket that is not there will be seen; one that refuses may be about to listen.
+            let is_awaited = is_missing(&error) && appearance.watch.is_some();
+            let pause = PAUSES.get(refusals).copied().map(Duration::from_millis).filter(|_| !is_awaited);
             tokio::select! {
                 () = appearance.seen() => refusals = 0,
                 () = sleep_or_never(pause) => refusals += 1,
             }
         }
+    }
+
+    fn absence(&self, error: &zbus::Error) -> String {
+        let address = &self.address;
+        if is_missing(error) {
+            return format!("there is no system bus at {address}: install and start dbus");
+        }
+        format!("the system bus at {address} takes nobody in: {error}")
     }
 
     async fn attempt(&self) -> zbus::Result<Connection> {
@@ -110,6 +116,10 @@ impl Connector {
             Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
         }
     }
+}
+
+fn is_missing(error: &zbus::Error) -> bool {
+    matches!(error, zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 async fn sleep_or_never(pause: Option<Duration>) {

@@ -6,5 +6,6 @@ mod network;
 mod power;
 mod rig;
 mod sessions;
+mod support;
 mod the_bus;
 mod zone;
