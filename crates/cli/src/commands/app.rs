@@ -175,9 +175,7 @@ fn listed(
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // Files of other names are none of the service's manifests; `doctor` tells of them.
         let Ok(id) = AppId::new(&name) else { continue };
-        let item = listed
-            .entry(id.clone())
-            .or_insert_with(|| with(App { id, live_operations: 0, tokens: 0, scopes: Vec::new() }));
+        let item = listed.entry(id.clone()).or_insert_with(|| with(App::new(id)));
         match manifest {
             Ok(manifest) => {
                 item.entry_points =
@@ -228,6 +226,7 @@ mod tests {
             live_operations: 12,
             tokens: 2,
             scopes: vec![Scope::Submit, Scope::Read],
+            ..App::new(AppId::new("org.example.Photos").unwrap())
         };
         let text = "[app]\nid = \"io.longhaul.cli\"\n[[entry-point]]\nclass = \"command:one\"\nexec = [\"/bin/true\"]\n";
         let manifests = ["org.example.Photos.toml", "io.longhaul.cli.toml", "stray.toml"].map(|name| {
