@@ -4,7 +4,7 @@ use longhaul_contract::{
     AccessStatus, AppId, CancelReason, ErrorCode, InstanceId, OnConflict, TaskId, TriggerKind,
 };
 
-use super::firing::no_task;
+use super::firing::{no_details, no_task};
 use super::row::{TaskRow, TaskState};
 use super::wish::NewTask;
 use crate::engine::Engine;
@@ -102,6 +102,9 @@ impl Engine {
         step.tasks.signals = true;
         self.tasks.insert(row);
         self.begin_timer(step, new.id);
+        if new.fires_at_once {
+            self.fire(step, new.id, &no_details());
+        }
         Ok(())
     }
 

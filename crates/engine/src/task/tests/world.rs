@@ -282,6 +282,7 @@ impl World {
             name: TaskName::new(&format!("task{}", self.next)).unwrap(),
             kind: kind_of(&plan.trigger),
             plan,
+            fires_at_once: false,
             spec: spec(),
         }
     }
