@@ -23,7 +23,7 @@ use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
-use crate::sense;
+use crate::sense::Senses;
 use crate::workers::{self, Workers};
 
 pub use doors::GivenSockets;
@@ -111,18 +111,17 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
-        let (host, network) = sense::look();
+        let senses = Senses::open();
         let (heart, inbox) = Heart::new();
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
-        let (blockers, orders) = sense::Blockers::new();
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&reader),
             heart: heart.clone(),
             news: Arc::clone(&news),
             metrics: Arc::clone(&metrics),
-            blockers,
+            blockers: senses.blockers.clone(),
         });
         let beat = Beat::new(
             Parts {
@@ -133,15 +132,12 @@ impl Service {
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: host.clone(),
+                host: senses.host.clone(),
             },
             loaded,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sensing = [
-            tokio::spawn(sense::sense(network, host, heart.clone(), transfers)),
-            tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
-        ];
+        let sensing = senses.begin(&heart, transfers, Arc::clone(&reader));
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
