@@ -11,6 +11,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("aria2c", "aria2"),
     ("caddy", "caddy"),
     ("curl", "curl"),
+    ("dbus-daemon", "dbus-daemon"),
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("git", "git"),

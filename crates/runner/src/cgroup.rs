@@ -246,3 +246,35 @@ fn enabled_controllers(own: &Path, folder: &Path) -> Vec<String> {
     };
     available.into_iter().filter(hand_down).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plain folder takes the same files.
+    #[test]
+    fn limits_are_written_as_far_as_there_are_controllers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let controllers = vec!["memory".to_owned(), "cpu".to_owned()];
+        let delegation = Delegation { folder: folder.path().to_owned(), controllers };
+        let limits = Limits {
+            memory_max: Some(512 << 20),
+            cpu_percent_max: Some(150),
+            processes_max: Some(20),
+            cpu_time_max: Some(Duration::from_secs(9)),
+        };
+        let mut enforcement = Enforcement::default();
+        let (group, rest) = delegation.make_group("one", limits, &mut enforcement).expect("a group");
+        let written = |file: &str| fs::read_to_string(folder.path().join("one").join(file)).expect("a file");
+        assert_eq!(
+            (written("memory.max").as_str(), written("cpu.max").as_str()),
+            ("536870912", "150000 100000")
+        );
+        let left = Limits { memory_max: None, cpu_percent_max: None, ..limits };
+        assert_eq!(rest, left, "what it cannot hold is left to others");
+        let held: Vec<Limit> = enforcement.enforced.iter().map(|enforced| enforced.limit).collect();
+        assert_eq!(held, [Limit::Memory, Limit::Cpu]);
+        fs::write(folder.path().join("one/memory.peak"), "4096\n").expect("a file");
+        assert_eq!(group.memory_peak(), Some(4096));
+    }
+}

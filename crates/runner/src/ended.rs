@@ -31,6 +31,13 @@ pub enum Outcome {
         signal: i32,
         core_dumped: bool,
     },
+    /// A task on the message bus answered.
+    Returned,
+    /// A task on the message bus answered with an error (D-Bus specification, "Error" messages).
+    Failed {
+        error: String,
+        message: String,
+    },
     /// It was killed from here: it had not ended within the time it was given, or was not given any.
     Killed,
     /// It is gone, and nobody saw how.
@@ -52,19 +59,24 @@ pub struct Usage {
 
 impl Ended {
     pub(crate) fn lost(why: impl Into<String>) -> Self {
+        Self::bare(Outcome::Lost { why: why.into() }, 0)
+    }
+
+    /// An end of which no more is known.
+    pub(crate) fn bare(outcome: Outcome, survivors: u32) -> Self {
         Self {
-            outcome: Outcome::Lost { why: why.into() },
+            outcome,
             canceled: None,
             leftovers_killed: 0,
-            survivors: 0,
+            survivors,
             usage: Usage::default(),
             duration: Duration::ZERO,
         }
     }
 
-    /// Exited with code 0, and was not asked to end before.
+    /// Exited with code 0 or answered without an error, and was not asked to end before.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.outcome == Outcome::Exited { code: 0 } && self.canceled.is_none()
+        matches!(self.outcome, Outcome::Exited { code: 0 } | Outcome::Returned) && self.canceled.is_none()
     }
 }

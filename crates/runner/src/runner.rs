@@ -16,6 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use crate::account::Account;
+use crate::bus::{BusLaunch, Buses};
 use crate::cgroup::{Delegation, Group};
 use crate::enforcement::Enforcement;
 use crate::environment::{self, CANCEL_REASON_FILE};
@@ -49,6 +50,7 @@ pub struct Runner {
     run_folder: PathBuf,
     cgroups: Option<Arc<Delegation>>,
     own_uid: u32,
+    buses: Buses,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +84,8 @@ pub enum StartError {
     RunFolder { path: PathBuf, source: io::Error },
     #[error("its cgroup cannot be made: {0}")]
     Cgroup(#[source] io::Error),
+    #[error("the message bus: {what}: {detail}")]
+    Bus { what: &'static str, detail: String },
     /// Too many processes, descriptors or too little memory, most often.
     #[error("the system gives no process for it: {0}")]
     System(#[source] io::Error),
@@ -102,7 +106,7 @@ impl Runner {
         let line = Line::new(launcher.unwrap_or_else(|| "/proc/self/exe".into()));
         line.open().map_err(RunnerError::Launcher)?;
         let own_uid = rustix::process::geteuid().as_raw();
-        Ok(Self { line, run_folder, cgroups: cgroups.map(Arc::new), own_uid })
+        Ok(Self { line, run_folder, cgroups: cgroups.map(Arc::new), own_uid, buses: Buses::default() })
     }
 
     /// Starts a program; answers once it runs, which is after its execve(2), or why it does not.
@@ -157,6 +161,15 @@ impl Runner {
         };
         tokio::spawn(instance.look_after());
         Ok(Running { pid, enforcement, output, progress, wishes, ended })
+    }
+
+    /// The same for an entry point on the message bus. Answers once the program is on the bus; that it cannot do what it is
+    /// called for shows at the end.
+    ///
+    /// # Errors
+    /// There is no bus, or nothing there that answers to the name.
+    pub async fn start_on_bus(&self, launch: BusLaunch) -> Result<Running, StartError> {
+        self.buses.start(launch).await
     }
 
     fn make_group(
