@@ -146,6 +146,12 @@ impl Group {
         fs::read_to_string(self.folder.join("memory.peak")).ok()?.trim().parse().ok()
     }
 
+    /// Whether the kernel has killed something in it for want of memory.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
+        events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
+    }
+
     /// Kills what is in it, waits until it is empty, and removes it. Blocks, at most for `patience`.
     pub(crate) fn remove(self, patience: Duration) -> io::Result<()> {
         let deadline = Instant::now() + patience;
@@ -276,5 +282,8 @@ mod tests {
         assert_eq!(held, [Limit::Memory, Limit::Cpu]);
         fs::write(folder.path().join("one/memory.peak"), "4096\n").expect("a file");
         assert_eq!(group.memory_peak(), Some(4096));
+        assert!(!group.ran_out_of_memory());
+        fs::write(folder.path().join("one/memory.events"), "low 0\noom 3\noom_kill 1\n").expect("a file");
+        assert!(group.ran_out_of_memory());
     }
 }

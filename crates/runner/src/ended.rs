@@ -15,6 +15,9 @@ pub struct Ended {
     /// Processes that could not be killed within some seconds (they wait in the kernel, on a dead disk for example). 0
     /// is the rule.
     pub survivors: u32,
+    /// The kernel killed something of the tree because its cgroup had no memory left. Nobody tells that of a limit that each
+    /// process has by itself: there, memory is refused.
+    pub ran_out_of_memory: bool,
     pub usage: Usage,
     /// From the start of the program to the end of its tree.
     pub duration: Duration,
@@ -69,6 +72,7 @@ impl Ended {
             canceled: None,
             leftovers_killed: 0,
             survivors,
+            ran_out_of_memory: false,
             usage: Usage::default(),
             duration: Duration::ZERO,
         }

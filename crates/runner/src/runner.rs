@@ -68,6 +68,8 @@ pub enum StartError {
     EmptyCommand,
     #[error("{0} holds a NUL")]
     Nul(&'static str),
+    #[error("{0:?} is no name of a variable of the environment")]
+    Variable(String),
     #[error("{0:?} is no name for an instance")]
     Name(String),
     #[error("the program {program} cannot be executed: {source}")]
@@ -231,6 +233,9 @@ fn check(launch: &Launch) -> Result<(), StartError> {
     if environment.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
         return Err(StartError::Nul("the environment"));
     }
+    if let Some((name, _)) = environment.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+        return Err(StartError::Variable(name.clone()));
+    }
     Ok(())
 }
 
@@ -265,7 +270,12 @@ fn pipes(launch: &Launch) -> io::Result<(Pipes, [OwnedFd; 3])> {
 
 /// A file in memory: whole from the start, so that nobody has to write behind a program that reads late or never.
 fn input(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("task-input", MemfdFlags::CLOEXEC)?;
+    let make = |flags| rustix::fs::memfd_create("task-input", flags);
+    let file = match make(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
+        // The flag came with Linux 6.3, and hardened systems insist on it.
+        Err(rustix::io::Errno::INVAL) => make(MemfdFlags::CLOEXEC)?,
+        made => made?,
+    };
     let mut file = fs::File::from(file);
     io::Write::write_all(&mut file, bytes)?;
     io::Seek::rewind(&mut file)?;
