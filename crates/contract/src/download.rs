@@ -276,6 +276,25 @@ pub struct CreatedDownloads {
     pub ids: Vec<OperationId>,
 }
 
+/// Body of `POST /background-transfers/downloads/attach`: up to [`AttachDownloads::MAX`] operations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttachDownloads {
+    pub ids: Vec<OperationId>,
+}
+
+impl AttachDownloads {
+    /// The most operations of one call.
+    pub const MAX: usize = 1_000;
+}
+
+/// Answer to it: those whose results were taken by this call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttachedDownloads {
+    pub ids: Vec<OperationId>,
+}
+
 /// One header of a request. Values are write-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteRange, Operation, OperationId, Progress};
+use crate::{BackgroundTask, ByteRange, Instance, InstanceId, Operation, OperationId, Progress, TaskId};
 
 /// What an event tells; the `event:` field of the stream and the words of `?kinds=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum EventKind {
-    /// All live operations of the application, once at the start and after a `resync`.
+    /// All live operations and all tasks of the application, once at the start and after a `resync`.
     Snapshot,
     /// The asked-for numbers are no longer kept; a new snapshot follows.
     Resync,
@@ -19,11 +19,29 @@ pub enum EventKind {
     /// Sampled numbers of running operations; not numbered, never resumed.
     Progress,
     RangesAdded,
+    /// A task was registered or changed.
+    Task,
+    /// A task was unregistered.
+    TaskRemoved,
+    /// An instance of a task began, changed or ended.
+    Instance,
+    /// Sampled progress of running instances; not numbered, never resumed.
+    InstanceProgress,
 }
 
 impl EventKind {
-    pub const ALL: &'static [Self] =
-        &[Self::Snapshot, Self::Resync, Self::Operation, Self::Removed, Self::Progress, Self::RangesAdded];
+    pub const ALL: &'static [Self] = &[
+        Self::Snapshot,
+        Self::Resync,
+        Self::Operation,
+        Self::Removed,
+        Self::Progress,
+        Self::RangesAdded,
+        Self::Task,
+        Self::TaskRemoved,
+        Self::Instance,
+        Self::InstanceProgress,
+    ];
 
     /// The word in `event:` and `?kinds=`.
     #[must_use]
@@ -35,6 +53,10 @@ impl EventKind {
             Self::Removed => "removed",
             Self::Progress => "progress",
             Self::RangesAdded => "rangesAdded",
+            Self::Task => "task",
+            Self::TaskRemoved => "taskRemoved",
+            Self::Instance => "instance",
+            Self::InstanceProgress => "instanceProgress",
         }
     }
 }
@@ -53,9 +75,11 @@ pub struct RangesAdded {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Event {
-    /// `isLast` is false when further parts of the same snapshot follow.
+    /// `isLast` is false when further parts of the same snapshot follow. The tasks, grouped ones too, come with the first.
     Snapshot {
         operations: Vec<Operation>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tasks: Vec<BackgroundTask>,
         #[serde(rename = "isLast")]
         is_last: bool,
     },
@@ -71,6 +95,24 @@ pub enum Event {
         progress: Progress,
     },
     RangesAdded(RangesAdded),
+    Task {
+        task: Box<BackgroundTask>,
+    },
+    TaskRemoved {
+        #[serde(rename = "taskId")]
+        task_id: TaskId,
+    },
+    Instance {
+        instance: Box<Instance>,
+    },
+    InstanceProgress {
+        #[serde(rename = "taskId")]
+        task_id: TaskId,
+        #[serde(rename = "instanceId")]
+        instance_id: InstanceId,
+        /// As the task set it: any number, mostly per cent.
+        progress: u32,
+    },
 }
 
 impl Event {
@@ -83,6 +125,10 @@ impl Event {
             Self::Removed { .. } => EventKind::Removed,
             Self::Progress { .. } => EventKind::Progress,
             Self::RangesAdded(_) => EventKind::RangesAdded,
+            Self::Task { .. } => EventKind::Task,
+            Self::TaskRemoved { .. } => EventKind::TaskRemoved,
+            Self::Instance { .. } => EventKind::Instance,
+            Self::InstanceProgress { .. } => EventKind::InstanceProgress,
         }
     }
 }
@@ -96,7 +142,12 @@ mod tests {
         for kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.word());
         }
-        let data = serde_json::to_value(Event::Snapshot { operations: Vec::new(), is_last: true }).unwrap();
+        let data = serde_json::to_value(Event::Snapshot {
+            operations: Vec::new(),
+            tasks: Vec::new(),
+            is_last: true,
+        })
+        .unwrap();
         assert_eq!(data, serde_json::json!({"kind": "snapshot", "operations": [], "isLast": true}));
     }
 }

@@ -41,6 +41,41 @@ pub enum ReasonCode {
     /// The worker of an earlier decision is still letting go.
     Stopping,
     Finished,
+    /// Of a task: its trigger has not fired.
+    NotFired,
+    /// A one-shot task that has started does not fire again.
+    Consumed,
+    /// The application has not asked for background access.
+    AccessUnspecified,
+    /// The owner or a policy denies background access.
+    AccessDenied,
+    UserPresent,
+    UserNotPresent,
+    InternetAvailable,
+    InternetNotAvailable,
+    SessionConnected,
+    SessionDisconnected,
+    FreeNetworkAvailable,
+    BackgroundWorkCostNotHigh,
+    /// A maintenance task, or a condition, waits for mains power.
+    ExternalPower,
+    BatteryPower,
+    /// The task runs already; one firing is kept for afterwards.
+    InstanceRunning,
+    TasksAtOnce,
+    TasksAtOncePerApplication,
+    /// The task took its host down too often.
+    Quarantined,
+    /// A failed run is repeated later.
+    RetryDelay,
+    /// No program listens that serves the entry point.
+    ProgramNotConnected,
+    /// The clock is not to be trusted yet, which holds calendars back.
+    ClockUntrusted,
+    /// An event of the machine that comes again and again starts a task at most once a minute.
+    Flapping,
+    /// The service is stopping and starts nothing any more.
+    ServiceStopping,
 }
 
 impl ReasonCode {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::status::numbered_enum;
 
 /// One signal of the machine: known with its source, or unknown with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -58,6 +59,37 @@ pub struct Network {
     pub cost: Signal<NetworkCost>,
 }
 
+numbered_enum! {
+    /// What the battery does (Windows.System.Power.BatteryStatus).
+    BatteryStatus {
+        NotPresent = 0,
+        Discharging = 1,
+        Idle = 2,
+        Charging = 3,
+    }
+}
+
+numbered_enum! {
+    /// How much work in the background costs now (BackgroundWorkCostValue).
+    WorkCost {
+        Low = 0,
+        Medium = 1,
+        High = 2,
+    }
+}
+
+/// Where the power comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Power {
+    /// Mains; also true on a machine without a battery.
+    pub is_external: bool,
+    pub battery: BatteryStatus,
+    /// Charge in per cent, where there is a battery that tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+}
+
 /// Every signal the deciding code may look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -65,6 +97,14 @@ pub struct HostState {
     pub network: Network,
     /// Whether energy saver is on (EnergySaverStatus).
     pub energy_saver: Signal<bool>,
+    pub power: Signal<Power>,
+    /// Whether the owner of this service has a session that is connected: logged in and in front, or remote.
+    pub session_connected: Signal<bool>,
+    /// Whether the user is active.
+    pub user_present: Signal<bool>,
+    pub work_cost: Signal<WorkCost>,
+    /// IANA name of the machine's zone.
+    pub time_zone: Signal<String>,
 }
 
 impl HostState {
@@ -77,6 +117,76 @@ impl HostState {
                 cost: Signal::unknown("no source of network cost on this host"),
             },
             energy_saver: Signal::unknown("no source of energy saver on this host"),
+            power: Signal::unknown("no source of power on this host"),
+            session_connected: Signal::unknown("no source of sessions on this host"),
+            user_present: Signal::unknown("no source of user presence on this host"),
+            work_cost: Signal::unknown("no source of work cost on this host"),
+            time_zone: Signal::unknown("the time zone has not been looked up yet"),
         }
     }
+}
+
+/// The signals that an administrator may set by hand, for tests and for odd hosts (`longhaul host set`).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum HostSignal {
+    /// `None`, `Local`, `ConstrainedInternet` or `Internet`.
+    NetworkLevel,
+    /// `unmetered`, `metered`, `approaching`, `roaming`, `over` or `restricted`.
+    NetworkCost,
+    /// `true` or `false`.
+    EnergySaver,
+    /// `external`, or `battery` with an optional charge: `battery:40`.
+    Power,
+    /// `true` or `false`.
+    SessionConnected,
+    /// `true` or `false`.
+    UserPresent,
+    /// `Low`, `Medium` or `High`.
+    WorkCost,
+    /// An IANA name.
+    TimeZone,
+}
+
+impl HostSignal {
+    pub const ALL: &'static [Self] = &[
+        Self::NetworkLevel,
+        Self::NetworkCost,
+        Self::EnergySaver,
+        Self::Power,
+        Self::SessionConnected,
+        Self::UserPresent,
+        Self::WorkCost,
+        Self::TimeZone,
+    ];
+
+    /// The word in paths and on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NetworkLevel => "networkLevel",
+            Self::NetworkCost => "networkCost",
+            Self::EnergySaver => "energySaver",
+            Self::Power => "power",
+            Self::SessionConnected => "sessionConnected",
+            Self::UserPresent => "userPresent",
+            Self::WorkCost => "workCost",
+            Self::TimeZone => "timeZone",
+        }
+    }
+
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|signal| signal.word().eq_ignore_ascii_case(word))
+    }
+}
+
+/// Body of `PUT /host/{signal}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutHostSignal {
+    /// What the signal is from now on, as [`HostSignal`] says; `DELETE` gives it back to its source.
+    pub value: String,
 }

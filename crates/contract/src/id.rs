@@ -6,47 +6,66 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Identity of one download or upload: a UUIDv7, so that ids sort by creation time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(transparent)]
-pub struct OperationId(pub uuid::Uuid);
+macro_rules! uuid_identity {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub uuid::Uuid);
 
-impl OperationId {
-    /// Makes an id for `milliseconds` after the Unix epoch out of ten random bytes.
-    #[must_use]
-    pub fn from_parts(milliseconds: u64, random: &[u8; 10]) -> Self {
-        Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid())
-    }
+        impl $name {
+            /// Makes an id for `milliseconds` after the Unix epoch out of ten further bytes.
+            #[must_use]
+            pub fn from_parts(milliseconds: u64, further: &[u8; 10]) -> Self {
+                Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, further).into_uuid())
+            }
 
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
 
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(uuid::Uuid::from_bytes(bytes))
-    }
+            #[must_use]
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(uuid::Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                uuid::Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
 }
 
-impl fmt::Display for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+uuid_identity! {
+    /// Identity of one download or upload: a UUIDv7, so that ids sort by creation time.
+    OperationId
 }
 
-impl fmt::Debug for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+uuid_identity! {
+    /// Identity of one registration of a background task (BackgroundTaskRegistration.TaskId): a UUIDv7.
+    TaskId
 }
 
-impl FromStr for OperationId {
-    type Err = uuid::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        uuid::Uuid::parse_str(text).map(Self)
-    }
+uuid_identity! {
+    /// Identity of one run of a background task (IBackgroundTaskInstance.InstanceId): a UUIDv7.
+    InstanceId
 }
 
 /// Why a name was refused.
@@ -106,20 +125,62 @@ impl GroupName {
     /// # Errors
     /// Refuses an empty name, one of more than 256 characters and control characters.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
-        let refuse = |problem| InvalidName { what: "group name", name: name.to_owned(), problem };
-        if name.is_empty() || name.chars().count() > 256 {
-            return Err(refuse("must be 1 to 256 characters long"));
-        }
-        if name.chars().any(char::is_control) {
-            return Err(refuse("must not contain control characters"));
-        }
-        Ok(Self(name.into()))
+        free_text("group name", name).map(Self)
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Name of a background task, unique among its application's tasks of one group (BackgroundTaskBuilder.Name).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 256, example = "nightly upload")]
+pub struct TaskName(Arc<str>);
+
+impl TaskName {
+    /// # Errors
+    /// Refuses an empty name, one of more than 256 characters and control characters.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        free_text("task name", name).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Identity of a group of tasks (BackgroundTaskRegistrationGroup.Id).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 256, example = "org.example.sync")]
+pub struct TaskGroupId(Arc<str>);
+
+impl TaskGroupId {
+    /// # Errors
+    /// Refuses an empty id, one of more than 256 characters and control characters.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        free_text("task group", name).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn free_text(what: &'static str, name: &str) -> Result<Arc<str>, InvalidName> {
+    let refuse = |problem| InvalidName { what, name: name.to_owned(), problem };
+    if name.is_empty() || name.chars().count() > 256 {
+        return Err(refuse("must be 1 to 256 characters long"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(refuse("must not contain control characters"));
+    }
+    Ok(name.into())
 }
 
 macro_rules! name_traits {
@@ -162,6 +223,8 @@ macro_rules! name_traits {
 
 name_traits!(AppId);
 name_traits!(GroupName);
+name_traits!(TaskName);
+name_traits!(TaskGroupId);
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,9 @@ pub mod failure;
 pub mod group;
 pub mod host;
 pub mod id;
+pub mod instance;
 pub mod limits;
+pub mod manifest;
 pub mod metalink;
 pub mod names;
 pub mod page;
@@ -21,20 +23,25 @@ pub mod receipt;
 pub mod secret;
 pub mod service;
 pub mod status;
+pub mod task;
 pub mod time;
+pub mod trigger;
 pub mod web_error;
 
 pub use download::{
-    Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads, CreatedDownloads, Credential, Expectation,
-    IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
-    WaitingReason,
+    AttachDownloads, AttachedDownloads, Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads,
+    CreatedDownloads, Credential, Expectation, IfExists, Operation, OperationError, PatchDownload, Progress,
+    RequestHeader, ResponseInformation, WaitingReason,
 };
 pub use event::{Event, EventKind, RangesAdded};
 pub use explain::{Decision, Explanation, Reason, ReasonCode};
 pub use failure::{Blocker, Cause, Failure, Remedy};
 pub use group::{Group, TransferBehavior};
-pub use host::{HostState, Network, NetworkCost, NetworkLevel, Signal};
-pub use id::{AppId, GroupName, OperationId};
+pub use host::{
+    BatteryStatus, HostSignal, HostState, Network, NetworkCost, NetworkLevel, Power, Signal, WorkCost,
+};
+pub use id::{AppId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
+pub use instance::{CancelReason, Instance, InstanceState, RunCause};
 pub use limits::{Limits, ScheduledRate};
 pub use page::Page;
 pub use paths::ServicePaths;
@@ -44,5 +51,10 @@ pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiec
 pub use secret::Secret;
 pub use service::{App, Health, NewToken, Scope};
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
+pub use task::{
+    AccessRequestKind, AccessStatus, BackgroundTask, BackgroundTaskDetail, OnConflict, RegisterTaskRequest,
+    RequestResult, Retry,
+};
 pub use time::Timestamp;
+pub use trigger::{Condition, SystemTriggerType, TriggerKind, TriggerSpec};
 pub use web_error::WebErrorStatus;

@@ -10,6 +10,8 @@ pub const SOCKET_VARIABLE: &str = "LONGHAUL_SOCKET";
 pub const STATE_VARIABLE: &str = "LONGHAUL_STATE";
 /// Overrides the configuration file.
 pub const CONFIG_VARIABLE: &str = "LONGHAUL_CONFIG";
+/// Overrides the folder of manifests.
+pub const APPS_VARIABLE: &str = "LONGHAUL_APPS";
 
 /// The longest path a Unix socket can have on Linux, without the closing NUL (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -23,6 +25,8 @@ pub struct ServicePaths {
     pub state: PathBuf,
     /// The configuration file, which need not exist.
     pub config: PathBuf,
+    /// The folder that holds the applications' manifests, `APP.toml` each.
+    pub apps: PathBuf,
 }
 
 /// Neither the environment nor the user database names a home folder.
@@ -41,7 +45,8 @@ impl ServicePaths {
     /// | state | `/var/lib/longhaul` | `$XDG_STATE_HOME/longhaul`, by default `~/.local/state/longhaul` |
     /// | config | `/etc/longhaul/longhaul.toml` | `$XDG_CONFIG_HOME/longhaul/longhaul.toml`, by default below `~/.config` |
     ///
-    /// `LONGHAUL_SOCKET`, `LONGHAUL_STATE` and `LONGHAUL_CONFIG` win. As the XDG base directory specification says,
+    /// The manifests are in `apps` beside the configuration file. `LONGHAUL_SOCKET`, `LONGHAUL_STATE`,
+    /// `LONGHAUL_CONFIG` and `LONGHAUL_APPS` win. As the XDG base directory specification says,
     /// relative values of its variables are ignored.
     ///
     /// # Errors
@@ -73,7 +78,11 @@ impl ServicePaths {
             (None, None) if is_system => PathBuf::from("/run/longhaul/longhaul.sock"),
             (None, None) => state.join("longhaul.sock"),
         };
-        Ok(Self { socket, state, config })
+        let apps = match given(APPS_VARIABLE) {
+            Some(path) => path,
+            None => config.parent().map_or_else(|| PathBuf::from("apps"), |folder| folder.join("apps")),
+        };
+        Ok(Self { socket, state, config, apps })
     }
 
     /// The log of a service that was started in the background by a command rather than by systemd.
@@ -99,6 +108,7 @@ mod tests {
         assert_eq!(paths.socket, PathBuf::from("/run/user/1000/longhaul/longhaul.sock"));
         assert_eq!(paths.state, PathBuf::from("/home/a/.local/state/longhaul"));
         assert_eq!(paths.config, PathBuf::from("/home/a/.config/longhaul/longhaul.toml"));
+        assert_eq!(paths.apps, PathBuf::from("/home/a/.config/longhaul/apps"));
     }
 
     #[test]

@@ -57,6 +57,14 @@ error_codes! {
     InvalidState, "invalid-state", 409, 6, "The operation is in a state that does not allow this", "Look at the status named in detail; pause or resume it first.";
     Quota, "quota", 409, 7, "The application has as many live operations as its quota allows", "Finish, attach or remove operations, or ask the owner to raise the quota.";
     GroupQuota, "group-quota", 409, 7, "The application has as many groups as its quota allows", "Use fewer group names.";
+    InvalidTrigger, "invalid-trigger", 400, 2, "The trigger says something that its type does not allow", "Correct the named field of the trigger; `longhaul triggers` lists what each type takes.";
+    TriggerUnsupported, "trigger-unsupported", 400, 2, "This host can never fire this trigger", "See `longhaul doctor` for what is missing, or use another trigger.";
+    InvalidCondition, "invalid-condition", 400, 2, "The conditions are not allowed with this trigger", "Leave the conditions out.";
+    UnknownEntryPoint, "unknown-entry-point", 400, 2, "The application's manifest declares no such entry point", "Install a manifest that declares it with `longhaul app install FILE`, or correct the name.";
+    TaskNameTaken, "task-name-taken", 409, 5, "The application has a task with this name", "Choose another name, delete the other task, or say onConflict=replace or onConflict=allow.";
+    TaskQuota, "task-quota", 409, 7, "The application has as many tasks of this kind as it may have", "Delete one first, or ask the owner to raise the quota.";
+    AccessDenied, "access-denied", 403, 8, "The application may not run in the background", "Ask for access first, or ask the owner: `longhaul access grant APP`.";
+    InstanceOver, "instance-over", 409, 6, "The instance is over", "Only a running instance can be told anything.";
     Unauthorized, "unauthorized", 401, 8, "The token is missing or wrong", "Send Authorization: Bearer TOKEN with a token from `longhaul app token`.";
     Forbidden, "forbidden", 403, 8, "The caller may not do this", "Use a token with the scope named in detail, or the Unix socket of the owner.";
     NotFound, "not-found", 404, 4, "There is nothing here for this application", "Check the id with `longhaul ls`; operations of other applications are not visible.";

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::AppId;
+use crate::trigger::TriggerKind;
+use crate::{AccessStatus, AppId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -14,7 +15,7 @@ pub struct Health {
     pub detail: Option<String>,
 }
 
-/// An application that has operations or tokens.
+/// An application that has operations, tokens, tasks or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct App {
@@ -24,6 +25,54 @@ pub struct App {
     /// How many tokens it has, and what any of them may do.
     pub tokens: u64,
     pub scopes: Vec<Scope>,
+    /// Registrations of background tasks.
+    #[serde(default)]
+    pub tasks: u64,
+    /// Whether it may run in the background.
+    #[serde(default = "unspecified")]
+    pub access: AccessStatus,
+    /// What its manifest calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What its manifest declares; absent without a manifest that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_points: Option<Vec<AppEntryPoint>>,
+    /// Why its manifest does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_problem: Option<String>,
+}
+
+const fn unspecified() -> AccessStatus {
+    AccessStatus::Unspecified
+}
+
+impl App {
+    /// One that has nothing.
+    #[must_use]
+    pub const fn new(id: AppId) -> Self {
+        Self {
+            id,
+            live_operations: 0,
+            tokens: 0,
+            scopes: Vec::new(),
+            tasks: 0,
+            access: AccessStatus::Unspecified,
+            name: None,
+            entry_points: None,
+            manifest_problem: None,
+        }
+    }
+}
+
+/// A class that an application's manifest declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppEntryPoint {
+    pub class: String,
+    /// `process`, `dbus`, `wasm` or `in-process`.
+    pub kind: String,
+    /// Which trigger types may start it; all when empty.
+    pub triggers: Vec<TriggerKind>,
 }
 
 /// What a token may do.

@@ -4,14 +4,18 @@
 //! A commit that fails leaves the engine ahead of the store. Then everything of the batch is refused, the workers let
 //! go, and a new engine is built from what the store has: the same path as after a crash.
 
+mod adopting;
+mod ahead;
 mod beat;
 
 use longhaul_contract::{ErrorCode, Timestamp};
+use longhaul_engine::task::TaskAnswer;
 use longhaul_engine::{Engine, Fact, Live, Now, Wish};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::http::{Answer, Refused};
 
+pub(crate) use adopting::Circumstances;
 pub(crate) use beat::{Beat, Parts};
 
 /// Wishes and questions that may wait; more callers wait at the door.
@@ -27,6 +31,8 @@ pub(crate) struct Granted {
     pub(crate) time: Timestamp,
     /// How the operations of the wish are now, in its order.
     pub(crate) live: Vec<Option<Live>>,
+    /// What a wish about tasks answers.
+    pub(crate) task: Option<TaskAnswer>,
 }
 
 type Reply = oneshot::Sender<Answer<Granted>>;
@@ -98,6 +104,14 @@ impl Heart {
         });
         self.messages.send(Message::Question(question)).await.map_err(|_| Refused::shutting_down())?;
         answer.await.map_err(|_| Refused::shutting_down())
+    }
+
+    /// Resolves once the loop has come to this question; answers whether it goes on. A loop that cannot answer because
+    /// the store is away still turns, and starting the service again would not bring the store back.
+    pub(crate) async fn turns(&self) -> bool {
+        // Answered or dropped: either way somebody has taken it.
+        let _ = self.ask(|_, _| ()).await;
+        !self.messages.is_closed()
     }
 
     /// Never waits and never loses: facts may not.

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use longhaul_contract::{OperationId, Timestamp};
+use longhaul_contract::{OperationId, TaskId, Timestamp};
 use rand::RngCore;
 
 /// Bits of a UUIDv7 behind the time.
@@ -17,6 +17,16 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn next(&self, now: Timestamp) -> OperationId {
+        let (time, further) = self.parts(now);
+        OperationId::from_parts(time, &further)
+    }
+
+    pub(crate) fn next_task(&self, now: Timestamp) -> TaskId {
+        let (time, further) = self.parts(now);
+        TaskId::from_parts(time, &further)
+    }
+
+    fn parts(&self, now: Timestamp) -> (u64, [u8; 10]) {
         let now = u64::try_from(now.micros() / 1000).unwrap_or_default();
         let mut random = rand::rng();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,18 +44,18 @@ impl Ids {
             }
         }
         *last = (time, tail);
-        id(time, tail)
+        (time, further(tail))
     }
 }
 
 /// Spreads `tail` around the bits that say "version 7, variant 10".
-fn id(time: u64, tail: u128) -> OperationId {
+fn further(tail: u128) -> [u8; 10] {
     let high = u16::try_from(tail >> LOW_BITS & 0x0fff).unwrap_or_default();
     let low = u64::try_from(tail & ((1 << LOW_BITS) - 1)).unwrap_or_default();
     let mut bytes = [0; 10];
     bytes[..2].copy_from_slice(&high.to_be_bytes());
     bytes[2..].copy_from_slice(&low.to_be_bytes());
-    OperationId::from_parts(time, &bytes)
+    bytes
 }
 
 #[cfg(test)]
@@ -69,7 +79,7 @@ mod tests {
     fn a_full_millisecond_moves_on() {
         let ids = Ids::default();
         *ids.last.lock().unwrap() = (7, (1 << TAIL_BITS) - 1);
-        let before = id(7, (1 << TAIL_BITS) - 1);
+        let before = OperationId::from_parts(7, &further((1 << TAIL_BITS) - 1));
         assert!(ids.next(Timestamp(0)) > before);
         assert_eq!(ids.last.lock().unwrap().0, 8);
     }

@@ -4,8 +4,10 @@
 //! follows is let go only then. Deliberately absent: decisions, which are the engine's.
 
 mod admission;
+mod apps;
 pub mod config;
 mod heart;
+mod host_desk;
 mod http;
 mod identity;
 mod ids;
@@ -13,9 +15,13 @@ mod journal;
 mod log;
 mod metrics;
 mod news;
+mod push;
 mod run;
+mod runs;
 mod sense;
 mod service;
+mod task_view;
+mod triggers;
 mod view;
 mod workers;
 

@@ -1,4 +1,4 @@
-//! What changed, for those who watch: a numbered ring of which operations changed, and a bell per operation.
+//! What changed, for those who watch: a numbered ring of which operations and tasks changed, and a bell per operation.
 //!
 //! The ring keeps names and not views: a reader builds the view of now when it gets there, so that nobody's slowness
 //! costs memory and nothing is built that nobody reads. Deliberately absent: progress, which is sampled by readers.
@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longhaul_contract::{AppId, OperationId, RangesAdded};
+use longhaul_contract::{AppId, InstanceId, OperationId, RangesAdded, TaskId};
 use tokio::sync::watch;
 
 /// One numbered change.
@@ -16,6 +16,10 @@ pub(crate) enum Item {
     Touched(OperationId),
     Removed(OperationId),
     RangesAdded(Arc<RangesAdded>),
+    Task(TaskId),
+    TaskRemoved(TaskId),
+    /// An instance began, changed or ended.
+    Instance(InstanceId),
     /// Too much changed at once to be told one by one.
     Everything,
 }
@@ -78,7 +82,7 @@ impl News {
                 }
             }
         }
-        let crowded = crowded_apps(&touched, &removed);
+        let crowded = crowded(touched.iter().chain(&removed).map(|(app, _)| app));
         let mut ring = lock(&self.ring);
         for app in &crowded {
             ring.push(app.clone(), Item::Everything);
@@ -87,6 +91,26 @@ impl News {
             .into_iter()
             .map(|(app, id)| (app, Item::Touched(id)))
             .chain(removed.into_iter().map(|(app, id)| (app, Item::Removed(id))));
+        for (app, item) in items {
+            if !crowded.contains(&app) {
+                ring.push(app, item);
+            }
+        }
+        let newest = ring.newest;
+        drop(ring);
+        self.newest.send_replace(newest);
+    }
+
+    /// Tells what one step of the engine changed of tasks.
+    pub(crate) fn publish_tasks(&self, items: Vec<(AppId, Item)>) {
+        if items.is_empty() {
+            return;
+        }
+        let mut ring = lock(&self.ring);
+        let crowded = crowded(items.iter().map(|(app, _)| app));
+        for app in &crowded {
+            ring.push(app.clone(), Item::Everything);
+        }
         for (app, item) in items {
             if !crowded.contains(&app) {
                 ring.push(app, item);
@@ -153,7 +177,9 @@ impl News {
             }
             let is_news = match &entry.item {
                 Item::Everything => return (ring.newest, Found::Gap),
-                Item::Touched(id) | Item::Removed(id) => seen.insert(*id),
+                Item::Touched(id) | Item::Removed(id) => seen.insert(*id.as_bytes()),
+                Item::Task(id) | Item::TaskRemoved(id) => seen.insert(*id.as_bytes()),
+                Item::Instance(id) => seen.insert(*id.as_bytes()),
                 Item::RangesAdded(_) => true,
             };
             if is_news {
@@ -183,12 +209,13 @@ impl Ring {
     }
 }
 
-fn crowded_apps(touched: &[(AppId, OperationId)], removed: &[(AppId, OperationId)]) -> Vec<AppId> {
-    if touched.len() + removed.len() <= TOLD_ONE_BY_ONE_MAX {
+/// Applications of which too much changed at once to be told one by one.
+fn crowded<'a>(apps: impl Iterator<Item = &'a AppId> + Clone) -> Vec<AppId> {
+    if apps.clone().count() <= TOLD_ONE_BY_ONE_MAX {
         return Vec::new();
     }
     let mut counts: HashMap<&AppId, usize> = HashMap::new();
-    for (app, _) in touched.iter().chain(removed) {
+    for app in apps {
         *counts.entry(app).or_default() += 1;
     }
     counts.into_iter().filter(|(_, count)| *count > TOLD_ONE_BY_ONE_MAX).map(|(app, _)| app.clone()).collect()

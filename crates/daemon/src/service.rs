@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longhaul_contract::paths::NoHome;
-use longhaul_store::{GroupStore, Loaded, Reader, StoreError, Writer};
+use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
 use tokio::sync::{Semaphore, watch};
@@ -15,14 +15,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
+use crate::apps::{self, Apps};
 use crate::config::{ConfigError, Configuration};
-use crate::heart::{Beat, Heart, Parts};
+use crate::heart::{Beat, Circumstances, Heart, Parts};
+use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::push::PushDesk;
+use crate::runs::{self, Runs};
 use crate::sense;
 use crate::workers::{self, Workers};
 
@@ -78,7 +82,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: JoinHandle<()>,
+    sensing: [JoinHandle<()>; 3],
     server: JoinHandle<()>,
 }
 
@@ -89,8 +93,8 @@ impl Service {
     /// Says what stands in the way; nothing is left running then.
     pub async fn start(configuration: Configuration, given: GivenSockets) -> Result<Self, StartError> {
         let folder = PathBuf::from(&configuration.service.state);
-        let (store, readers, loaded) = blocking(move || open_store(&folder)).await??;
-        Self::start_with(configuration, given, store, Arc::new(readers), loaded).await
+        let (store, readers) = blocking(move || open_store(&folder)).await??;
+        Self::start_with(configuration, given, store, Arc::new(readers)).await
     }
 
     /// Starts on a store that is open already.
@@ -100,10 +104,21 @@ impl Service {
     pub async fn start_with<S: GroupStore>(
         configuration: Configuration,
         given: GivenSockets,
-        store: S,
+        mut store: S,
         reader: Arc<dyn Reader>,
-        loaded: Loaded,
     ) -> Result<Self, StartError> {
+        let (sensed, watch) = sense::look().await;
+        let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+        let asked = Arc::clone(&reader);
+        let (store, engine, told, push) = blocking(move || {
+            let told = Told::with_kept(sensed, &*asked);
+            let circumstances = Circumstances { policy, limits, host: told.host() };
+            let (engine, pushed) = circumstances.engine_of(&mut store)?;
+            let push = PushDesk::load(&pushed, &*asked)?;
+            Ok::<_, StoreError>((store, engine, told, push))
+        })
+        .await??;
+        let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
@@ -111,41 +126,65 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
-        let (host, network) = sense::look();
         let (heart, inbox) = Heart::new();
+        let uid = rustix::process::geteuid().as_raw();
+        let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
+        let (blockers, orders) = sense::Blockers::new();
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&reader),
             heart: heart.clone(),
             news: Arc::clone(&news),
             metrics: Arc::clone(&metrics),
+            blockers,
+        });
+        let runs = Runs::new(runs::Parts {
+            reader: Arc::clone(&reader),
+            writer: writer.clone(),
+            heart: heart.clone(),
+            apps: Arc::clone(&apps),
+            socket: PathBuf::from(&configuration.service.socket),
+            launcher: configuration.launcher.clone(),
         });
         let beat = Beat::new(
             Parts {
                 inbox,
                 writer: writer.clone(),
                 workers: workers.clone(),
+                runs: runs.clone(),
                 news: Arc::clone(&news),
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: host.clone(),
+                host,
             },
-            loaded,
+            engine,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sensing = tokio::spawn(sense::sense(network, host, heart.clone(), transfers));
+        let unsaved_max = configuration.transfer.checkpoint_interval;
+        let desk = Arc::clone(&host_desk);
+        let sensing = [
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
+            tokio::spawn(apps::watch(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader))),
+        ];
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
             heart: heart.clone(),
             writer: writer.clone(),
             workers,
+            runs,
+            apps,
+            host: host_desk,
+            push,
+            task_policy: configuration.engine.tasks.clone(),
             news,
             metrics: Arc::clone(&metrics),
-            doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
+            doorkeeper: Doorkeeper::new(Arc::clone(&reader), uid),
             reader,
             places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
             ids: Ids::default(),
@@ -178,9 +217,9 @@ impl Service {
         &self.configuration
     }
 
-    /// Resolves when the loop still turns.
+    /// Resolves once the loop has turned; answers whether it goes on.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.heart.ask(|_, _| ()).await.is_ok()
+        self.heart.turns().await
     }
 
     /// Stops: no new calls, all workers make their bytes durable and let go, the store closes. Bounded by
@@ -188,7 +227,7 @@ impl Service {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.configuration.service.stop_timeout;
         self.stopping.send_replace(true);
-        self.sensing.abort();
+        self.sensing.iter().for_each(JoinHandle::abort);
         self.heart.stop(deadline).await;
         if let Err(error) = self.beat.await {
             tracing::error!(%error, "the loop failed");
@@ -212,12 +251,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 fn open_store(
     folder: &Path,
-) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders, Loaded), StoreError> {
-    use longhaul_store::Store;
-    let longhaul_store::Opened { mut store, readers, notice } = longhaul_store::open(folder)?;
+) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders), StoreError> {
+    let longhaul_store::Opened { store, readers, notice } = longhaul_store::open(folder)?;
     if let Some(notice) = notice {
         tracing::error!("{notice}");
     }
-    let loaded = store.load()?;
-    Ok((store, readers, loaded))
+    Ok((store, readers))
 }

@@ -22,6 +22,7 @@ use crate::roster::{Entry, Roster, Slot, Table};
 use crate::row::{Origin, Row, TargetKey};
 use crate::rules::Question;
 use crate::step::{App, Step};
+use crate::task::Tasks;
 use crate::wish::{Command, Refusal, Wish};
 
 /// A better network lets waiting operations try again at most this often.
@@ -54,8 +55,10 @@ pub struct Engine {
     pub(crate) origins: Table<Origin, u32>,
     pub(crate) groups: Table<(u32, GroupName), Members>,
     pub(crate) queue: Queue,
-    /// Operations that hold a slot.
+    /// Operations that have a worker.
     pub(crate) running: BTreeSet<Slot>,
+    /// How many of them have given their slot back and are being published.
+    pub(crate) publishing: u32,
     pub(crate) boot_timers: BTreeSet<(BootTime, Slot)>,
     pub(crate) wall_timers: BTreeSet<(Timestamp, Slot)>,
     pub(crate) blocked: BTreeMap<Blocker, BTreeSet<Slot>>,
@@ -65,6 +68,7 @@ pub struct Engine {
     network_retried_at: Option<BootTime>,
     /// Hours in which results expire.
     pub(crate) expiries: BTreeSet<Timestamp>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Engine {
@@ -76,6 +80,7 @@ impl Engine {
             rates: Rates::new(limits.bytes_per_second, schedule),
             gates: Gates::new(policy.settle_ms),
             queue: Queue::new(Caps::from(&limits)),
+            tasks: Tasks::new(&policy.tasks),
             policy,
             limits,
             host,
@@ -85,6 +90,7 @@ impl Engine {
             origins: Table::default(),
             groups: Table::default(),
             running: BTreeSet::new(),
+            publishing: 0,
             boot_timers: BTreeSet::new(),
             wall_timers: BTreeSet::new(),
             blocked: BTreeMap::new(),
@@ -127,6 +133,7 @@ impl Engine {
             self.roster[slot].since = now.wall;
             self.enter(&mut step, slot);
         }
+        self.begin_tasks(&mut step);
         self.conclude(step)
     }
 
@@ -137,8 +144,14 @@ impl Engine {
         match wish {
             Wish::Create(operations) => self.create(&mut step, operations)?,
             Wish::Command { app, id, command } => self.command_one(&mut step, &app, id, command)?,
+            Wish::Consume { app, ids } => {
+                for id in ids {
+                    self.consume(&mut step, app.clone(), id);
+                }
+            }
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
+            Wish::Task(wish) => self.command_task(&mut step, wish)?,
             Wish::Forget { ids } => {
                 // The store hands out so many at a time: there may be more.
                 if !ids.is_empty() {
@@ -158,14 +171,15 @@ impl Engine {
         let mut step = Step::new(now);
         match fact {
             Fact::Progressed { id, attempt } => self.progressed(&mut step, id, attempt),
+            Fact::Received { id, attempt } => self.received(id, attempt),
             Fact::Ended { id, attempt, end } => self.attempt_ended(&mut step, id, attempt, end),
             Fact::Discarded { id } => self.discarded(&mut step, id),
-            Fact::Host(host) => self.host_changed(&mut step, *host),
-            Fact::BlockerEased(blocker) => {
-                for slot in self.blocked.remove(&blocker).unwrap_or_default() {
-                    self.set_phase(&mut step, slot, Phase::Queued);
-                }
+            Fact::Host(host) => {
+                self.host_changed(&mut step, *host);
+                self.host_changed_for_tasks(&mut step);
             }
+            Fact::Task(fact) => self.observe_task(&mut step, fact),
+            Fact::BlockerEased { on, id } => self.blocker_eased(&mut step, on, id),
         }
         self.conclude(step)
     }
@@ -184,8 +198,9 @@ impl Engine {
         let timer = self.boot_timers.first().map(|(time, _)| *time);
         let retry = self.network_retry_at.filter(|_| !self.network_waiters.is_empty());
         let edge = self.rates.edge().filter(|_| !self.running.is_empty() || self.queue.has_open_lane());
+        let tasks = self.next_task_wake();
         Wake {
-            boot: settling.chain(timer).chain(retry).min(),
+            boot: settling.chain(timer).chain(retry).chain(tasks.boot).min(),
             wall: self
                 .wall_timers
                 .first()
@@ -193,6 +208,7 @@ impl Engine {
                 .into_iter()
                 .chain(self.expiries.first().copied())
                 .chain(edge)
+                .chain(tasks.wall)
                 .min(),
         }
     }
@@ -353,6 +369,17 @@ impl Engine {
         }
     }
 
+    fn blocker_eased(&mut self, step: &mut Step, on: Blocker, id: Option<OperationId>) {
+        let Some(waiting) = self.blocked.get(&on) else { return };
+        let eased: Vec<Slot> = match id {
+            Some(id) => self.roster.find(id).filter(|slot| waiting.contains(slot)).into_iter().collect(),
+            None => waiting.iter().copied().collect(),
+        };
+        for slot in eased {
+            self.set_phase(step, slot, Phase::Queued);
+        }
+    }
+
     fn gate_changed(&mut self, step: &mut Step, class: Class) {
         self.queue.set_class_open(class, self.gates.is_open(class));
         if let Some(code) = self.gates.closed(class, step.now.boot).and_then(|closed| closed.denials.first())
@@ -411,6 +438,7 @@ impl Engine {
                 self.start(&mut step, place);
             }
         }
+        self.conclude_tasks(&mut step);
         self.finish_step(step)
     }
 

@@ -145,11 +145,11 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
         ReasonCode::ConnectionsPerHost => {
             Some(format!("longhaul limits set --per-host {}", caps.per_origin + 1))
         }
-        ReasonCode::NotBefore
-        | ReasonCode::NetworkLevel
-        | ReasonCode::NetworkCost
-        | ReasonCode::Stopping
-        | ReasonCode::Finished => None,
+        ReasonCode::NotBefore | ReasonCode::NetworkLevel | ReasonCode::NetworkCost | ReasonCode::Stopping => {
+            None
+        }
+        // Finished, and the codes of tasks.
+        _ => None,
     }
 }
 
@@ -241,7 +241,8 @@ impl Words<'_> {
                 let origin = &engine.origins.key(entry.origin).name;
                 format!("{} operations use {origin} already", caps.per_origin)
             }
-            ReasonCode::Finished => "it is over".to_owned(),
+            // Finished; the codes of tasks are never asked of a transfer.
+            _ => "it is over".to_owned(),
         }
     }
 
@@ -368,8 +369,9 @@ impl Words<'_> {
             | ReasonCode::ReadOnly
             | ReasonCode::Portal
             | ReasonCode::Resources
-            | ReasonCode::Store
-            | ReasonCode::Finished => return None,
+            | ReasonCode::Store => return None,
+            // Finished, and the codes of tasks.
+            _ => return None,
         };
         Some(text.to_owned())
     }

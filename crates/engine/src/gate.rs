@@ -223,6 +223,7 @@ mod tests {
                 cost: Signal::Known { value: NetworkCost::default(), since: Timestamp(0), source },
             },
             energy_saver: Signal::unknown("test"),
+            ..HostState::unmeasured()
         }
     }
 

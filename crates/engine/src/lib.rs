@@ -24,6 +24,7 @@ pub mod row;
 mod rules;
 mod schedule;
 mod step;
+pub mod task;
 mod transition;
 pub mod wish;
 
@@ -31,8 +32,9 @@ pub use clock::{BootTime, Now, Wake};
 pub use engine::{Engine, Live};
 pub use fact::{AttemptEnd, Fact, Finished};
 pub use plan::{Change, Effect, Plan, StopMode};
-pub use policy::Policy;
+pub use policy::{Policy, TaskPolicy};
 pub use row::{Origin, Row, StoredPhase, TargetKey};
+pub use schedule::is_time_zone;
 pub use wish::{Command, NewOperation, Refusal, Wish};
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! What must follow from a decision.
 
 use longhaul_contract::{
-    AppId, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode, ResponseInformation,
-    Timestamp, TransferBehavior,
+    AppId, Blocker, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
+    ResponseInformation, TaskId, Timestamp, TransferBehavior,
 };
 
 use crate::fact::Finished;
 use crate::row::Row;
+use crate::task::{TaskAnswer, TaskChange, TaskEffect};
 
 /// Something to remember. The store applies changes in order; each is repeatable.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,14 +71,34 @@ pub enum Change {
         name: GroupName,
     },
     Limits(Limits),
+    Task(TaskChange),
 }
 
 impl Change {
+    /// The operation it is about, if it is about one.
+    #[must_use]
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::Created { row, .. } | Self::Updated { row } | Self::Ended { row, .. } => Some(row.id),
+            Self::Counted { id, .. }
+            | Self::Patched { id, .. }
+            | Self::Started { id, .. }
+            | Self::Consumed { id, .. }
+            | Self::Removed { id }
+            | Self::Waited { id, .. } => Some(*id),
+            Self::Group { .. } | Self::GroupRemoved { .. } | Self::Limits(_) | Self::Task(_) => None,
+        }
+    }
+
     /// Whether a caller may have been promised this: such changes reach the disk before anything else leaves.
     /// The others are written along with the next durable ones, and losing them costs nothing but detail.
     #[must_use]
     pub const fn is_durable(&self) -> bool {
-        !matches!(self, Self::Started { .. } | Self::Counted { .. } | Self::Waited { .. })
+        match self {
+            Self::Started { .. } | Self::Counted { .. } | Self::Waited { .. } => false,
+            Self::Task(change) => change.is_durable(),
+            _ => true,
+        }
     }
 }
 
@@ -94,19 +115,48 @@ pub enum StopMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A worker runs this attempt of the operation.
-    EnsureRunning { id: OperationId, attempt: u32 },
+    EnsureRunning {
+        id: OperationId,
+        attempt: u32,
+    },
     /// No worker runs it; the worker answers with `Ended`.
-    EnsureStopped { id: OperationId, attempt: u32, mode: StopMode },
+    EnsureStopped {
+        id: OperationId,
+        attempt: u32,
+        mode: StopMode,
+    },
     /// No part file and no journal of it remain; answered with `Discarded`.
-    EnsureDiscarded { id: OperationId },
+    EnsureDiscarded {
+        id: OperationId,
+    },
+    /// The machine is watched for the end of what stands in the way of the operation, which is then told as
+    /// [`crate::Fact::BlockerEased`].
+    EnsureWatched {
+        id: OperationId,
+        on: Blocker,
+    },
+    /// It is not watched for that any more.
+    EnsureUnwatched {
+        id: OperationId,
+    },
     /// The live worker, if any, keeps to this rate.
-    SetRate { id: OperationId, bytes_per_second: Option<u64> },
+    SetRate {
+        id: OperationId,
+        bytes_per_second: Option<u64>,
+    },
     /// All workers together keep to this rate.
-    SetTotalRate { bytes_per_second: Option<u64> },
+    SetTotalRate {
+        bytes_per_second: Option<u64>,
+    },
     /// Connections to one origin.
-    SetConnectionsPerHost { connections: u32 },
+    SetConnectionsPerHost {
+        connections: u32,
+    },
     /// Forget final operations whose `keep_until` lies before `time`, oldest first.
-    Prune { time: Timestamp },
+    Prune {
+        time: Timestamp,
+    },
+    Task(TaskEffect),
 }
 
 /// All that follows from one input.
@@ -118,6 +168,11 @@ pub struct Plan {
     /// Operations whose view changed, for watchers.
     pub touched: Vec<(AppId, OperationId)>,
     pub removed: Vec<(AppId, OperationId)>,
+    /// Registrations whose view changed, or that are gone, for watchers.
+    pub tasks_touched: Vec<(AppId, TaskId)>,
+    pub tasks_removed: Vec<(AppId, TaskId)>,
+    /// Of one wish; see [`TaskAnswer`].
+    pub answer: Option<TaskAnswer>,
 }
 
 impl Plan {
@@ -131,5 +186,7 @@ impl Plan {
         self.effects.extend(other.effects);
         self.touched.extend(other.touched);
         self.removed.extend(other.removed);
+        self.tasks_touched.extend(other.tasks_touched);
+        self.tasks_removed.extend(other.tasks_removed);
     }
 }

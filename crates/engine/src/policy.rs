@@ -1,5 +1,9 @@
 //! The owner's settings that decisions depend on.
 
+use longhaul_contract::{AccessStatus, TriggerKind};
+
+use crate::task::RunLimits;
+
 /// Settings that hold from start to stop; live ones are `longhaul_contract::Limits`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -21,6 +25,69 @@ pub struct Policy {
     pub settle_ms: u64,
     /// IANA name of the machine's zone, for scheduled rates that name none; UTC when absent.
     pub time_zone: Option<String>,
+    pub tasks: TaskPolicy,
+}
+
+/// What holds for background tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskPolicy {
+    /// How long an instance runs until it is cancelled, where neither its registration nor its manifest says so.
+    pub run_ms: u64,
+    /// The same for ApplicationTrigger, DeviceUseTrigger and MediaProcessingTrigger.
+    pub long_run_ms: u64,
+    /// The same for MaintenanceTrigger.
+    pub maintenance_run_ms: u64,
+    /// The longest that a registration or a manifest may ask for.
+    pub run_max_ms: u64,
+    /// What a cancelled instance has to end by itself [W 2.5].
+    pub grace_ms: u64,
+    /// Instances that run at one time, and those of one application.
+    pub at_once: u32,
+    pub at_once_per_application: u32,
+    /// Runs in a row that took their host down after which a registration is started no more.
+    pub crashes_max: u8,
+    pub registrations_per_application: u32,
+    /// What an application gets that asks for access and has no decision of the owner.
+    pub access_on_request: AccessStatus,
+    /// Registering needs access, and is refused without.
+    pub is_registration_strict: bool,
+    /// An event of the machine that flaps starts one registration at most this often.
+    pub flap_ms: u64,
+    /// A timer that comes later than this has been missed, and its registration says what becomes of it.
+    pub missed_after_ms: u64,
+}
+
+impl TaskPolicy {
+    /// What holds for this type of trigger where nothing else is said; the time limit of Windows is both together.
+    #[must_use]
+    pub const fn limits(&self, kind: TriggerKind) -> RunLimits {
+        let cancel_after_ms = match kind {
+            TriggerKind::MaintenanceTrigger => self.maintenance_run_ms,
+            _ if kind.is_requested() => self.long_run_ms,
+            _ => self.run_ms,
+        };
+        RunLimits { cancel_after_ms, grace_ms: self.grace_ms }
+    }
+}
+
+impl Default for TaskPolicy {
+    fn default() -> Self {
+        Self {
+            run_ms: 25_000,
+            long_run_ms: 595_000,
+            maintenance_run_ms: 3_595_000,
+            run_max_ms: 86_400_000,
+            grace_ms: 5_000,
+            at_once: 16,
+            at_once_per_application: 8,
+            crashes_max: 5,
+            registrations_per_application: 10_000,
+            access_on_request: AccessStatus::AllowedSubjectToSystemPolicy,
+            is_registration_strict: false,
+            flap_ms: 60_000,
+            missed_after_ms: 900_000,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -36,6 +103,7 @@ impl Default for Policy {
             keep_consumed_seconds: 7 * 86_400,
             settle_ms: 1_000,
             time_zone: None,
+            tasks: TaskPolicy::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use longhaul_contract::{
 };
 
 use crate::row::{Origin, TargetKey};
+use crate::task::TaskWish;
 
 /// A new operation, already checked for its form.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +57,18 @@ pub enum Wish {
         id: OperationId,
         command: Command,
     },
+    /// The results of these were taken. The shell has looked that they are final, and of this application.
+    Consume {
+        app: AppId,
+        ids: Vec<OperationId>,
+    },
     PutGroup {
         app: AppId,
         name: GroupName,
         behavior: TransferBehavior,
     },
     PutLimits(Limits),
+    Task(TaskWish),
     /// Forget final operations whose time has come; asked by the shell after [`crate::Effect::Prune`].
     Forget {
         ids: Vec<(AppId, OperationId)>,

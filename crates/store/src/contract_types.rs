@@ -1,9 +1,10 @@
 //! The Store contract: what every store has to do, whatever it is made of.
 
 use longhaul_contract::{
-    AppId, CreateDownload, GroupName, Limits, OperationId, OperationKind, ReasonCode, ResponseInformation,
-    Scope, Timestamp, TransferBehavior,
+    AccessStatus, AppId, CreateDownload, GroupName, Instance, InstanceId, Limits, OperationId, OperationKind,
+    ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, TaskId, Timestamp, TransferBehavior,
 };
+use longhaul_engine::task::{KnownSignals, TaskRow};
 use longhaul_engine::{Change, Finished, Row};
 
 /// Progress of a download as its worker recorded it. `record` is the worker's own and opaque here.
@@ -22,6 +23,31 @@ pub enum Write {
     Change(Change),
     Journal(JournalWrite),
     Token(TokenWrite),
+    Output(OutputWrite),
+    /// A setting that is not the engine's; `None` takes it back.
+    Setting {
+        name: String,
+        value: Option<String>,
+    },
+    /// What a manifest and its programs were when they were last looked at; opaque here. `None` forgets it.
+    Manifest {
+        app: AppId,
+        identity: Option<String>,
+    },
+}
+
+/// What an instance wrote, bounded, once it is over. Kept as long as the instance is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputWrite {
+    pub instance: InstanceId,
+    pub output: StoredOutput,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOutput {
+    pub text: String,
+    /// Bytes that were left out.
+    pub dropped: u64,
 }
 
 impl Write {
@@ -30,7 +56,9 @@ impl Write {
     pub const fn is_durable(&self) -> bool {
         match self {
             Self::Change(change) => change.is_durable(),
-            Self::Journal(_) | Self::Token(_) => true,
+            Self::Journal(_) | Self::Token(_) | Self::Setting { .. } | Self::Manifest { .. } => true,
+            // It is followed by the end of its instance, which takes it along.
+            Self::Output(_) => false,
         }
     }
 }
@@ -77,6 +105,11 @@ pub struct Loaded {
     /// Rows that are not final.
     pub rows: Vec<Row>,
     pub limits: Option<Limits>,
+    pub tasks: Vec<TaskRow>,
+    pub access: Vec<(AppId, AccessStatus)>,
+    pub signals: Option<KnownSignals>,
+    /// Instances that are not over and whose registration is gone.
+    pub left_over: Vec<(AppId, Instance)>,
 }
 
 /// Takes over what a store has kept, piece by piece, so that a million rows need not be in memory twice.
@@ -86,6 +119,12 @@ pub trait Adopt {
     fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior);
     /// Rows that are not final, in no particular order.
     fn row(&mut self, row: Row);
+    /// Registrations of background tasks, in no particular order.
+    fn task(&mut self, row: TaskRow);
+    fn access(&mut self, app: AppId, status: AccessStatus);
+    fn signals(&mut self, signals: KnownSignals);
+    /// An instance that is not over and whose registration is gone.
+    fn left_over(&mut self, app: AppId, instance: Instance);
 }
 
 impl Adopt for Loaded {
@@ -100,6 +139,30 @@ impl Adopt for Loaded {
     fn row(&mut self, row: Row) {
         self.rows.push(row);
     }
+
+    fn task(&mut self, row: TaskRow) {
+        self.tasks.push(row);
+    }
+
+    fn access(&mut self, app: AppId, status: AccessStatus) {
+        self.access.push((app, status));
+    }
+
+    fn signals(&mut self, signals: KnownSignals) {
+        self.signals = Some(signals);
+    }
+
+    fn left_over(&mut self, app: AppId, instance: Instance) {
+        self.left_over.push((app, instance));
+    }
+}
+
+/// A registration of a background task, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTask {
+    pub row: TaskRow,
+    pub spec: RegisterTaskRequest,
+    pub created: Timestamp,
 }
 
 /// A whole record.
@@ -147,6 +210,9 @@ pub struct WaitHistory {
     pub totals: Vec<(ReasonCode, u64)>,
 }
 
+/// Instances kept of one registration.
+pub const INSTANCES_KEPT: usize = 50;
+
 /// The writing side; one per database. How each [`Change`] is applied:
 ///
 /// - `Created` keeps nothing if the id is known already.
@@ -157,6 +223,10 @@ pub struct WaitHistory {
 /// - The first `Started` and the first `Consumed` keep their time; each `Consumed` moves `keep_until`.
 /// - A `Waited` that is in the history already is not counted twice.
 /// - `GroupRemoved` forgets the behaviour; operations keep the name of their group.
+/// - Of tasks: `Registered` keeps nothing if the id is known already; `Updated`, `Instance`, `Waited` and the output of
+///   an instance do nothing for a registration or an instance that is not known. `Unregistered` forgets its instances
+///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
+///   in which they were first written.
 pub trait Store: Send {
     /// # Errors
     /// Says what is unreadable; nothing is changed then.
@@ -227,13 +297,31 @@ pub trait Reader: Send + Sync {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<OperationId>, StoreError>;
+    /// Of these, in their order, the final ones of this application whose results nobody has taken.
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError>;
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError>;
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError>;
     /// Scopes of every token an application has, oldest first.
     fn tokens(&self, app: &AppId) -> Result<Vec<Vec<Scope>>, StoreError>;
-    /// Applications with anything stored: an operation, a group or a token; ordered by name.
+    /// Applications with anything stored: an operation, a group, a token, a task or an access status; ordered by name.
     fn applications(&self) -> Result<Vec<AppId>, StoreError>;
     /// Final operations to forget at `time`: past their `keep_until`, longest past first, at most `limit`.
     fn prunable(&self, time: Timestamp, limit: usize) -> Result<Vec<(AppId, OperationId)>, StoreError>;
+    fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError>;
+    /// In the order asked for; unknown ones are left out.
+    fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError>;
+    /// Newest first; only those that are older than `before`.
+    fn instances(
+        &self,
+        task: TaskId,
+        limit: usize,
+        before: Option<InstanceId>,
+    ) -> Result<Vec<Instance>, StoreError>;
+    fn instance(&self, id: InstanceId) -> Result<Option<Instance>, StoreError>;
+    fn instance_output(&self, id: InstanceId) -> Result<Option<StoredOutput>, StoreError>;
+    fn task_waits(&self, id: TaskId) -> Result<WaitHistory, StoreError>;
+    fn setting(&self, name: &str) -> Result<Option<String>, StoreError>;
+    /// What was kept by [`Write::Manifest`], by application.
+    fn manifests(&self) -> Result<Vec<(AppId, String)>, StoreError>;
 }

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{
-    AppId, GroupName, Limits, OperationId, ReasonCode, Scope, Timestamp, TransferBehavior,
+    AppId, GroupName, Instance, InstanceId, Limits, OperationId, Scope, TaskId, Timestamp, TransferBehavior,
 };
 use longhaul_engine::{Change, Finished, Row};
 
 use crate::contract_types::{
     Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredOperation,
-    TokenWrite, WaitHistory, Write,
+    StoredOutput, StoredTask, TokenWrite, WaitHistory, Write,
 };
 use crate::matching::{Needle, prefix_bounds};
-use crate::wait::{WAITS_MAX, reason_word};
+use crate::wait::Waits;
+
+mod tasks;
+
+use tasks::Tasks;
 
 /// One operation and all that belongs to it.
 #[derive(Debug, Clone)]
@@ -22,9 +26,7 @@ struct Kept {
     record: StoredOperation,
     keep_until: Option<Timestamp>,
     journal: Option<Vec<u8>>,
-    waits: BTreeMap<(Timestamp, Timestamp, String), ReasonCode>,
-    /// Microseconds per reason.
-    wait_totals: BTreeMap<String, (ReasonCode, u64)>,
+    waits: Waits,
 }
 
 impl Kept {
@@ -39,6 +41,7 @@ struct Contents {
     groups: BTreeMap<(AppId, GroupName), TransferBehavior>,
     limits: Option<Limits>,
     tokens: BTreeMap<[u8; 32], TokenWrite>,
+    tasks: Tasks,
 }
 
 #[derive(Debug, Default)]
@@ -85,9 +88,20 @@ impl MemoryStore {
     /// and this store takes nothing any more.
     #[must_use]
     pub fn crash(&self) -> Self {
+        self.crash_keeping(|_| 0)
+    }
+
+    /// As [`Self::crash`], but of the lazy changes since the last durable one so many were written in time as `kept`
+    /// says of their number.
+    #[must_use]
+    pub fn crash_keeping(&self, kept: impl FnOnce(usize) -> usize) -> Self {
         let mut shared = lock(&self.shared);
         shared.is_crashed = true;
-        let durable = shared.durable.clone();
+        let mut durable = shared.durable.clone();
+        let count = kept(shared.lazy.len());
+        for write in shared.lazy.iter().take(count) {
+            durable.apply(write);
+        }
         let survivor = Shared { committed: durable.clone(), durable, ..Shared::default() };
         Self { shared: Arc::new(Mutex::new(survivor)) }
     }
@@ -108,6 +122,7 @@ impl Store for MemoryStore {
         for kept in contents.operations.values().filter(|kept| !kept.is_final()) {
             adopter.row(kept.record.row.clone());
         }
+        contents.tasks.load_into(adopter);
         Ok(())
     }
 
@@ -168,6 +183,9 @@ impl Contents {
             Write::Token(token) => {
                 self.tokens.insert(token.hash, token.clone());
             }
+            Write::Output(output) => self.tasks.keep_output(output),
+            Write::Setting { name, value } => self.tasks.keep_setting(name, value.as_deref()),
+            Write::Manifest { app, identity } => self.tasks.keep_manifest(app, identity.as_deref()),
         }
     }
 
@@ -194,8 +212,7 @@ impl Contents {
                     record,
                     keep_until: None,
                     journal: None,
-                    waits: BTreeMap::new(),
-                    wait_totals: BTreeMap::new(),
+                    waits: Waits::default(),
                 });
             }
             Change::Updated { row } => {
@@ -237,7 +254,7 @@ impl Contents {
             }
             Change::Waited { id, code, from, to } => {
                 if let Some(kept) = self.operations.get_mut(id) {
-                    kept.add_wait(*code, *from, *to);
+                    kept.waits.add(*code, *from, *to);
                 }
             }
             Change::Group { app, name, behavior } => {
@@ -247,6 +264,7 @@ impl Contents {
                 self.groups.remove(&(app.clone(), name.clone()));
             }
             Change::Limits(limits) => self.limits = Some(limits.clone()),
+            Change::Task(change) => self.tasks.apply(change),
         }
     }
 
@@ -289,18 +307,6 @@ impl Kept {
         }
         self.record.finished = finished.cloned();
         self.journal = None;
-    }
-
-    fn add_wait(&mut self, code: ReasonCode, from: Timestamp, to: Timestamp) {
-        let word = reason_word(code);
-        if self.waits.insert((from, to, word.clone()), code).is_some() {
-            return;
-        }
-        let micros = u64::try_from(to.micros().saturating_sub(from.micros())).unwrap_or(0);
-        self.wait_totals.entry(word).or_insert((code, 0)).1 += micros;
-        while self.waits.len() > WAITS_MAX {
-            self.waits.pop_first();
-        }
     }
 }
 
@@ -353,17 +359,23 @@ impl Reader for MemoryReader {
         Ok(matching.filter(|(_, kept)| kept.record.row.app == *app).map(|(id, _)| *id).take(limit).collect())
     }
 
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError> {
+        let shared = lock(&self.shared);
+        let is_unconsumed = |id: &&OperationId| {
+            shared.committed.operations.get(id).is_some_and(|kept| {
+                kept.is_final() && kept.record.consumed.is_none() && kept.record.row.app == *app
+            })
+        };
+        Ok(ids.iter().filter(is_unconsumed).copied().collect())
+    }
+
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(lock(&self.shared).committed.operations.get(&id).and_then(|kept| kept.journal.clone()))
     }
 
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError> {
         let shared = lock(&self.shared);
-        let Some(kept) = shared.committed.operations.get(&id) else { return Ok(WaitHistory::default()) };
-        Ok(WaitHistory {
-            entries: kept.waits.iter().map(|((from, to, _), code)| (*code, *from, *to)).collect(),
-            totals: kept.wait_totals.values().map(|(code, micros)| (*code, micros / 1_000_000)).collect(),
-        })
+        Ok(shared.committed.operations.get(&id).map(|kept| kept.waits.history()).unwrap_or_default())
     }
 
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError> {
@@ -381,10 +393,11 @@ impl Reader for MemoryReader {
 
     fn applications(&self) -> Result<Vec<AppId>, StoreError> {
         let shared = lock(&self.shared);
-        let Contents { operations, groups, tokens, .. } = &shared.committed;
+        let Contents { operations, groups, tokens, tasks, .. } = &shared.committed;
         let mut apps: Vec<AppId> = operations.values().map(|kept| kept.record.row.app.clone()).collect();
         apps.extend(groups.keys().map(|(app, _)| app.clone()));
         apps.extend(tokens.values().map(|token| token.app.clone()));
+        apps.extend(tasks.applications().cloned());
         apps.sort();
         apps.dedup();
         Ok(apps)
@@ -401,5 +414,43 @@ impl Reader for MemoryReader {
             .collect();
         due.sort();
         Ok(due.into_iter().take(limit).map(|(_, id, app)| (app, id)).collect())
+    }
+
+    fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.task(id))
+    }
+
+    fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError> {
+        let shared = lock(&self.shared);
+        Ok(ids.iter().filter_map(|id| shared.committed.tasks.task(*id)).collect())
+    }
+
+    fn instances(
+        &self,
+        task: TaskId,
+        limit: usize,
+        before: Option<InstanceId>,
+    ) -> Result<Vec<Instance>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.instances(task, limit, before))
+    }
+
+    fn instance(&self, id: InstanceId) -> Result<Option<Instance>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.instance(id))
+    }
+
+    fn instance_output(&self, id: InstanceId) -> Result<Option<StoredOutput>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.output(id))
+    }
+
+    fn task_waits(&self, id: TaskId) -> Result<WaitHistory, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.waits(id))
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.setting(name))
+    }
+
+    fn manifests(&self) -> Result<Vec<(AppId, String)>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.manifests())
     }
 }

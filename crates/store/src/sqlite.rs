@@ -21,6 +21,7 @@ mod names;
 mod prepared;
 mod readers;
 mod row;
+mod tasks;
 
 use apply::{LIMITS, apply};
 use folder::StateFolder;
@@ -30,6 +31,9 @@ pub use readers::SqliteReaders;
 use row::{RowNames, decode, from_json, row_columns, unreadable};
 
 use crate::contract_types::{Adopt, GroupStore, Queue, Store, StoreError, Write};
+
+/// The page cache of the writer. It is small before, because looking through all rows once would only fill it.
+const WORKING_CACHE: &str = "PRAGMA cache_size = -4096";
 
 /// Pages of the write-ahead log (of 4 KiB) after which they go back into the database when nobody waits.
 const CHECKPOINT_PAGES: usize = 1_024;
@@ -92,7 +96,9 @@ fn cannot_read(error: rusqlite::Error) -> StoreError {
 
 impl Store for SqliteStore {
     fn load_into(&mut self, adopter: &mut dyn Adopt) -> Result<(), StoreError> {
-        load_into(&self.connection, adopter).map_err(cannot_read)
+        load_into(&self.connection, adopter)
+            .and_then(|()| self.connection.execute_batch(WORKING_CACHE))
+            .map_err(cannot_read)
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -213,7 +219,7 @@ fn load_into(connection: &Connection, adopter: &mut dyn Adopt) -> rusqlite::Resu
         };
         adopter.row(decode(row, names)?);
     }
-    Ok(())
+    tasks::load_into(connection, adopter)
 }
 
 /// The rows of a table of names by their number, which is the first column.

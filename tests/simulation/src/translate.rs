@@ -117,5 +117,6 @@ pub(crate) fn host_state(machine: Machine) -> HostState {
     HostState {
         network: Network { level: signal(level), cost: signal(cost) },
         energy_saver: signal(machine.energy_saver),
+        ..HostState::unmeasured()
     }
 }

@@ -1,8 +1,10 @@
 //! What a person gives to `get` and `set`: addresses, lists, Metalink documents, headers, passwords, times.
 
 pub(crate) mod headers;
+pub(crate) mod linked;
 pub(crate) mod list;
 pub(crate) mod metalink;
 pub(crate) mod password;
 pub(crate) mod source;
 pub(crate) mod time;
+pub(crate) mod trigger;

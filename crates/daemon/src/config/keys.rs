@@ -25,14 +25,14 @@ impl Key {
 }
 
 macro_rules! keys {
-    ($($name:literal $(($variable:literal))?, $form:ident, $section:ident . $field:ident, $help:literal;)+) => {
+    ($($name:literal $(($variable:literal))?, $form:ident, $($place:ident).+, $help:literal;)+) => {
         pub(super) const KEYS: &[Key] = &[$(Key {
             name: $name,
             short_variable: [$(Some($variable),)? None][0],
             form: Form::$form,
             help: $help,
-            show: |configuration| Field::show(&configuration.$section.$field),
-            set: |configuration, value| Field::set(&mut configuration.$section.$field, value),
+            show: |configuration| Field::show(&configuration.$($place).+),
+            set: |configuration, value| Field::set(&mut configuration.$($place).+, value),
         }),+];
     };
 }
@@ -40,6 +40,7 @@ macro_rules! keys {
 keys! {
     "service.socket" ("LONGHAUL_SOCKET"), Text, service.socket, "The Unix socket to listen on.";
     "service.state" ("LONGHAUL_STATE"), Text, service.state, "The folder that holds the records.";
+    "service.apps" ("LONGHAUL_APPS"), Text, service.apps, "The folder that holds the manifests of applications.";
     "service.listen", Texts, service.listen, "Loopback addresses to listen on as well; calls there need a token.";
     "service.hosts", Texts, service.hosts, "Further values of the Host header to accept over TCP, with their port.";
     "service.origins", Texts, service.origins, "Web origins (`https://host`) whose pages may call over TCP, with a token.";
@@ -72,7 +73,22 @@ keys! {
     "engine.groups-per-application", Count, engine.groups_per_application, "Group names one application may have.";
     "engine.keep-unconsumed", Seconds, engine.keep_unconsumed_seconds, "How long a result is kept that nobody has taken.";
     "engine.keep-consumed", Seconds, engine.keep_consumed_seconds, "How long a result is kept after it was taken.";
+    "engine.time-zone", Zone, engine.time_zone, "The zone of scheduled rates that name none; read once, at the start.";
     "engine.settle", Duration, engine.settle_ms, "How long a better network must last before what waited for it starts.";
+
+    "tasks.run-time", Duration, engine.tasks.run_ms, "How long an instance of a task runs until it is cancelled, where neither its registration nor its manifest says so.";
+    "tasks.requested-run-time", Duration, engine.tasks.long_run_ms, "The same for ApplicationTrigger, DeviceUseTrigger and MediaProcessingTrigger.";
+    "tasks.maintenance-run-time", Duration, engine.tasks.maintenance_run_ms, "The same for MaintenanceTrigger.";
+    "tasks.run-time-max", Duration, engine.tasks.run_max_ms, "The longest run that a registration or a manifest may ask for.";
+    "tasks.grace", Duration, engine.tasks.grace_ms, "How long a cancelled instance has to end by itself before it is killed.";
+    "tasks.at-once", Count, engine.tasks.at_once, "Instances that run at one time.";
+    "tasks.at-once-per-application", Count, engine.tasks.at_once_per_application, "The same for one application.";
+    "tasks.crashes-max", Count, engine.tasks.crashes_max, "Runs in a row that broke down after which a task is started no more.";
+    "tasks.registrations-per-application", Count, engine.tasks.registrations_per_application, "Tasks one application may have.";
+    "tasks.access-on-request", Text, engine.tasks.access_on_request, "What an application gets that asks for access and has no decision of the owner: `AllowedSubjectToSystemPolicy`, `AlwaysAllowed`, `Unspecified` or `DeniedBySystemPolicy`.";
+    "tasks.registering-needs-access", Switch, engine.tasks.is_registration_strict, "Refuse to register tasks of an application without access, instead of letting their firings wait.";
+    "tasks.flap-interval", Duration, engine.tasks.flap_ms, "An event of the machine that comes again and again starts a task at most this often.";
+    "tasks.missed-after", Duration, engine.tasks.missed_after_ms, "A timer that comes later than this was missed, and its registration says what becomes of it.";
 
     "limits.rate", Rate, limits.bytes_per_second, "Bytes per second for all transfers together.";
     "limits.running-at-once", Count, limits.running_at_once, "Operations that move bytes at one time.";

@@ -14,6 +14,7 @@ pub fn configuration_markdown() -> String {
         socket: "$XDG_RUNTIME_DIR/longhaul/longhaul.sock".into(),
         state: "~/.local/state/longhaul".into(),
         config: "~/.config/longhaul/longhaul.toml".into(),
+        apps: "~/.config/longhaul/apps".into(),
     };
     let defaults = Configuration::defaults(&paths);
     let mut text = String::from(INTRODUCTION);

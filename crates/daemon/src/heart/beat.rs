@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::{HostState, Limits, Timestamp};
+use longhaul_contract::{AppId, CancelReason, HostState, Limits, Timestamp};
+use longhaul_engine::task::{TaskChange, TaskFact};
 use longhaul_engine::{AttemptEnd, BootTime, Change, Effect, Engine, Fact, Now, Plan, Policy, Wish};
 use longhaul_host::clock::{self, Alarm};
-use longhaul_store::{Loaded, StoreError, Write, Writer};
+use longhaul_store::{StoreError, Write, Writer};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable};
+use super::ahead::Ahead;
+use super::{
+    Circumstances, Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable,
+};
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
-use crate::news::News;
+use crate::news::{Item, News};
+use crate::runs::Runs;
 use crate::workers::Workers;
 
 /// Operations in one commit, as far as single wishes allow.
@@ -28,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: Inbox,
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
+    pub(crate) runs: Runs,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policy: Policy,
@@ -38,16 +44,17 @@ pub(crate) struct Parts {
 
 /// The loop itself.
 pub(crate) struct Beat {
-    parts: Parts,
+    pub(super) parts: Parts,
     engine: Engine,
     alarm: Alarm,
     life: Life,
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
+    pub(super) ahead: Ahead,
     is_over: bool,
 }
 
 /// Effects that wait until the store is believed to write again.
-struct Held {
+pub(super) struct Held {
     effects: Vec<Effect>,
     until: Instant,
     delay: Duration,
@@ -55,8 +62,8 @@ struct Held {
 
 /// What gathers for one commit.
 #[derive(Default)]
-struct Batch {
-    plan: Plan,
+pub(super) struct Batch {
+    pub(super) plan: Plan,
     replies: Vec<(Reply, Answer<Granted>)>,
     questions: Vec<Question>,
     operations: usize,
@@ -74,25 +81,27 @@ fn now() -> Now {
 }
 
 impl Beat {
-    /// Builds the engine from what the store has.
+    /// `engine` has what the store has.
     ///
     /// # Errors
     /// The system gives no timer.
-    pub(crate) fn new(parts: Parts, loaded: Loaded) -> std::io::Result<Self> {
+    pub(crate) fn new(parts: Parts, engine: Engine) -> std::io::Result<Self> {
         let alarm = Alarm::new()?;
-        let engine = adopt(&parts, loaded);
-        Ok(Self { parts, engine, alarm, life: 1, held: None, is_over: false })
+        Ok(Self { parts, engine, alarm, life: 1, held: None, ahead: Ahead::default(), is_over: false })
     }
 
     /// Runs until it is asked to stop.
     pub(crate) async fn run(mut self) {
         self.parts.workers.begin_life(self.life);
+        self.parts.runs.begin_life(self.life);
         let plan = self.engine.begin(now());
         self.settle(Batch { plan, ..Batch::default() }).await;
         while !self.is_over {
             let mut batch = self.next().await;
             self.gather(&mut batch);
             if let Some((deadline, reply)) = batch.stop.take() {
+                let stop = TaskFact::Revoked { app: None, reason: CancelReason::Terminating };
+                batch.plan.merge(self.engine.observe(now(), Fact::Task(stop)));
                 self.settle(batch).await;
                 self.finish(deadline).await;
                 // Whoever asked may have given up waiting.
@@ -105,6 +114,9 @@ impl Beat {
 
     /// Waits for the first thing to do.
     async fn next(&mut self) -> Batch {
+        if let Some(batch) = self.take_ahead() {
+            return batch;
+        }
         let mut batch = Batch::default();
         let held_until = self.held.as_ref().map(|held| held.until);
         let hold_is_over = async {
@@ -140,7 +152,7 @@ impl Beat {
         }
     }
 
-    fn observe(&mut self, batch: &mut Batch, Reported { life, fact }: Reported) {
+    pub(super) fn observe(&mut self, batch: &mut Batch, Reported { life, fact }: Reported) {
         if life.is_some_and(|life| life != self.life) {
             return;
         }
@@ -171,21 +183,28 @@ impl Beat {
                 operations.iter().map(|operation| (operation.app.clone(), operation.id)).collect()
             }
             Wish::Command { app, id, .. } => vec![(app.clone(), *id)],
-            Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } => Vec::new(),
+            Wish::Consume { .. }
+            | Wish::PutGroup { .. }
+            | Wish::PutLimits(_)
+            | Wish::Forget { .. }
+            | Wish::Task(_) => Vec::new(),
         };
         self.parts.metrics.wishes.inc();
-        plan.merge(self.engine.command(now, wish)?);
+        let mut decided = self.engine.command(now, wish)?;
+        let task = decided.answer.take();
+        plan.merge(decided);
         let live = about.iter().map(|(app, id)| self.engine.live(now, app, *id)).collect();
-        Ok(Granted { time: now.wall, live })
+        Ok(Granted { time: now.wall, live, task })
     }
 
     /// Writes down what was decided, and only then lets it go.
     async fn settle(&mut self, batch: Batch) {
         let Batch { plan, replies, questions, .. } = batch;
-        let Plan { changes, effects, touched, removed } = plan;
+        let task_news = task_news(&plan);
+        let Plan { changes, effects, touched, removed, .. } = plan;
         if !changes.is_empty() {
             let needs_sync = changes.iter().any(Change::is_durable);
-            match self.commit(changes).await {
+            match self.commit_and_go_on(changes).await {
                 Ok(()) if needs_sync => self.believe_store(),
                 Ok(()) => {}
                 Err(error) => return self.recover(error, replies, questions).await,
@@ -197,22 +216,28 @@ impl Beat {
         }
         match &mut self.held {
             Some(held) => held.effects.extend(effects),
-            None => effects.iter().for_each(|effect| self.parts.workers.bring_about(effect)),
+            None => self.bring_about(effects),
         }
         self.parts.news.publish(touched, removed);
+        self.parts.news.publish_tasks(task_news);
         self.answer(questions);
         self.set_alarm();
     }
 
-    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+    /// Submits at once; what comes back waits and borrows nothing.
+    pub(super) fn commit(
+        &self,
+        changes: Vec<Change>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let began = std::time::Instant::now();
-        self.parts
-            .metrics
-            .commit_changes
-            .observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
-        let result = self.parts.writer.submit(changes.into_iter().map(Write::Change).collect()).await;
-        self.parts.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-        result
+        let metrics = Arc::clone(&self.parts.metrics);
+        metrics.commit_changes.observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
+        let written = self.parts.writer.submit(changes.into_iter().map(Write::Change).collect());
+        async move {
+            let result = written.await;
+            metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+            result
+        }
     }
 
     fn answer(&mut self, questions: Vec<Question>) {
@@ -244,9 +269,31 @@ impl Beat {
 
     fn release_held(&mut self) {
         if let Some(held) = self.held.take() {
-            held.effects.iter().for_each(|effect| self.parts.workers.bring_about(effect));
+            self.bring_about(held.effects);
         }
     }
+
+    fn bring_about(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Task(effect) => self.parts.runs.bring_about(effect),
+                effect => self.parts.workers.bring_about(&effect),
+            }
+        }
+    }
+}
+
+/// What watchers of tasks should hear of. An instance comes before its task: the end of the run, then what is next.
+pub(super) fn task_news(plan: &Plan) -> Vec<(AppId, Item)> {
+    let instances = plan.changes.iter().filter_map(|change| match change {
+        Change::Task(TaskChange::Instance { app, instance }) => {
+            Some((app.clone(), Item::Instance(instance.id)))
+        }
+        _ => None,
+    });
+    let touched = plan.tasks_touched.iter().map(|(app, id)| (app.clone(), Item::Task(*id)));
+    let removed = plan.tasks_removed.iter().map(|(app, id)| (app.clone(), Item::TaskRemoved(*id)));
+    instances.chain(touched).chain(removed).collect()
 }
 
 /// After a commit that failed.
@@ -259,6 +306,7 @@ impl Beat {
         questions: Vec<Question>,
     ) {
         self.tell_failure(&error);
+        self.ahead.forget_decisions();
         for (reply, answer) in replies {
             // A refusal stands; what was granted is not on disk. Whoever wished may have gone.
             let _ = reply.send(answer.and_then(|_| Err(store_unavailable())));
@@ -292,11 +340,15 @@ impl Beat {
     async fn begin_again(&mut self) -> Option<Plan> {
         self.life += 1;
         self.parts.workers.begin_life(self.life);
+        self.parts.runs.begin_life(self.life);
         let workers = self.parts.workers.clone();
+        let runs = self.parts.runs.clone();
         let writer = self.parts.writer.clone();
         let loaded = self
             .refuse_until(async move {
-                workers.none_left(Instant::now() + HOLD_MIN).await;
+                let deadline = Instant::now() + HOLD_MIN;
+                workers.none_left(deadline).await;
+                runs.none_left(deadline).await;
                 let mut delay = HOLD_MIN;
                 loop {
                     match writer.load().await {
@@ -308,7 +360,12 @@ impl Beat {
                 }
             })
             .await?;
-        self.engine = adopt(&self.parts, loaded);
+        let circumstances = Circumstances {
+            policy: self.parts.policy.clone(),
+            limits: self.parts.limits.clone(),
+            host: self.parts.host.clone(),
+        };
+        self.engine = circumstances.engine_with(loaded);
         Some(self.engine.begin(now()))
     }
 
@@ -339,8 +396,17 @@ impl Beat {
     /// The end: all workers let go, and what they still have to tell is kept. New work is not begun.
     async fn finish(&mut self, deadline: Instant) {
         self.parts.workers.let_go();
+        self.parts.runs.let_go();
+        if let Some(batch) = self.take_ahead()
+            && !self.keep_last(batch).await
+        {
+            return;
+        }
         loop {
-            let none_left = self.parts.workers.none_left(deadline);
+            let none_left = async {
+                self.parts.workers.none_left(deadline).await;
+                self.parts.runs.none_left(deadline).await;
+            };
             tokio::select! {
                 biased;
                 Some(reported) = self.parts.inbox.facts.recv() => {
@@ -352,12 +418,9 @@ impl Beat {
                             self.observe(&mut batch, reported);
                         }
                     }
-                    let Plan { changes, touched, removed, .. } = batch.plan;
-                    if !changes.is_empty() && let Err(error) = self.commit(changes).await {
-                        tracing::error!(%error, "the last changes could not be kept");
+                    if !self.keep_last(batch).await {
                         return;
                     }
-                    self.parts.news.publish(touched, removed);
                 }
                 Some(message) = self.parts.inbox.messages.recv() => match message {
                     Message::Wish(_, reply) => {
@@ -373,27 +436,33 @@ impl Beat {
     }
 }
 
+impl Beat {
+    /// Writes down what was decided at the end; its effects are for the next start. `false` if the store cannot.
+    async fn keep_last(&mut self, batch: Batch) -> bool {
+        let task_news = task_news(&batch.plan);
+        let Plan { changes, touched, removed, .. } = batch.plan;
+        if !changes.is_empty()
+            && let Err(error) = self.commit(changes).await
+        {
+            tracing::error!(%error, "the last changes could not be kept");
+            return false;
+        }
+        self.parts.news.publish(touched, removed);
+        self.parts.news.publish_tasks(task_news);
+        true
+    }
+}
+
 /// What the stop itself brings about is no news for the engine: the next start begins with what the store has.
 fn is_plain_stop(fact: &Fact) -> bool {
     matches!(fact, Fact::Ended { end: AttemptEnd::Stopped, .. })
 }
 
-fn adopt(parts: &Parts, loaded: Loaded) -> Engine {
-    let limits = loaded.limits.unwrap_or_else(|| parts.limits.clone());
-    let mut engine = Engine::new(parts.policy.clone(), limits, parts.host.clone());
-    for (app, name, behavior) in loaded.groups {
-        engine.adopt_group(app, name, behavior);
-    }
-    for row in loaded.rows {
-        engine.adopt(row);
-    }
-    engine
-}
-
 fn wish_size(wish: &Wish) -> usize {
     match wish {
         Wish::Create(operations) => operations.len(),
+        Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
-        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) => 1,
+        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Task(_) => 1,
     }
 }

@@ -7,23 +7,21 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use longhaul_contract::explain::{HistoryEntry, ReasonTotal};
 use longhaul_contract::receipt::Verification;
 use longhaul_contract::{
-    ByteRange, ChecksumAlgorithm, Decision, DigestVerdict, ErrorCode, Explanation, HostState, NetworkCost,
-    NetworkLevel, OperationId, Page, Reason, ReasonCode, Receipt, ReceiptDigest, ResponseInformation, Signal,
-    Timestamp, TransferStatus,
+    ByteRange, ChecksumAlgorithm, Decision, DigestVerdict, ErrorCode, Explanation, OperationId, Page, Reason,
+    ReasonCode, Receipt, ReceiptDigest, ResponseInformation, TransferStatus,
 };
-use longhaul_engine::{BootTime, Engine, Now};
-use longhaul_store::{StoredOperation, WaitHistory};
+use longhaul_engine::{Engine, Now};
+use longhaul_store::StoredOperation;
 use longhaul_transfer::{JournalRecord, digest};
-use serde::Deserialize;
 
 use super::extract::{Id, Parameters};
 use super::json::{Json, json};
 use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
+use super::supposition::{Supposition, add_history};
 use crate::identity::Caller;
 use crate::{journal, view};
 
@@ -101,18 +99,6 @@ pub(crate) async fn ranges(
     Ok(Json(Page { items, next_cursor: None }))
 }
 
-/// What if.
-#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct Supposition {
-    /// Suppose, separated by commas: `online`, `offline`, `unmetered`, `metered`, `roaming`, `ac`, `battery`.
-    #[serde(rename = "if")]
-    suppose: Option<String>,
-    /// Suppose this instant, RFC 3339.
-    at: Option<String>,
-}
-
 /// Why the operation runs or does not, by the rules of the decision itself, with all its waiting so far.
 #[utoipa::path(
     get,
@@ -129,22 +115,11 @@ pub(crate) async fn explain(
     Parameters(supposition): Parameters<Supposition>,
 ) -> Answer<Json<Explanation>> {
     let record = rooms.record(&caller, id).await?;
-    let at: Option<Timestamp> = supposition
-        .at
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(|_| refuse_parameter("at", "must be an instant such as 2026-01-31T12:00:00Z"))?;
-    let suppose = supposition.suppose.unwrap_or_default();
-    let words: Vec<&str> = suppose.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-    if let Some(word) = words.iter().find(|word| !SUPPOSITIONS.contains(word)) {
-        let detail = format!("{word:?} is not one of {}", SUPPOSITIONS.join(", "));
-        return Err(refuse_parameter("if", &detail));
-    }
-    let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let supposed = supposition.read()?;
     let app = caller.app.clone();
     let question = move |engine: &Engine, now: Now| {
-        let host = (!words.is_empty()).then(|| suppose_host(engine.host(), &words, now.wall));
-        engine.explain(at.map_or(now, |at| moved(now, at)), &app, id, host.as_ref())
+        let host = supposed.host(engine.host(), now);
+        engine.explain(supposed.time(now), &app, id, host.as_ref())
     };
     let explained = rooms.heart.ask(question).await?;
     let waits = rooms.read(move |reader| reader.waits(id)).await?;
@@ -155,40 +130,6 @@ pub(crate) async fn explain(
     add_history(&mut explanation, waits);
     drop(record);
     Ok(Json(explanation))
-}
-
-const SUPPOSITIONS: [&str; 7] = ["online", "offline", "unmetered", "metered", "roaming", "ac", "battery"];
-
-fn refuse_parameter(field: &str, detail: &str) -> Refused {
-    Refused::new(ErrorCode::InvalidParameter, detail).with_field(field)
-}
-
-/// The same instant on both clocks, moved to `at` on the wall.
-fn moved(now: Now, at: Timestamp) -> Now {
-    let ahead = at.micros().saturating_sub(now.wall.micros());
-    let boot = now.boot.0.saturating_add_signed(ahead);
-    Now { wall: at, boot: BootTime(boot) }
-}
-
-fn suppose_host(mut host: HostState, words: &[String], since: Timestamp) -> HostState {
-    fn known<T>(value: T, since: Timestamp) -> Signal<T> {
-        Signal::Known { value, since, source: "supposed".to_owned() }
-    }
-    for word in words {
-        let cost = |is_metered, is_roaming| {
-            known(NetworkCost { is_metered, is_roaming, ..NetworkCost::default() }, since)
-        };
-        match word.as_str() {
-            "online" => host.network.level = known(NetworkLevel::Internet, since),
-            "offline" => host.network.level = known(NetworkLevel::None, since),
-            "unmetered" => host.network.cost = cost(false, false),
-            "metered" => host.network.cost = cost(true, false),
-            "roaming" => host.network.cost = cost(true, true),
-            "ac" => host.energy_saver = known(false, since),
-            _ => host.energy_saver = known(true, since),
-        }
-    }
-    host
 }
 
 fn final_explanation(record: &StoredOperation) -> Answer<Explanation> {
@@ -214,21 +155,6 @@ fn final_explanation(record: &StoredOperation) -> Answer<Explanation> {
         totals: Vec::new(),
         override_with: None,
     })
-}
-
-fn add_history(explanation: &mut Explanation, waits: WaitHistory) {
-    let present = std::mem::take(&mut explanation.history);
-    explanation.history = waits
-        .entries
-        .into_iter()
-        .map(|(code, from, to)| HistoryEntry { code, from, to: Some(to) })
-        .chain(present)
-        .collect();
-    let mut totals: BTreeMap<ReasonCode, u64> = waits.totals.into_iter().collect();
-    for total in std::mem::take(&mut explanation.totals) {
-        *totals.entry(total.code).or_default() += total.seconds;
-    }
-    explanation.totals = totals.into_iter().map(|(code, seconds)| ReasonTotal { code, seconds }).collect();
 }
 
 /// Where the bytes came from, and how they were checked.

@@ -13,7 +13,10 @@ use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::HeaderMap;
-use longhaul_contract::{AppId, ErrorCode, Event, EventKind, Operation, OperationId, Progress};
+use longhaul_contract::{
+    AppId, BackgroundTask, ErrorCode, Event, EventKind, Instance, InstanceId, Operation, OperationId,
+    Progress, TaskId,
+};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -26,6 +29,7 @@ use super::rooms::Rooms;
 use crate::identity::Caller;
 use crate::metrics::Counted;
 use crate::news::{Found, Item};
+use crate::task_view;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -35,6 +39,11 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Changes turned into events at one time.
 const CHUNK: usize = 200;
+
+/// So many changes at one time are a crowd: the next ones gather for a moment, because an operation that changes
+/// several times within it is told once.
+const CROWD: usize = 16;
+const GATHERING: Duration = Duration::from_millis(50);
 
 /// What to be told.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -48,7 +57,7 @@ pub(crate) struct Subscription {
     app: Option<String>,
 }
 
-/// Watches the application's operations.
+/// Watches the application's operations and tasks.
 #[utoipa::path(
     get,
     path = "/events",
@@ -119,9 +128,13 @@ struct Reader {
     waiting: VecDeque<Message>,
     news: watch::Receiver<u64>,
     workers: watch::Receiver<usize>,
+    runs: watch::Receiver<usize>,
     stopping: watch::Receiver<bool>,
     sampled: HashMap<OperationId, Progress>,
+    sampled_runs: HashMap<InstanceId, u32>,
     next_sample: Instant,
+    /// Until when changes gather before they are looked at.
+    gathers_until: Option<Instant>,
     _room: OwnedSemaphorePermit,
     _counted: Counted,
 }
@@ -139,6 +152,7 @@ impl Reader {
         let mut reader = Self {
             news: rooms.news.subscribe(),
             workers: rooms.workers.subscribe(),
+            runs: rooms.runs.subscribe(),
             stopping: rooms.stopping.clone(),
             _counted: Counted::new(&rooms.metrics.streams),
             rooms,
@@ -148,7 +162,9 @@ impl Reader {
             number,
             waiting: VecDeque::new(),
             sampled: HashMap::new(),
+            sampled_runs: HashMap::new(),
             next_sample: Instant::now(),
+            gathers_until: None,
             _room: room,
         };
         if let Some(last) = last {
@@ -219,9 +235,10 @@ impl Reader {
 
     async fn tell_snapshot(&mut self, after: Option<OperationId>) -> Answer<()> {
         let (operations, next) = snapshot_page(&self.rooms, self.app.clone(), after).await?;
+        let tasks = if after.is_none() { self.all_tasks().await? } else { Vec::new() };
         let is_last = next.is_none();
         // Going on behind a part would lose the other parts, so only the last one has a number.
-        self.push(&Event::Snapshot { operations, is_last }, is_last.then_some(self.number));
+        self.push(&Event::Snapshot { operations, tasks, is_last }, is_last.then_some(self.number));
         self.place = if is_last { Place::Following } else { Place::Snapshot(next) };
         Ok(())
     }
@@ -240,14 +257,16 @@ impl Reader {
             newest
         };
         let views = self.views(&items).await?;
+        if items.len() >= CROWD {
+            self.gathers_until = Some(Instant::now() + GATHERING);
+        }
         for (number, item) in items {
+            // Without a view it has been forgotten meanwhile, which is told at its own place.
             let event = match item {
-                // Without a view it has been forgotten meanwhile, which is told at its own place.
-                Item::Touched(id) => {
-                    views.get(&id).map(|view| Event::Operation { operation: Box::new(view.clone()) })
-                }
                 Item::Removed(id) => Some(Event::Removed { id }),
                 Item::RangesAdded(added) => Some(Event::RangesAdded((*added).clone())),
+                Item::TaskRemoved(task_id) => Some(Event::TaskRemoved { task_id }),
+                Item::Touched(_) | Item::Task(_) | Item::Instance(_) => views.event(&item),
                 Item::Everything => None,
             };
             if let Some(event) = event.filter(|event| self.kinds.contains(&event.kind())) {
@@ -258,32 +277,69 @@ impl Reader {
         Ok(())
     }
 
-    async fn views(&self, items: &[(u64, Item)]) -> Answer<HashMap<OperationId, Operation>> {
-        if !self.kinds.contains(&EventKind::Operation) {
-            return Ok(HashMap::new());
+    async fn all_tasks(&self) -> Answer<Vec<BackgroundTask>> {
+        let apps = match &self.app {
+            Some(app) => vec![app.clone()],
+            None => self.rooms.read(|reader| reader.applications()).await?,
+        };
+        let mut tasks = Vec::new();
+        for app in apps {
+            tasks.extend(self.rooms.all_task_views(app).await?);
         }
-        let ids: Vec<OperationId> = items
-            .iter()
-            .filter_map(|(_, item)| match item {
-                Item::Touched(id) => Some(*id),
-                Item::Removed(_) | Item::RangesAdded(_) | Item::Everything => None,
-            })
-            .collect();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+        Ok(tasks)
+    }
+
+    /// The views of all that some item names, as of now.
+    async fn views(&self, items: &[(u64, Item)]) -> Answer<Views> {
+        let mut asked = Asked::default();
+        for (_, item) in items {
+            match item {
+                Item::Touched(id) => asked.operations.push(*id),
+                Item::Task(id) => asked.tasks.push(*id),
+                Item::Instance(id) => asked.instances.push(*id),
+                Item::Removed(_) | Item::RangesAdded(_) | Item::TaskRemoved(_) | Item::Everything => {}
+            }
         }
-        let records = self.rooms.read(move |reader| reader.operations(&ids)).await?;
-        let views = self.rooms.views(records).await?;
-        Ok(views.into_iter().map(|view| (view.id, view)).collect())
+        let mut views = Views::default();
+        if self.kinds.contains(&EventKind::Operation) && !asked.operations.is_empty() {
+            let ids = asked.operations;
+            let records = self.rooms.read(move |reader| reader.operations(&ids)).await?;
+            let found = self.rooms.views(records).await?;
+            views.operations = found.into_iter().map(|view| (view.id, view)).collect();
+        }
+        if self.kinds.contains(&EventKind::Task) && !asked.tasks.is_empty() {
+            let found = self.rooms.task_views(asked.tasks).await?;
+            views.tasks = found.into_iter().map(|view| (view.id, view)).collect();
+        }
+        if self.kinds.contains(&EventKind::Instance) && !asked.instances.is_empty() {
+            let ids = asked.instances;
+            let read = move |reader: &dyn longhaul_store::Reader| {
+                ids.into_iter().map(|id| reader.instance(id)).collect::<Result<Vec<_>, _>>()
+            };
+            let found = self.rooms.read(read).await?.into_iter().flatten();
+            let found = found.map(|instance| task_view::instance(instance, &self.rooms.runs));
+            views.instances = found.map(|view| (view.id, view)).collect();
+        }
+        Ok(views)
     }
 
     /// Waits for something to tell. Nothing ticks while nothing runs.
     async fn wait(&mut self) {
-        let samples = self.kinds.contains(&EventKind::Progress);
-        let is_running = samples && !self.rooms.workers.progress(self.app.as_ref()).is_empty();
+        let of_operations = self.kinds.contains(&EventKind::Progress);
+        let of_instances = self.kinds.contains(&EventKind::InstanceProgress);
+        let is_running = of_operations && self.rooms.workers.is_running(self.app.as_ref())
+            || of_instances && !self.rooms.runs.progress(self.app.as_ref()).is_empty();
+        let gathers_until = self.gathers_until;
+        let news = async {
+            if let Some(time) = gathers_until {
+                tokio::time::sleep_until(time).await;
+            }
+            self.news.changed().await
+        };
         tokio::select! {
-            changed = self.news.changed() => drop(changed),
-            changed = self.workers.changed(), if samples => drop(changed),
+            changed = news => drop(changed),
+            changed = self.workers.changed(), if of_operations => drop(changed),
+            changed = self.runs.changed(), if of_instances => drop(changed),
             stops = self.stopping.changed() => drop(stops),
             () = tokio::time::sleep_until(self.next_sample), if is_running => self.sample(),
         }
@@ -291,13 +347,52 @@ impl Reader {
 
     fn sample(&mut self) {
         self.next_sample = Instant::now() + SAMPLE_INTERVAL;
-        let now = self.rooms.workers.progress(self.app.as_ref());
-        let changed: Vec<_> =
-            now.iter().filter(|(id, progress)| self.sampled.get(id) != Some(progress)).copied().collect();
-        self.sampled = now.into_iter().collect();
-        for (id, progress) in changed {
-            self.push(&Event::Progress { id, progress }, None);
+        if self.kinds.contains(&EventKind::Progress) {
+            let now = self.rooms.workers.progress(self.app.as_ref());
+            let is_news = |(id, progress): &&(OperationId, Progress)| self.sampled.get(id) != Some(progress);
+            let changed: Vec<_> = now.iter().filter(is_news).copied().collect();
+            self.sampled = now.into_iter().collect();
+            for (id, progress) in changed {
+                self.push(&Event::Progress { id, progress }, None);
+            }
         }
+        if self.kinds.contains(&EventKind::InstanceProgress) {
+            let now = self.rooms.runs.progress(self.app.as_ref());
+            let is_news = |(_, id, progress): &&(TaskId, InstanceId, u32)| {
+                self.sampled_runs.get(id).copied().unwrap_or_default() != *progress
+            };
+            let changed: Vec<_> = now.iter().filter(is_news).copied().collect();
+            self.sampled_runs = now.into_iter().map(|(_, id, progress)| (id, progress)).collect();
+            for (task_id, instance_id, progress) in changed {
+                self.push(&Event::InstanceProgress { task_id, instance_id, progress }, None);
+            }
+        }
+    }
+}
+
+/// What items name.
+#[derive(Default)]
+struct Asked {
+    operations: Vec<OperationId>,
+    tasks: Vec<TaskId>,
+    instances: Vec<InstanceId>,
+}
+
+#[derive(Default)]
+struct Views {
+    operations: HashMap<OperationId, Operation>,
+    tasks: HashMap<TaskId, BackgroundTask>,
+    instances: HashMap<InstanceId, Instance>,
+}
+
+impl Views {
+    fn event(&self, item: &Item) -> Option<Event> {
+        Some(match item {
+            Item::Touched(id) => Event::Operation { operation: Box::new(self.operations.get(id)?.clone()) },
+            Item::Task(id) => Event::Task { task: Box::new(self.tasks.get(id)?.clone()) },
+            Item::Instance(id) => Event::Instance { instance: Box::new(self.instances.get(id)?.clone()) },
+            Item::Removed(_) | Item::RangesAdded(_) | Item::TaskRemoved(_) | Item::Everything => return None,
+        })
     }
 }
 

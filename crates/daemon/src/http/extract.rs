@@ -2,20 +2,66 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use longhaul_contract::{AppId, ErrorCode, GroupName, OperationId};
+use longhaul_contract::{AppId, ErrorCode, GroupName, InstanceId, OperationId, TaskId};
 use serde::de::DeserializeOwned;
 
 use super::refused::{Answer, Refused};
 use crate::identity::Caller;
 
-/// The parameter of the path; every route has at most one.
-async fn parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> Answer<String> {
+/// The parameters of the path, in its order.
+async fn all_parameters<S: Send + Sync>(parts: &mut Parts, state: &S) -> Answer<Vec<String>> {
     let parameters = RawPathParams::from_request_parts(parts, state).await;
     let parameters = parameters.map_err(|error| {
         Refused::new(ErrorCode::InvalidParameter, format!("the path cannot be read: {error}"))
     })?;
-    let value = parameters.iter().next().map(|(_, value)| value.to_owned());
-    value.ok_or_else(|| Refused::internal(&"a route lacks its parameter"))
+    Ok(parameters.iter().map(|(_, value)| value.to_owned()).collect())
+}
+
+/// The first parameter of the path.
+async fn parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> Answer<String> {
+    let first = all_parameters(parts, state).await?.into_iter().next();
+    first.ok_or_else(|| Refused::internal(&"a route lacks its parameter"))
+}
+
+/// Parameters of a path that are ids, in its order. What is no id names nothing.
+fn id<T: std::str::FromStr>(parameters: &[String], index: usize) -> Answer<T> {
+    let text = parameters.get(index).ok_or_else(|| Refused::internal(&"a route lacks a parameter"))?;
+    text.parse().map_err(|_| Refused::not_found())
+}
+
+/// `{taskId}`.
+pub(crate) struct Task(pub(crate) TaskId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Task {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        id(&all_parameters(parts, state).await?, 0).map(Self)
+    }
+}
+
+/// `{taskId}` and `{instanceId}`.
+pub(crate) struct InstanceOf(pub(crate) TaskId, pub(crate) InstanceId);
+
+impl<S: Send + Sync> FromRequestParts<S> for InstanceOf {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let parameters = all_parameters(parts, state).await?;
+        Ok(Self(id(&parameters, 0)?, id(&parameters, 1)?))
+    }
+}
+
+/// The last parameter of the path, as it is.
+pub(crate) struct Last(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Last {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let last = all_parameters(parts, state).await?.pop();
+        last.map(Self).ok_or_else(|| Refused::internal(&"a route lacks its parameter"))
+    }
 }
 
 /// `{id}` of an operation. What is no id names nothing.

@@ -103,6 +103,8 @@ fn need_of(method: &Method, path: &str) -> Need {
     match path {
         "/openapi.json" | "/healthz" if is_safe => Need::Nothing,
         "/limits" if !is_safe => Need::Scope(Scope::Admin),
+        _ if path.starts_with("/host/") => Need::Scope(Scope::Admin),
+        _ if path.starts_with("/apps/") && path.ends_with("/access") => Need::Scope(Scope::Admin),
         _ if path == "/apps" || path.starts_with("/apps/") => {
             if is_safe {
                 Need::Scope(Scope::Admin)
@@ -153,7 +155,7 @@ async fn admit(rooms: &Rooms, request: &mut Request) -> Answer<()> {
 /// The one type each route answers in (RFC 9110 section 12.5.1); content has the type the server gave it.
 fn check_acceptable(headers: &HeaderMap, path: &str) -> Answer<()> {
     let offered = match path {
-        "/events" => "text/event-stream",
+        "/events" | "/background-tasks/activations" => "text/event-stream",
         "/metrics" => "application/openmetrics-text",
         _ if path.ends_with("/content") => return Ok(()),
         _ => "application/json",
@@ -249,6 +251,12 @@ mod tests {
             (Method::GET, "/apps", Need::Scope(Scope::Admin)),
             (Method::GET, "/apps/org.a", Need::Scope(Scope::Admin)),
             (Method::POST, "/apps/org.a/tokens", Need::Owner),
+            (Method::PUT, "/apps/org.a/access", Need::Scope(Scope::Admin)),
+            (Method::PUT, "/host/power", Need::Scope(Scope::Admin)),
+            (Method::DELETE, "/host/power", Need::Scope(Scope::Admin)),
+            (Method::GET, "/host", Need::Scope(Scope::Read)),
+            (Method::POST, "/background-tasks", Need::Scope(Scope::Submit)),
+            (Method::POST, "/push/x", Need::Scope(Scope::Submit)),
             (Method::DELETE, "/background-transfers/downloads/x", Need::Scope(Scope::Submit)),
             (Method::POST, "/background-transfers/downloads", Need::Scope(Scope::Submit)),
         ] {

@@ -30,6 +30,34 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<State> for Json<T, MAX> 
     }
 }
 
+/// A body in JSON, or none at all; then it is the default.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &State) -> Answer<Self> {
+        let checked = check_media_type(request.headers());
+        let bytes = read_body(request, BODY_MAX, state.settings.request_timeout).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        checked?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A body of at most `MAX` bytes of any type.
+pub(crate) struct Bytes<const MAX: usize>(pub(crate) bytes::Bytes);
+
+impl<const MAX: usize> FromRequest<State> for Bytes<MAX> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &State) -> Answer<Self> {
+        read_body(request, MAX, state.settings.request_timeout).await.map(Self)
+    }
+}
+
 fn check_media_type(headers: &HeaderMap) -> Answer<()> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -1,5 +1,8 @@
 //! The public calls over HTTP: routes, what every request passes, bodies and refusals.
 
+mod access;
+mod activations;
+mod apps;
 mod commands;
 mod content;
 mod content_range;
@@ -9,13 +12,21 @@ mod events;
 mod extract;
 mod groups;
 mod guard;
+mod host;
+mod instance_protocol;
 mod json;
 mod list;
 mod problems;
+mod push;
 mod refused;
 mod rooms;
 mod serve;
 mod service;
+mod supposition;
+mod task_control;
+mod task_instances;
+mod task_rooms;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -40,13 +51,18 @@ pub(crate) type App = Arc<Rooms>;
 #[openapi(
     info(
         title = "Longhaul",
-        description = "Durable background transfers: what is asked for is finished, whatever happens in between.",
+        description = "Durable background transfers and background tasks: what is asked for is finished, and what is due is \
+                       run, whatever happens in between.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(Problem)),
     tags(
         (name = "downloads", description = "Downloads of the calling application"),
         (name = "groups", description = "Transfer groups of the calling application"),
+        (name = "access", description = "Whether applications may run in the background"),
+        (name = "tasks", description = "Background tasks of the calling application"),
+        (name = "instances", description = "Runs of tasks, and what running tasks say themselves"),
+        (name = "triggers", description = "What starts tasks"),
         (name = "service", description = "The service, the machine and the applications"),
     )
 )]
@@ -63,6 +79,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(commands::cancel))
         .routes(routes!(commands::make_current))
         .routes(routes!(commands::attach))
+        .routes(routes!(commands::attach_batch))
         .routes(routes!(details::response))
         .routes(routes!(details::ranges))
         .routes(routes!(details::explain))
@@ -72,11 +89,32 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(groups::list))
         .routes(routes!(groups::get, groups::put))
         .routes(routes!(events::events))
-        .routes(routes!(service::host))
+        .routes(routes!(tasks::list, tasks::register))
+        .routes(routes!(tasks::trigger_types))
+        .routes(routes!(tasks::get, tasks::unregister))
+        .routes(routes!(access::get, access::request, access::remove))
+        .routes(routes!(task_control::request))
+        .routes(routes!(task_control::run))
+        .routes(routes!(task_control::explain))
+        .routes(routes!(task_control::groups))
+        .routes(routes!(task_control::group))
+        .routes(routes!(task_instances::list))
+        .routes(routes!(task_instances::get, task_instances::cancel))
+        .routes(routes!(task_instances::output))
+        .routes(routes!(instance_protocol::progress))
+        .routes(routes!(instance_protocol::defer))
+        .routes(routes!(instance_protocol::complete_deferral))
+        .routes(routes!(instance_protocol::complete))
+        .routes(routes!(instance_protocol::cancellation))
+        .routes(routes!(activations::activations))
+        .routes(routes!(push::send))
+        .routes(routes!(host::get))
+        .routes(routes!(host::put, host::delete))
         .routes(routes!(service::limits, service::put_limits))
-        .routes(routes!(service::apps))
-        .routes(routes!(service::app))
-        .routes(routes!(service::create_token))
+        .routes(routes!(apps::list))
+        .routes(routes!(apps::get))
+        .routes(routes!(access::put))
+        .routes(routes!(apps::create_token))
         .routes(routes!(service::health))
         .routes(routes!(service::metrics))
         .routes(routes!(service::contract))

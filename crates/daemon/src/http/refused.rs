@@ -36,6 +36,15 @@ impl Refused {
         self
     }
 
+    /// The refusal of a registration by the engine, which knows no fields: with the one that it is about.
+    pub(crate) fn at_its_field(self) -> Self {
+        match self.0.code {
+            ErrorCode::TaskNameTaken => self.with_field("/name"),
+            ErrorCode::TaskQuota => self.with_field("/trigger/type"),
+            _ => self,
+        }
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(ErrorCode::NotFound, "nothing with this id belongs to this application")
     }

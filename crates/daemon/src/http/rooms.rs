@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use longhaul_contract::{AppId, ErrorCode, Operation, OperationId, Scope};
-use longhaul_engine::{Command, Engine, Wish};
+use longhaul_engine::{Command, Engine, TaskPolicy, Wish};
 use longhaul_store::{Reader, StoreError, StoredOperation, Writer};
 use tokio::sync::{Semaphore, watch};
 
 use super::guard::Names;
 use super::refused::{Answer, Refused};
 use crate::admission::Places;
+use crate::apps::Apps;
 use crate::config::ServiceSettings;
 use crate::heart::{Granted, Heart};
+use crate::host_desk::HostDesk;
 use crate::identity::{Caller, Doorkeeper};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::push::PushDesk;
+use crate::runs::Runs;
 use crate::view;
 use crate::workers::Workers;
 
@@ -26,6 +30,11 @@ pub(crate) struct Rooms {
     pub(crate) reader: Arc<dyn Reader>,
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
+    pub(crate) runs: Runs,
+    pub(crate) apps: Arc<Apps>,
+    pub(crate) host: Arc<HostDesk>,
+    pub(crate) push: PushDesk,
+    pub(crate) task_policy: TaskPolicy,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) doorkeeper: Doorkeeper,

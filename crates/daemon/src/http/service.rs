@@ -1,22 +1,18 @@
-//! The service itself: health, numbers, limits, applications, the machine, its own contract.
+//! The service itself: health, numbers, limits, its own contract.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
-use longhaul_contract::service::{App, CreateToken, NewToken};
-use longhaul_contract::{AppId, ErrorCode, Health, HostState, Limits, Page, Scope, Timestamp};
-use longhaul_engine::{Engine, Now, Wish};
-use longhaul_store::{TokenWrite, Write};
+use http::{HeaderValue, header};
+use longhaul_contract::{ErrorCode, Health, Limits};
+use longhaul_engine::Wish;
 
-use super::extract::AppName;
-use super::json::{Json, json};
+use super::json::Json;
 use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
 use crate::heart::Condition;
-use crate::identity::new_token;
 
 /// Whether the service works.
 #[utoipa::path(
@@ -70,18 +66,6 @@ pub(crate) async fn metrics(State(rooms): State<Arc<Rooms>>) -> Answer<Response>
     Ok(response)
 }
 
-/// What is known of the machine, signal by signal.
-#[utoipa::path(
-    get,
-    path = "/host",
-    tag = "service",
-    operation_id = "getHost",
-    responses((status = 200, description = "Every signal, or why it is unknown", body = HostState), Problems)
-)]
-pub(crate) async fn host(State(rooms): State<Arc<Rooms>>) -> Answer<Json<HostState>> {
-    rooms.heart.ask(|engine, _| engine.host()).await.map(Json)
-}
-
 /// Rate limits, and how many operations run at once.
 #[utoipa::path(
     get,
@@ -123,79 +107,3 @@ pub(crate) async fn put_limits(
 
 /// The most that may run at once: more would only take memory from those that run.
 const AT_ONCE_MAX: u32 = 1000;
-
-/// Applications that have operations, groups or tokens.
-#[utoipa::path(
-    get,
-    path = "/apps",
-    tag = "service",
-    operation_id = "listApps",
-    responses((status = 200, description = "All applications, by name", body = Page<App>), Problems)
-)]
-pub(crate) async fn apps(State(rooms): State<Arc<Rooms>>) -> Answer<Json<Page<App>>> {
-    let found = rooms
-        .read(|reader| {
-            let apps = reader.applications()?.into_iter();
-            apps.map(|app| reader.tokens(&app).map(|tokens| (app, tokens))).collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
-    let count = move |engine: &Engine, _: Now| {
-        found.into_iter().map(|(app, tokens)| app_view(engine, app, tokens)).collect()
-    };
-    Ok(Json(Page { items: rooms.heart.ask(count).await?, next_cursor: None }))
-}
-
-/// One application.
-#[utoipa::path(
-    get,
-    path = "/apps/{id}",
-    tag = "service",
-    operation_id = "getApp",
-    params(("id" = AppId, Path, description = "The application")),
-    responses((status = 200, description = "The application", body = App), Problems)
-)]
-pub(crate) async fn app(State(rooms): State<Arc<Rooms>>, AppName(app): AppName) -> Answer<Json<App>> {
-    let asked = app.clone();
-    let (is_known, tokens) = rooms
-        .read(move |reader| Ok((reader.applications()?.contains(&asked), reader.tokens(&asked)?)))
-        .await?;
-    if !is_known {
-        return Err(Refused::new(ErrorCode::NotFound, format!("nothing is kept of an application {app}")));
-    }
-    rooms.heart.ask(move |engine, _| app_view(engine, app, tokens)).await.map(Json)
-}
-
-fn app_view(engine: &Engine, id: AppId, tokens: Vec<Vec<Scope>>) -> App {
-    let count = tokens.len() as u64;
-    let mut scopes: Vec<Scope> = tokens.into_iter().flatten().collect();
-    scopes.sort();
-    scopes.dedup();
-    App { live_operations: engine.live_operations(Some(&id)), id, tokens: count, scopes }
-}
-
-/// Makes a token for calls over TCP. This answer is the only one that ever shows it.
-#[utoipa::path(
-    post,
-    path = "/apps/{id}/tokens",
-    tag = "service",
-    operation_id = "createToken",
-    params(("id" = AppId, Path, description = "The application it will speak for")),
-    request_body = CreateToken,
-    responses((status = 201, description = "The token", body = NewToken), Problems)
-)]
-pub(crate) async fn create_token(
-    State(rooms): State<Arc<Rooms>>,
-    AppName(app): AppName,
-    Json(body): Json<CreateToken>,
-) -> Answer<Response> {
-    let mut scopes = body.scopes;
-    scopes.sort();
-    scopes.dedup();
-    if scopes.is_empty() {
-        return Err(Refused::new(ErrorCode::InvalidField, "a token needs a scope").with_field("/scopes"));
-    }
-    let (token, hash) = new_token();
-    let write = TokenWrite { hash, app, scopes: scopes.clone(), created: Timestamp::now() };
-    rooms.writer.submit(vec![Write::Token(write)]).await?;
-    Ok(json(StatusCode::CREATED, &NewToken { token, scopes }))
-}

@@ -44,6 +44,7 @@ impl Rig {
             socket: folder.path().join("run/longhaul.sock"),
             state: folder.path().join("state"),
             config: folder.path().join("longhaul.toml"),
+            apps: folder.path().join("apps"),
         });
         configuration.service.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         change(&mut configuration);

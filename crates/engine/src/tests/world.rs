@@ -37,6 +37,7 @@ pub(crate) fn online() -> HostState {
     HostState {
         network: Network { level: known(NetworkLevel::Internet), cost: known(NetworkCost::default()) },
         energy_saver: known(false),
+        ..HostState::unmeasured()
     }
 }
 

@@ -6,11 +6,18 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use super::names::Names;
 use super::prepared::{Prepared, PreparedEnd};
 use super::row::{PreparedRow, from_json, row_columns, unreadable};
+use super::tasks;
 use crate::contract_types::{JournalWrite, TokenWrite};
 use crate::wait::WAITS_MAX;
 
 /// The name under which `setting` holds the limits.
 pub(super) const LIMITS: &str = "limits";
+
+/// The name under which it holds what the machine was last known to be like.
+pub(super) const SIGNALS: &str = "signals";
+
+/// The beginning of the names of settings that are not ours.
+pub(super) const OTHERS: &str = "other.";
 
 pub(super) fn apply(connection: &Connection, names: &mut Names, write: &Prepared) -> rusqlite::Result<()> {
     match write {
@@ -41,23 +48,32 @@ pub(super) fn apply(connection: &Connection, names: &mut Names, write: &Prepared
             params![id.as_bytes(), time.micros(), keep_until.micros()],
         ),
         Prepared::Removed { id } => remove(connection, *id),
-        Prepared::Waited { id, reason, from, to } => wait(connection, *id, reason, *from, *to),
+        Prepared::Waited { id, reason, from, to } => {
+            add_wait(connection, "spec", id.as_bytes(), reason, *from, *to)
+        }
         Prepared::Group { app, name, behavior } => {
             declare_group(connection, names, app, name, Some(*behavior))
         }
         Prepared::GroupRemoved { app, name } => declare_group(connection, names, app, name, None),
-        Prepared::Limits { value } => execute(
-            connection,
-            "INSERT INTO setting (name, value) VALUES (?1, ?2)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            params![LIMITS, value],
-        ),
+        Prepared::Limits { value } => keep_setting(connection, LIMITS, Some(value)),
+        Prepared::Task(change) => tasks::apply(connection, names, change),
+        Prepared::Output(output) => tasks::keep_output(connection, output),
+        Prepared::Setting { name, value } => {
+            keep_setting(connection, &format!("{OTHERS}{name}"), value.as_deref())
+        }
+        Prepared::Manifest { app, identity } => {
+            tasks::keep_manifest(connection, names, app, identity.as_deref())
+        }
         Prepared::Journal(journal) => keep_journal(connection, journal),
         Prepared::Token { token, scopes } => keep_token(connection, names, token, scopes),
     }
 }
 
-fn execute(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> rusqlite::Result<()> {
+pub(super) fn execute(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute(parameters).map(drop)
 }
 
@@ -166,20 +182,22 @@ fn remove(connection: &Connection, id: OperationId) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn wait(
+/// `table` is the one that knows whoever waited.
+pub(super) fn add_wait(
     connection: &Connection,
-    id: OperationId,
+    table: &'static str,
+    id: &[u8; 16],
     reason: &str,
     from: Timestamp,
     to: Timestamp,
 ) -> rusqlite::Result<()> {
     let is_new = connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "INSERT INTO wait (id, began, ended, reason)
-             SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM spec WHERE id = ?1)
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![id.as_bytes(), from.micros(), to.micros(), reason])?
+             SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM {table} WHERE id = ?1)
+             ON CONFLICT DO NOTHING"
+        ))?
+        .execute(params![id, from.micros(), to.micros(), reason])?
         == 1;
     if !is_new {
         return Ok(());
@@ -188,15 +206,27 @@ fn wait(
         connection,
         "INSERT INTO wait_total (id, reason, micros) VALUES (?1, ?2, ?3)
          ON CONFLICT (id, reason) DO UPDATE SET micros = micros + excluded.micros",
-        params![id.as_bytes(), reason, to.micros().saturating_sub(from.micros()).max(0)],
+        params![id, reason, to.micros().saturating_sub(from.micros()).max(0)],
     )?;
     execute(
         connection,
         "DELETE FROM wait WHERE id = ?1 AND (began, ended, reason) <= (
              SELECT began, ended, reason FROM wait WHERE id = ?1
              ORDER BY began DESC, ended DESC, reason DESC LIMIT 1 OFFSET ?2)",
-        params![id.as_bytes(), i64::try_from(WAITS_MAX).unwrap_or(i64::MAX)],
+        params![id, i64::try_from(WAITS_MAX).unwrap_or(i64::MAX)],
     )
+}
+
+pub(super) fn keep_setting(connection: &Connection, name: &str, value: Option<&str>) -> rusqlite::Result<()> {
+    match value {
+        Some(value) => execute(
+            connection,
+            "INSERT INTO setting (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            params![name, value],
+        ),
+        None => execute(connection, "DELETE FROM setting WHERE name = ?", [name]),
+    }
 }
 
 fn declare_group(

@@ -13,10 +13,11 @@ use crate::contract_types::StoreError;
 const APPLICATION_ID: i32 = 0x4c67_486c;
 
 /// The statements that make format n out of format n - 1, at place n - 1.
-const MIGRATIONS: &[&str] = &[include_str!("format_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("format_1.sql"), include_str!("format_2.sql")];
 
-/// Tables that start-up depends on as a whole.
-const NEEDED_AT_START: &[&str] = &["live", "application", "transfer_group", "origin", "setting"];
+/// Tables that start-up depends on as a whole, by the format that brought them.
+const NEEDED_AT_START: &[(u32, &[&str])] =
+    &[(1, &["live", "application", "transfer_group", "origin", "setting"]), (2, &["task", "access"])];
 
 /// Opens the database of the folder for writing, whatever has to happen for that. The text tells the caller what
 /// was lost.
@@ -76,6 +77,7 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    keep_plans(&connection)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let problem = format!("{}: this file system cannot hold a shared database", path.display());
@@ -86,7 +88,7 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -4096;
+         PRAGMA cache_size = -256;
          PRAGMA foreign_keys = OFF;",
     )?;
     match found_format(&connection)? {
@@ -98,7 +100,7 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
                 let path = path.display().to_string();
                 return Err(StoreError::NewerFormat { path, found, known }.into());
             }
-            check(&connection)?;
+            check(&connection, found)?;
             if found < known {
                 back_up(&connection, path, found)?;
                 migrate(&connection, found, migrations)?;
@@ -106,6 +108,11 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
         }
     }
     Ok(connection)
+}
+
+/// Plans do not depend on what is bound: otherwise SQLite prepares a cached statement anew for each new value.
+pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn newest(migrations: &[&str]) -> u32 {
@@ -132,8 +139,9 @@ fn found_format(connection: &Connection) -> rusqlite::Result<Format> {
 
 /// Looks through the tables that start-up reads. The others are read piece by piece later; each piece that cannot
 /// be read then is an error of that one request.
-fn check(connection: &Connection) -> Result<(), OpenError> {
-    for table in NEEDED_AT_START {
+fn check(connection: &Connection, format: u32) -> Result<(), OpenError> {
+    let tables = NEEDED_AT_START.iter().filter(|(since, _)| *since <= format).flat_map(|(_, tables)| *tables);
+    for table in tables {
         let mut problems = connection.prepare(&format!("PRAGMA quick_check({table})"))?;
         let first: String = problems.query_row([], |row| row.get(0))?;
         if first != "ok" {

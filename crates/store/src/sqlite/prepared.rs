@@ -6,7 +6,8 @@ use longhaul_contract::{
 use longhaul_engine::Change;
 
 use super::row::{PreparedRow, to_json};
-use crate::contract_types::{JournalWrite, StoreError, TokenWrite, Write};
+use super::tasks::{self, PreparedTask};
+use crate::contract_types::{JournalWrite, OutputWrite, StoreError, TokenWrite, Write};
 use crate::wait::reason_word;
 
 /// A submission for a [`super::SqliteStore`].
@@ -27,6 +28,10 @@ pub(super) enum Prepared {
     Limits { value: String },
     Journal(JournalWrite),
     Token { token: TokenWrite, scopes: String },
+    Task(PreparedTask),
+    Output(OutputWrite),
+    Setting { name: String, value: Option<String> },
+    Manifest { app: AppId, identity: Option<String> },
 }
 
 pub(super) struct PreparedEnd {
@@ -50,6 +55,9 @@ fn prepare(write: Write) -> Result<Prepared, StoreError> {
         Write::Change(change) => prepare_change(change)?,
         Write::Journal(journal) => Prepared::Journal(journal),
         Write::Token(token) => Prepared::Token { scopes: to_json(&token.scopes)?, token },
+        Write::Output(output) => Prepared::Output(output),
+        Write::Setting { name, value } => Prepared::Setting { name, value },
+        Write::Manifest { app, identity } => Prepared::Manifest { app, identity },
     })
 }
 
@@ -80,6 +88,7 @@ fn prepare_change(change: Change) -> Result<Prepared, StoreError> {
         Change::Group { app, name, behavior } => Prepared::Group { app, name, behavior },
         Change::GroupRemoved { app, name } => Prepared::GroupRemoved { app, name },
         Change::Limits(limits) => Prepared::Limits { value: to_json(&limits)? },
+        Change::Task(change) => Prepared::Task(tasks::prepare(change)?),
     })
 }
 

@@ -5,13 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use longhaul_contract::{AppId, CreateDownload, GroupName, OperationId, Scope, Timestamp, WebErrorStatus};
+use longhaul_contract::{
+    AppId, CreateDownload, GroupName, Instance, InstanceId, OperationId, Scope, TaskId, Timestamp,
+    WebErrorStatus,
+};
 use longhaul_engine::Origin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
+use super::apply::OTHERS;
+use super::format::keep_plans;
 use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, from_json, unreadable};
-use super::{cannot_read, list};
-use crate::contract_types::{ListQuery, Reader, StoreError, StoredOperation, WaitHistory};
+use super::{cannot_read, list, tasks};
+use crate::contract_types::{
+    ListQuery, Reader, StoreError, StoredOperation, StoredOutput, StoredTask, WaitHistory,
+};
 use crate::matching::prefix_bounds;
 use crate::wait::reason_from_word;
 
@@ -63,6 +70,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(Duration::from_secs(10))?;
+    keep_plans(&connection)?;
     connection.execute_batch(
         "PRAGMA query_only = ON;
          PRAGMA temp_store = MEMORY;
@@ -151,6 +159,22 @@ impl Reader for SqliteReaders {
         })
     }
 
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError> {
+        self.read(|connection| {
+            let Some(app) = list::app_number(connection, app)? else { return Ok(Vec::new()) };
+            let mut statement = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM ended WHERE app = ? AND id = ? AND consumed IS NULL)",
+            )?;
+            let mut unconsumed = Vec::with_capacity(ids.len());
+            for id in ids {
+                if statement.query_row(params![app, id.as_bytes()], |row| row.get(0))? {
+                    unconsumed.push(*id);
+                }
+            }
+            Ok(unconsumed)
+        })
+    }
+
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|connection| {
             connection
@@ -161,7 +185,7 @@ impl Reader for SqliteReaders {
     }
 
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError> {
-        self.read(|connection| read_waits(connection, id))
+        self.read(|connection| read_waits(connection, id.as_bytes()))
     }
 
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError> {
@@ -198,6 +222,8 @@ impl Reader for SqliteReaders {
                          OR EXISTS (SELECT 1 FROM transfer_group AS named
                                     WHERE named.app = application.number AND behavior IS NOT NULL)
                          OR EXISTS (SELECT 1 FROM token WHERE token.app = number)
+                         OR EXISTS (SELECT 1 FROM task WHERE task.app = number)
+                         OR EXISTS (SELECT 1 FROM access WHERE access.app = number)
                      ORDER BY name",
                 )?
                 .query_map([], |row| app_name(row, 0))?
@@ -219,9 +245,51 @@ impl Reader for SqliteReaders {
                 .collect()
         })
     }
+
+    fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        self.read(|connection| Ok(tasks::read_tasks(connection, &[id])?.pop()))
+    }
+
+    fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError> {
+        self.read(|connection| tasks::read_tasks(connection, ids))
+    }
+
+    fn instances(
+        &self,
+        task: TaskId,
+        limit: usize,
+        before: Option<InstanceId>,
+    ) -> Result<Vec<Instance>, StoreError> {
+        self.read(|connection| tasks::read_instances(connection, task, limit, before))
+    }
+
+    fn instance(&self, id: InstanceId) -> Result<Option<Instance>, StoreError> {
+        self.read(|connection| tasks::read_instance(connection, id))
+    }
+
+    fn instance_output(&self, id: InstanceId) -> Result<Option<StoredOutput>, StoreError> {
+        self.read(|connection| tasks::read_output(connection, id))
+    }
+
+    fn task_waits(&self, id: TaskId) -> Result<WaitHistory, StoreError> {
+        self.read(|connection| read_waits(connection, id.as_bytes()))
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT value FROM setting WHERE name = ?")?
+                .query_row([format!("{OTHERS}{name}")], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    fn manifests(&self) -> Result<Vec<(AppId, String)>, StoreError> {
+        self.read(tasks::read_manifests)
+    }
 }
 
-fn app_name(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<AppId> {
+pub(super) fn app_name(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<AppId> {
     let name = row.get_ref(index)?.as_str().map_err(|error| unreadable(index, error))?;
     AppId::new(name).map_err(|error| unreadable(index, error))
 }
@@ -316,11 +384,11 @@ fn optional_json<T: serde::de::DeserializeOwned>(
     }
 }
 
-fn read_waits(connection: &Connection, id: OperationId) -> rusqlite::Result<WaitHistory> {
+fn read_waits(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<WaitHistory> {
     let mut history = WaitHistory::default();
     let mut entries = connection
         .prepare_cached("SELECT reason, began, ended FROM wait WHERE id = ? ORDER BY began, ended, reason")?;
-    let mut entries = entries.query([id.as_bytes()])?;
+    let mut entries = entries.query([id])?;
     while let Some(row) = entries.next()? {
         if let Some(code) = reason_from_word(&row.get::<_, String>(0)?) {
             history.entries.push((code, Timestamp(row.get(1)?), Timestamp(row.get(2)?)));
@@ -328,7 +396,7 @@ fn read_waits(connection: &Connection, id: OperationId) -> rusqlite::Result<Wait
     }
     let mut totals =
         connection.prepare_cached("SELECT reason, micros FROM wait_total WHERE id = ? ORDER BY reason")?;
-    let mut totals = totals.query([id.as_bytes()])?;
+    let mut totals = totals.query([id])?;
     while let Some(row) = totals.next()? {
         if let Some(code) = reason_from_word(&row.get::<_, String>(0)?) {
             let micros: i64 = row.get(1)?;

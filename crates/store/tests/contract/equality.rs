@@ -1,6 +1,9 @@
 //! Whatever is written, all stores read the same.
 
-use longhaul_contract::{Limits, OperationId, PatchDownload, Priority, ReasonCode, Scope, TransferBehavior};
+use longhaul_contract::{
+    AccessStatus, InstanceState, Limits, OperationId, PatchDownload, Priority, ReasonCode, Scope,
+    TransferBehavior,
+};
 use longhaul_engine::{Change, Row, StoredPhase};
 use longhaul_store::{ListQuery, Loaded, TokenWrite, Write};
 use proptest::collection::vec;
@@ -9,6 +12,10 @@ use proptest::prelude::{ProptestConfig, Strategy as _, any, proptest};
 use crate::samples::{
     app, consumed, created, everything, failure, finished, group, id, journal, response, row, spec, time,
     updated, waited,
+};
+use crate::tasks::{
+    access, busy_state, instance_id, instance_written, output, registered, task_id, task_updated,
+    task_waited, unregistered,
 };
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
@@ -85,6 +92,32 @@ pub(crate) fn drawn_write((kind, number, at, variety): Drawn) -> Write {
     })
 }
 
+/// The same for tasks, in numbers of their own: [`drawn_write`] is what kept files were made with.
+pub(crate) fn drawn_task_write((kind, number, at, variety): Drawn) -> Write {
+    let instance = u64::from(variety) * 10 + number;
+    let states = [InstanceState::Running, InstanceState::Completed, InstanceState::Interrupted];
+    match kind {
+        0 | 1 => registered(number),
+        2 => task_updated(number, busy_state(u64::from(variety))),
+        3 => unregistered(number),
+        4 | 5 => instance_written(instance, number, states[usize::from(variety) % 3]),
+        6 => output(instance, &format!("output {at}")),
+        7 => {
+            let codes = [ReasonCode::UserPresent, ReasonCode::ExternalPower];
+            task_waited(number, codes[usize::from(variety % 2)], time(at), time(at + i64::from(variety)))
+        }
+        8 => {
+            let status = AccessStatus::ALL.get(usize::from(variety)).copied();
+            access(if number.is_multiple_of(2) { "Even" } else { "Fourth" }, status)
+        }
+        9 => Write::Setting {
+            name: format!("setting {number}"),
+            value: (variety % 3 > 0).then(|| at.to_string()),
+        },
+        _ => Write::Manifest { app: app("Third"), identity: (variety % 3 > 0).then(|| at.to_string()) },
+    }
+}
+
 /// All that a store tells.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Told {
@@ -96,12 +129,20 @@ pub(crate) struct Told {
     apps: Vec<longhaul_contract::AppId>,
     prunable: Vec<(longhaul_contract::AppId, OperationId)>,
     by_prefix: Vec<OperationId>,
+    pub(crate) tasks: Vec<longhaul_store::StoredTask>,
+    instances: Vec<Vec<longhaul_contract::Instance>>,
+    outputs: Vec<Option<longhaul_store::StoredOutput>>,
+    task_waits: Vec<longhaul_store::WaitHistory>,
+    settings: Vec<Option<String>>,
+    manifests: Vec<(longhaul_contract::AppId, String)>,
 }
 
 pub(crate) fn told(trial: &mut Boxed) -> Told {
     let mut loaded = trial.store().load().unwrap();
     loaded.rows.sort_by_key(|row| row.id);
     loaded.groups.sort();
+    loaded.tasks.sort_by_key(|row| row.id);
+    loaded.access.sort();
     let reader = trial.reader();
     let queries = [
         everything(),
@@ -121,6 +162,20 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
         apps: reader.applications().unwrap(),
         prunable: reader.prunable(time(30), 3).unwrap(),
         by_prefix: reader.ids_with_prefix(&app("Even"), "018b", 3).unwrap(),
+        tasks: reader.tasks(&IDS.map(task_id).collect::<Vec<_>>()).unwrap(),
+        instances: IDS.map(|number| reader.instances(task_id(number), 5, None).unwrap()).collect(),
+        outputs: (0..130).map(|number| reader.instance_output(instance_id(number)).unwrap()).collect(),
+        task_waits: IDS.map(|number| reader.task_waits(task_id(number)).unwrap()).collect(),
+        settings: IDS.map(|number| reader.setting(&format!("setting {number}")).unwrap()).collect(),
+        manifests: reader.manifests().unwrap(),
+    }
+}
+
+/// Of transfers up to 17, of tasks from 18 on.
+fn drawn_any_write(drawn: Drawn) -> Write {
+    match drawn.0.checked_sub(18) {
+        Some(kind) => drawn_task_write((kind, drawn.1, drawn.2, drawn.3)),
+        None => drawn_write(drawn),
     }
 }
 
@@ -129,12 +184,12 @@ proptest! {
 
     #[test]
     fn all_stores_tell_the_same(
-        drawn in vec(vec((0..18_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
+        drawn in vec(vec((0..29_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
     ) {
         let mut memory = MemoryTrial::begin();
         let mut sqlite = SqliteTrial::begin();
         for batch in drawn {
-            let writes: Vec<_> = batch.into_iter().map(drawn_write).collect();
+            let writes: Vec<_> = batch.into_iter().map(drawn_any_write).collect();
             memory.store().commit(&writes).unwrap();
             sqlite.store().commit(&writes).unwrap();
         }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use longhaul_store::{Store as _, Write, open};
 use rusqlite::Connection;
 
-use crate::equality::{drawn_write, told};
+use crate::equality::{drawn_task_write, drawn_write, told};
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
 /// What was written into the database of each format, oldest first.
-const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1];
+const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1, contents_2];
 
 fn contents_1() -> Vec<Write> {
     let mut writes = Vec::new();
@@ -27,6 +27,17 @@ fn contents_1() -> Vec<Write> {
     // Operation 4 was removed and operation 3 begins again.
     writes.extend([(0, 3, 20, 7), (4, 3, 20, 7), (0, 4, 20, 8), (11, 4, 25, 4), (5, 4, 26, 1)]);
     writes.into_iter().map(drawn_write).collect()
+}
+
+fn contents_2() -> Vec<Write> {
+    let mut writes = contents_1();
+    for (kind, number) in [(0, 1), (0, 2), (0, 3), (0, 4), (2, 1), (4, 1), (4, 2), (6, 1), (7, 2), (8, 1)] {
+        writes.push(drawn_task_write((kind, number, 5, 1)));
+    }
+    for drawn in [(8, 2, 5, 2), (9, 1, 5, 1), (10, 1, 5, 1), (3, 4, 5, 1), (5, 1, 9, 2)] {
+        writes.push(drawn_task_write(drawn));
+    }
+    writes
 }
 
 fn kept(format: usize) -> PathBuf {
@@ -86,6 +97,7 @@ fn every_format_is_read() {
         let expected = told(&mut memory);
         assert_eq!(told(&mut sqlite), expected, "format {format}");
         assert!(expected.loaded.rows.len() > 1 && expected.lists[4].len() == 1, "{expected:#?}");
+        assert_eq!(expected.tasks.len(), if format == 1 { 0 } else { 3 }, "format {format}");
         for trial in [&mut sqlite, &mut memory] {
             trial.store().commit(&[crate::samples::create(9)]).unwrap();
         }

@@ -21,5 +21,6 @@ mod opening;
 mod operations;
 mod samples;
 mod space;
+mod tasks;
 mod trial;
 mod writer;

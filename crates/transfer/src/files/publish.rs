@@ -81,14 +81,16 @@ impl Request {
         self.size
     }
 
-    pub(super) fn answer(self, result: Result<(), Failure>) {
-        let published = result.map(|()| Published {
-            path: join(&self.part.shared.open_folder().path_now(), &self.name),
-            name: self.name,
-            size: self.size,
-        });
+    /// The file has its name, durably, in the folder that is at `path` now.
+    pub(super) fn is_published_in(self, path: &str) {
+        let published = Published { path: join(path, &self.name), name: self.name, size: self.size };
         // Whoever asked may have gone; the file is published all the same.
-        let _ = self.reply.send(published);
+        let _ = self.reply.send(Ok(published));
+    }
+
+    pub(super) fn refuse(self, failure: Failure) {
+        // Whoever asked may have gone.
+        let _ = self.reply.send(Err(failure));
     }
 
     /// Gives the file its true length, and decides its name and its final mode. `is_taken` tells names that other

@@ -10,6 +10,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::path::Path;
+
 /// What rustls gets to see at a time: by itself it asks the socket for 4 KiB.
 pub(crate) const TLS_READ_BYTES: usize = 128 << 10;
 
@@ -53,6 +55,14 @@ impl Stream {
 
     pub(crate) fn has_early_bytes(&self) -> bool {
         !self.early.is_empty()
+    }
+
+    /// What is known of the way to the peer.
+    pub(crate) fn path(&self) -> Option<Path> {
+        match &self.transport {
+            Transport::Plain(socket) => Path::of(socket),
+            Transport::Tls(stream) => Path::of(stream.get_ref().0.get_ref()),
+        }
     }
 
     /// Resolves when a read would not wait.

@@ -10,6 +10,7 @@ mod network;
 mod random_access;
 mod redirects;
 mod resume;
+mod seams;
 mod secrets;
 mod segments;
 mod support;

@@ -1,0 +1,111 @@
+//! A run that is a program of its own.
+
+use std::sync::Arc;
+
+use longhaul_engine::task::{InstanceEnd, InstanceOutcome};
+use longhaul_runner::{Ended, Launch, Outcome, Runner, Running, StartError};
+use tokio::time::Instant;
+
+use super::failed;
+use super::live::{Live, Said, Wanted};
+
+/// Signals by which a program breaks, and the one by which the kernel ends it for want of memory.
+const CRASHES: [i32; 8] = [
+    libc_signal(rustix::process::Signal::ILL),
+    libc_signal(rustix::process::Signal::TRAP),
+    libc_signal(rustix::process::Signal::ABORT),
+    libc_signal(rustix::process::Signal::BUS),
+    libc_signal(rustix::process::Signal::FPE),
+    libc_signal(rustix::process::Signal::KILL),
+    libc_signal(rustix::process::Signal::SEGV),
+    libc_signal(rustix::process::Signal::SYS),
+];
+
+const fn libc_signal(signal: rustix::process::Signal) -> i32 {
+    signal.as_raw()
+}
+
+pub(super) async fn run(
+    runner: &Runner,
+    launch: Launch,
+    live: &Arc<Live>,
+    report_running: impl FnOnce(),
+) -> InstanceEnd {
+    let mut wanted = live.wanted();
+    let starting = runner.start(launch);
+    let running = tokio::select! {
+        started = starting => match started {
+            Ok(running) => running,
+            Err(error) => return not_started(&error),
+        },
+        _ = wanted.wait_for(|wanted| wanted.is_killed) => {
+            return InstanceEnd { was_killed: true, ..failed("it was killed before it began") };
+        }
+    };
+    live.set_output(running.output());
+    report_running();
+    let mut told = Wanted::default();
+    let ended = loop {
+        let now = *wanted.borrow_and_update();
+        pass_on(&running, now, told);
+        told = now;
+        tokio::select! {
+            ended = running.wait() => break ended,
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    break running.wait().await;
+                }
+            }
+        }
+    };
+    end_of(&ended, live)
+}
+
+fn not_started(error: &StartError) -> InstanceEnd {
+    failed(&error.to_string())
+}
+
+fn pass_on(running: &Running, now: Wanted, told: Wanted) {
+    if now.is_killed && !told.is_killed {
+        running.kill();
+    }
+    if let Some(canceled) = now.canceled
+        && told.canceled.is_none_or(|told| told.until != canceled.until)
+    {
+        let grace = canceled.until.saturating_duration_since(Instant::now());
+        running.cancel(&canceled.reason.to_string(), grace);
+    }
+}
+
+fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
+    let said: Said = live.said().borrow().clone();
+    let failure = |detail: String, is_host_crash| InstanceOutcome::Failed { detail, is_host_crash };
+    let (outcome, exit_code, signal, was_killed) = match &ended.outcome {
+        Outcome::Exited { code } => {
+            let outcome = match (said.completed.flatten(), code) {
+                (Some(detail), _) => failure(detail, false),
+                (None, 0) => InstanceOutcome::Completed,
+                (None, code) => failure(format!("it exited with code {code}"), false),
+            };
+            (outcome, Some(*code), None, false)
+        }
+        Outcome::Signaled { signal, .. } => {
+            let detail = format!("it was ended by signal {signal}");
+            (failure(detail, CRASHES.contains(signal)), None, Some(*signal), false)
+        }
+        Outcome::Killed => (failure("it was killed".to_owned(), false), None, None, true),
+        Outcome::Lost { why } => (failure(format!("nobody saw its end: {why}"), true), None, None, false),
+    };
+    let usage = &ended.usage;
+    let cpu = (usage.cpu_user + usage.cpu_system).as_millis();
+    InstanceEnd {
+        outcome,
+        exit_code,
+        signal,
+        was_killed,
+        progress: live.progress(),
+        suspended_count: live.suspended_count(),
+        cpu_milliseconds: u64::try_from(cpu).ok(),
+        memory_peak: usage.memory_peak.or(Some(usage.resident_max)).filter(|bytes| *bytes > 0),
+    }
+}

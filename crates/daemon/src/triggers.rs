@@ -1,0 +1,111 @@
+//! Which triggers this host can fire, and what fires them.
+
+use longhaul_contract::trigger::{SystemTriggerSupport, TriggerType};
+use longhaul_contract::{HostState, Signal, SystemTriggerType, TriggerKind};
+
+/// Whether something can fire, and why, or why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Support {
+    pub(crate) supported: bool,
+    source: Option<String>,
+    /// Why it cannot; or, where it can, what is missing for the moment.
+    pub(crate) reason: Option<String>,
+}
+
+impl Support {
+    fn by(source: &str) -> Self {
+        Self { supported: true, source: Some(source.to_owned()), reason: None }
+    }
+
+    fn none(reason: &str) -> Self {
+        Self { supported: false, source: None, reason: Some(reason.to_owned()) }
+    }
+
+    /// A signal that has no source may still get one, or be set by an administrator.
+    fn of<T>(signal: &Signal<T>, what: &str) -> Self {
+        match signal {
+            Signal::Known { source, .. } => Self::by(source),
+            Signal::Unknown { reason } => Self {
+                supported: true,
+                source: None,
+                reason: Some(format!(
+                    "{what} is unknown at present ({reason}); `longhaul host set` can set it by hand"
+                )),
+            },
+        }
+    }
+}
+
+pub(crate) fn support(kind: TriggerKind) -> Support {
+    match kind {
+        TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
+        TriggerKind::TimeTrigger => Support::by("the machine's clocks"),
+        TriggerKind::MaintenanceTrigger => Support::by("the machine's clocks and power"),
+        TriggerKind::PushNotificationTrigger => Support::by("POST /push/{channel}"),
+        TriggerKind::DeviceUseTrigger
+        | TriggerKind::MediaProcessingTrigger
+        | TriggerKind::ApplicationTrigger => Support::by("POST /background-tasks/{id}/request"),
+        TriggerKind::LocationTrigger => Support::none("this release has no source of locations"),
+        TriggerKind::BluetoothLEAdvertisementWatcherTrigger
+        | TriggerKind::GattCharacteristicNotificationTrigger => {
+            Support::none("this release has no source of Bluetooth events")
+        }
+        TriggerKind::ActivitySensorTrigger => {
+            Support::none("this release has no source of physical activity")
+        }
+        TriggerKind::CompletionGroupTrigger => Support::none("this release has no completion groups"),
+    }
+}
+
+pub(crate) fn system_support(event: SystemTriggerType, host: &HostState) -> Support {
+    match event {
+        SystemTriggerType::UserPresent | SystemTriggerType::UserAway => {
+            Support::of(&host.user_present, "user presence")
+        }
+        SystemTriggerType::NetworkStateChange | SystemTriggerType::InternetAvailable => {
+            Support::of(&host.network.level, "the network")
+        }
+        SystemTriggerType::SessionConnected => Support::of(&host.session_connected, "the session"),
+        SystemTriggerType::ServicingComplete => Support::by("the application's manifest and its programs"),
+        SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
+        SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
+        SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
+        SystemTriggerType::SmsReceived => Support::none("this release has no source of text messages"),
+        SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
+        SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
+            Support::none("no Linux lock screen has places for applications")
+        }
+        SystemTriggerType::OnlineIdConnectedStateChange | SystemTriggerType::DefaultSignInAccountChange => {
+            Support::none("this release has no source of online accounts")
+        }
+    }
+}
+
+/// `GET /background-tasks/triggers`.
+pub(crate) fn all(host: &HostState) -> Vec<TriggerType> {
+    TriggerKind::ALL.iter().map(|kind| view(*kind, host)).collect()
+}
+
+fn view(kind: TriggerKind, host: &HostState) -> TriggerType {
+    let Support { supported, source, reason } = support(kind);
+    let system_trigger_types = match kind {
+        TriggerKind::SystemTrigger => SystemTriggerType::ALL
+            .iter()
+            .map(|event| {
+                let Support { supported, source, reason } = system_support(*event, host);
+                SystemTriggerSupport { system_trigger_type: *event, supported, source, reason }
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    TriggerType {
+        kind,
+        description: kind.description().to_owned(),
+        requires_lock_screen: false,
+        supports_one_shot: kind.supports_one_shot(),
+        supported,
+        source,
+        reason,
+        system_trigger_types,
+    }
+}

@@ -1,0 +1,9 @@
+mod at_once;
+mod calendars;
+mod edges;
+mod explaining;
+mod firing;
+mod registering;
+mod runs;
+mod time;
+mod world;
