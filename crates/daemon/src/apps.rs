@@ -156,7 +156,8 @@ mod tests {
 
     use super::*;
 
-    const GOOD: &str = "[app]\nid = \"org.example.A\"\n[[entry-point]]\nclass = \"A.Task\"\nexec = [\"true\"]\n";
+    const GOOD: &str =
+        "[app]\nid = \"org.example.A\"\n[[entry-point]]\nclass = \"A.Task\"\nexec = [\"true\"]\n";
 
     fn apps() -> (tempfile::TempDir, Apps, AppId) {
         let folder = tempfile::tempdir().unwrap();

@@ -195,7 +195,18 @@ impl Service {
             settings.request_timeout,
             stops,
         ));
-        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, watching, server })
+        Ok(Self {
+            heart,
+            writer,
+            stopping,
+            addresses,
+            socket,
+            configuration,
+            beat,
+            sensing,
+            watching,
+            server,
+        })
     }
 
     /// Where it listens on TCP.

@@ -1,4 +1,5 @@
-//! What a manifest and its programs are on the disk, to be compared later: a change is an update of the application.
+//! What a manifest says and its programs are on the disk, to be compared later: a change is an update of the application.
+//! Commands that a person gave are no part of it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    manifest: Option<FileIdentity>,
+    /// Without the commands.
+    manifest: Manifest,
     /// By path; `None` for one that is missing.
     programs: BTreeMap<PathBuf, Option<FileIdentity>>,
 }
@@ -36,9 +38,10 @@ impl FileIdentity {
 }
 
 impl Identity {
-    pub(super) fn of(file: &Path, manifest: &Manifest) -> Self {
-        let programs = programs(manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
-        Self { manifest: FileIdentity::of(file), programs }
+    pub(super) fn of(mut manifest: Manifest) -> Self {
+        manifest.entry_points.retain(|entry_point| !entry_point.is_command());
+        let programs = programs(&manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
+        Self { manifest, programs }
     }
 
     /// The folders in which a change may show.
@@ -64,4 +67,32 @@ fn look_up(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
     let own = std::env::var_os("PATH");
     let path = path.or(own.as_deref())?;
     std::env::split_paths(path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_contract::manifest::COMMAND_PREFIX;
+
+    use super::*;
+
+    fn manifest(classes: &[&str]) -> Manifest {
+        let entry_points: String = classes
+            .iter()
+            .map(|class| format!("[[entry-point]]\nclass = \"{class}\"\nexec = [\"/bin/sh\"]\n"))
+            .collect();
+        toml::from_str(&format!("[app]\nid = \"org.example.A\"\n{entry_points}")).unwrap()
+    }
+
+    #[test]
+    fn a_command_of_a_person_is_no_update() {
+        let command = format!("{COMMAND_PREFIX}when-1");
+        let before = Identity::of(manifest(&["A.Task"]));
+        assert_eq!(before, Identity::of(manifest(&["A.Task", &command])));
+        assert_ne!(before, Identity::of(manifest(&["A.Task", "A.Other"])));
+        let of_commands = Identity::of(manifest(&[&command]));
+        assert_eq!(of_commands.folders().count(), 0, "nor are its programs looked at");
+        assert_eq!(before.folders().collect::<Vec<_>>(), [Path::new("/bin")]);
+        let kept: Identity = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
+        assert_eq!(kept, before);
+    }
 }
