@@ -1,5 +1,4 @@
-//! What a manifest says and its programs are on the disk, to be compared later: a change is an update of the application.
-//! Commands that a person gave are no part of it.
+//! What a manifest and its programs are on the disk, to be compared later: a change is an update of the application.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,11 +7,16 @@ use std::path::{Path, PathBuf};
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Beginning of classes that the command line makes for single commands: they come and go without the application
+/// being another.
+const COMMAND: &str = "command:";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    /// Without the commands.
-    manifest: Manifest,
+    /// SHA-256 of what the manifest says, without classes of commands.
+    manifest: String,
     /// By path; `None` for one that is missing.
     programs: BTreeMap<PathBuf, Option<FileIdentity>>,
 }
@@ -38,10 +42,13 @@ impl FileIdentity {
 }
 
 impl Identity {
-    pub(super) fn of(mut manifest: Manifest) -> Self {
-        manifest.entry_points.retain(|entry_point| !entry_point.is_command());
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let mut manifest = manifest.clone();
+        manifest.entry_points.retain(|entry_point| !entry_point.class.starts_with(COMMAND));
         let programs = programs(&manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
-        Self { manifest, programs }
+        // What a manifest says is plain data, which always has a JSON form.
+        let text = serde_json::to_vec(&manifest).unwrap_or_default();
+        Self { manifest: hex::encode(Sha256::digest(text)), programs }
     }
 
     /// The folders in which a change may show.
@@ -71,28 +78,38 @@ fn look_up(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::manifest::COMMAND_PREFIX;
-
     use super::*;
 
-    fn manifest(classes: &[&str]) -> Manifest {
-        let entry_points: String = classes
-            .iter()
-            .map(|class| format!("[[entry-point]]\nclass = \"{class}\"\nexec = [\"/bin/sh\"]\n"))
-            .collect();
-        toml::from_str(&format!("[app]\nid = \"org.example.A\"\n{entry_points}")).unwrap()
+    fn identity(text: &str) -> Identity {
+        Identity::of(&toml::from_str(text).unwrap())
     }
 
     #[test]
-    fn a_command_of_a_person_is_no_update() {
-        let command = format!("{COMMAND_PREFIX}when-1");
-        let before = Identity::of(manifest(&["A.Task"]));
-        assert_eq!(before, Identity::of(manifest(&["A.Task", &command])));
-        assert_ne!(before, Identity::of(manifest(&["A.Task", "A.Other"])));
-        let of_commands = Identity::of(manifest(&[&command]));
-        assert_eq!(of_commands.folders().count(), 0, "nor are its programs looked at");
-        assert_eq!(before.folders().collect::<Vec<_>>(), [Path::new("/bin")]);
-        let kept: Identity = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
-        assert_eq!(kept, before);
+    fn commands_make_no_other_application() {
+        let head = "[app]\nid = \"org.example.A\"\n";
+        let entry = |class: &str, program: &str| {
+            format!("[[entry-point]]\nclass = \"{class}\"\nexec = [\"{program}\"]\n")
+        };
+        let plain = identity(head);
+        assert_eq!(identity(&format!("{head}# a remark\n{}", entry("command:1", "/bin/true"))), plain);
+        assert_ne!(identity(&format!("{head}{}", entry("A.Task", "/bin/true"))), plain);
+    }
+
+    #[test]
+    fn a_changed_program_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let text = format!(
+            "[app]\nid = \"org.example.A\"\n[[entry-point]]\nclass = \"x\"\nexec = [{:?}]\n",
+            program.display().to_string()
+        );
+        let missing = identity(&text);
+        std::fs::write(&program, "1").unwrap();
+        let there = identity(&text);
+        assert_ne!(there, missing);
+        assert_eq!(identity(&text), there);
+        std::fs::write(&program, "22").unwrap();
+        assert_ne!(identity(&text), there);
+        assert_eq!(there.folders().collect::<Vec<_>>(), [folder.path()]);
     }
 }
