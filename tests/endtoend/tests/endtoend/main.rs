@@ -13,3 +13,4 @@ mod secrets;
 mod servers;
 mod service;
 mod steps;
+mod task_cli;
