@@ -18,4 +18,5 @@ mod servers;
 mod service;
 mod steps;
 mod systemd;
+mod task_cli;
 mod zone;
