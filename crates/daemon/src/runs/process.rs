@@ -93,6 +93,14 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
             let detail = format!("it was ended by signal {signal}");
             (failure(detail, CRASHES.contains(signal)), None, Some(*signal), false)
         }
+        Outcome::Returned => {
+            let outcome =
+                said.completed.flatten().map_or(InstanceOutcome::Completed, |why| failure(why, false));
+            (outcome, None, None, false)
+        }
+        Outcome::Failed { error, message } => {
+            (failure(format!("{message} ({error})"), false), None, None, false)
+        }
         Outcome::Killed => (failure("it was killed".to_owned(), false), None, None, true),
         Outcome::Lost { why } => (failure(format!("nobody saw its end: {why}"), true), None, None, false),
     };
