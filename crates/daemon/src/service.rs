@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
-use crate::apps::{self, Apps};
+use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::host_desk::{HostDesk, Told};
@@ -166,10 +166,17 @@ impl Service {
         let beat = tokio::spawn(beat.run());
         let unsaved_max = configuration.transfer.checkpoint_interval;
         let desk = Arc::clone(&host_desk);
+        let watcher =
+            Watcher::begin(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         let sensing = [
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
-            tokio::spawn(apps::watch(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader))),
+            tokio::spawn(async move {
+                match watcher {
+                    Ok(watcher) => watcher.run().await,
+                    Err(error) => tracing::error!(%error, "manifests are not watched"),
+                }
+            }),
         ];
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
