@@ -11,12 +11,14 @@ mod finale;
 mod model;
 mod run;
 mod shell;
+mod task;
 mod translate;
 mod violation;
 mod worker;
 mod world;
 
 pub use event::{Event, events};
-pub use run::{Failure, check_seed, run};
+pub use run::{Failure, check_seed, check_task_seed, run};
+pub use task::{TaskEvent, TaskSabotage, task_events};
 pub use violation::{Invariant, Violation};
 pub use world::Sabotage;

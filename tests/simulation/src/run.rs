@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::event::{Event, events};
+use crate::task::{TaskEvent, TaskSabotage, TaskWorld, task_events};
 use crate::violation::{Invariant, Violation};
 use crate::world::{Sabotage, World};
 
@@ -15,7 +16,7 @@ const SHRINK_RUNS: usize = 600;
 pub struct Failure {
     pub seed: u64,
     pub violation: Violation,
-    pub history: Vec<Event>,
+    pub history: Vec<String>,
 }
 
 impl fmt::Display for Failure {
@@ -31,7 +32,7 @@ impl fmt::Display for Failure {
             self.history.len(),
             self.seed
         )?;
-        self.history.iter().try_for_each(|event| writeln!(f, "  {event:?}"))
+        self.history.iter().try_for_each(|event| writeln!(f, "  {event}"))
     }
 }
 
@@ -42,12 +43,31 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// The broken promise, shrunk.
 pub fn check_seed(seed: u64, sabotage: Sabotage) -> Result<(), Box<Failure>> {
-    let history = events(seed);
-    match run(&history, sabotage) {
+    check(seed, &events(seed), &|history| run(history, sabotage))
+}
+
+/// The same for tasks.
+///
+/// # Errors
+/// The broken promise, shrunk.
+pub fn check_task_seed(seed: u64, sabotage: TaskSabotage) -> Result<(), Box<Failure>> {
+    check(seed, &task_events(seed), &|history| run_tasks(history, sabotage))
+}
+
+/// The number of the event that broke a promise, and which.
+type Outcome = Result<(), (usize, Violation)>;
+
+fn check<E: Clone + fmt::Debug>(
+    seed: u64,
+    history: &[E],
+    run: &dyn Fn(&[E]) -> Outcome,
+) -> Result<(), Box<Failure>> {
+    match run(history) {
         Ok(()) => Ok(()),
         Err((index, violation)) => {
             let prefix = history[..history.len().min(index + 1)].to_vec();
-            let (history, violation) = shrink(prefix, violation, sabotage);
+            let (history, violation) = shrink(prefix, violation, run);
+            let history = history.iter().map(|event| format!("{event:?}")).collect();
             Err(Box::new(Failure { seed, violation, history }))
         }
     }
@@ -55,16 +75,32 @@ pub fn check_seed(seed: u64, sabotage: Sabotage) -> Result<(), Box<Failure>> {
 
 /// # Errors
 /// The broken promise, and the number of the event that broke it.
-pub fn run(history: &[Event], sabotage: Sabotage) -> Result<(), (usize, Violation)> {
+pub fn run(history: &[Event], sabotage: Sabotage) -> Outcome {
+    let mut world = World::new(sabotage).map_err(|violation| (0, violation))?;
+    replay(history, |step| match step {
+        Some(event) => world.step(event),
+        None => world.finale(),
+    })
+}
+
+fn run_tasks(history: &[TaskEvent], sabotage: TaskSabotage) -> Outcome {
+    let mut world = TaskWorld::new(sabotage).map_err(|violation| (0, violation))?;
+    replay(history, |step| match step {
+        Some(event) => world.step(event),
+        None => world.finale(),
+    })
+}
+
+/// One event after the other, and then the end.
+fn replay<E>(history: &[E], mut step: impl FnMut(Option<&E>) -> Result<(), Violation>) -> Outcome {
     let mut reached = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(sabotage)?;
         for (index, event) in history.iter().enumerate() {
             reached = index;
-            world.step(event)?;
+            step(Some(event))?;
         }
         reached = history.len();
-        world.finale()
+        step(None)
     }));
     match result {
         Ok(Ok(())) => Ok(()),
@@ -81,7 +117,11 @@ pub fn run(history: &[Event], sabotage: Sabotage) -> Result<(), (usize, Violatio
 }
 
 /// Leaves out whatever the same violation does without, in ever smaller pieces, until nothing more goes.
-fn shrink(mut history: Vec<Event>, mut violation: Violation, sabotage: Sabotage) -> (Vec<Event>, Violation) {
+fn shrink<E: Clone>(
+    mut history: Vec<E>,
+    mut violation: Violation,
+    run: &dyn Fn(&[E]) -> Outcome,
+) -> (Vec<E>, Violation) {
     let mut budget = SHRINK_RUNS;
     loop {
         let before = history.len();
@@ -96,7 +136,7 @@ fn shrink(mut history: Vec<Event>, mut violation: Violation, sabotage: Sabotage)
                 let end = (begin + size).min(history.len());
                 let mut shorter = history.clone();
                 shorter.drain(begin..end);
-                match run(&shorter, sabotage) {
+                match run(&shorter) {
                     Err((index, same)) if same.invariant == violation.invariant => {
                         shorter.truncate(index + 1);
                         history = shorter;
