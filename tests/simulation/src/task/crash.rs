@@ -38,8 +38,8 @@ impl TaskWorld {
             self.clock.skew = 5_000_000 - self.clock.truth;
             self.is_clock_dead = true;
         }
-        self.is_time_loose = self.is_clock_dead || model.skew != self.clock.skew;
-        self.has_estimates = self.is_time_loose;
+        self.has_estimates |= self.is_clock_dead || model.skew != self.clock.skew;
+        self.is_time_loose = self.has_estimates;
         model.skew = self.clock.skew;
         let loaded = self.store.load().map_err(|error| broken(&error))?;
         self.ahead = model;
