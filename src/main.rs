@@ -6,6 +6,7 @@ use longhaul_cli::{ConfigurationValue, DaemonOptions, Exit, ServiceEntry, Troubl
 use longhaul_daemon::{ConfigError, Options, StartError};
 
 fn main() -> ExitCode {
+    longhaul_daemon::launcher::main_if_asked();
     longhaul_cli::run(std::env::args_os(), ServiceEntry { run, configuration })
 }
 

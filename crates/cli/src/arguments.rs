@@ -6,15 +6,16 @@ use clap::{Parser, Subcommand};
 use longhaul_contract::AppId;
 
 use crate::commands::{
-    app, cat, completions, config, control, daemon, doctor, follow, get, group, host, limits, list, ranges,
-    receipt, service, set, show, why,
+    access, app, cat, completions, cond, config, control, daemon, doctor, follow, get, group, host, instance,
+    limits, list, ranges, receipt, service, set, show, task, triggers, when, why,
 };
 use crate::console::ColorChoice;
 
-/// Downloads that finish whatever happens.
+/// Downloads that finish whatever happens, and tasks that run when it is time.
 ///
 /// `longhaul get URL` hands a download to a service that works in the background, survives interrupted networks,
-/// reboots and its own crashes, and publishes the right bytes or nothing.
+/// reboots and its own crashes, and publishes the right bytes or nothing. `longhaul task add` and `longhaul when` have it
+/// run programs when a trigger fires and conditions hold.
 #[derive(Debug, Parser)]
 #[command(name = "longhaul", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(arg_required_else_help = true, max_term_width = 100)]
@@ -79,6 +80,12 @@ pub(crate) enum Call {
     Receipt(receipt::ReceiptArguments),
     Verify(receipt::VerifyArguments),
     Group(group::Arguments),
+    Task(task::Arguments),
+    When(Box<when::Arguments>),
+    Cond(cond::Arguments),
+    Triggers(triggers::Arguments),
+    Access(access::Arguments),
+    Instance(instance::Arguments),
     Limits(limits::Arguments),
     Host(host::Arguments),
     App(app::Arguments),

@@ -30,17 +30,18 @@ macro_rules! exits {
 
 exits! {
     Success = 0, "success", "The command did what it says. For `get` and `follow ID`: every file is complete, checked and has its final name.";
-    Internal = 1, "failure", "Something that should not happen: the service or the command line failed, or a check of `doctor` or `verify` did.";
+    Internal = 1, "failure", "Something that should not happen: the service or the command line failed, or a check of `doctor` or `verify` did. For `cond`: at least one condition does not hold. For `instance wait-cancel --timeout`: nobody asked the task to end.";
     Usage = 2, "usage", "The command line, a value in it, or what it asks for cannot be understood.";
     Unreachable = 3, "service unreachable", "The service is not there and could not be started, or the connection to it broke.";
-    NotFound = 4, "not found", "No operation, group or application of this name, or an id prefix that fits several.";
+    NotFound = 4, "not found", "No operation, task, group or application of this name, or an id prefix that fits several.";
     LocalFile = 5, "local file", "A file or folder of this machine stands in the way: it exists already, is missing, or cannot be read or written.";
-    State = 6, "state", "The operation is in a state that does not allow the command.";
+    State = 6, "state", "The operation or task is in a state that does not allow the command; for `task request`: any answer but Allowed.";
     Quota = 7, "quota", "The application has as much as it may have.";
     Access = 8, "access", "The caller may not do this, or the token is missing or wrong.";
-    TransferFailed = 9, "transfer failed", "At least one transfer ended as Error or Canceled.";
+    TransferFailed = 9, "transfer failed", "At least one transfer ended as Error or Canceled. For `task run` and `task log` with `--follow`: the run ended in another way than Completed.";
     NeedsInput = 10, "waits for input", "No transfer failed, and at least one waits for a new address, header or credential. Its bytes are kept.";
     AlreadyRunning = 11, "already running", "`longhaul daemon` found another service at work in the same state folder or at the same socket.";
+    Unknown = 12, "unknown", "For `cond`: no condition is known not to hold, and at least one is not known, because the machine has no source for it.";
     Interrupted = 130, "interrupted", "Ctrl-C. After `get` and `follow` the transfers go on in the background.";
 }
 

@@ -46,7 +46,11 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Download, Tro
 
 /// For each operation the shortest beginning of its id that tells it from the others, at least 13 characters.
 pub(crate) fn short(operations: &[Operation]) -> Vec<String> {
-    let ids: Vec<String> = operations.iter().map(|operation| operation.id.to_string()).collect();
+    shortened(&operations.iter().map(|operation| operation.id.to_string()).collect::<Vec<_>>())
+}
+
+/// As [`short`], for ids of whatever kind.
+pub(crate) fn shortened(ids: &[String]) -> Vec<String> {
     let mut sorted: Vec<&str> = ids.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     let in_common = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();

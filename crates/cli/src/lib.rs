@@ -5,7 +5,9 @@
 //! from outside is escaped on its way to either.
 
 mod arguments;
+mod command_line;
 mod commands;
+mod condition;
 mod connect;
 mod console;
 mod creation;
@@ -14,12 +16,14 @@ mod exit;
 mod following;
 mod identifiers;
 mod input;
+mod manifest;
 mod measure;
 mod reference;
 #[cfg(test)]
 mod sample;
 mod service;
 mod table;
+mod tasks;
 mod text;
 mod trouble;
 
@@ -130,6 +134,12 @@ async fn carry_out(call: Call, context: &Context) -> Result<Exit, Trouble> {
         Call::Receipt(arguments) => commands::receipt::receipt(arguments, context).await,
         Call::Verify(arguments) => commands::receipt::verify(arguments, context).await,
         Call::Group(arguments) => commands::group::run(arguments, context).await,
+        Call::Task(arguments) => commands::task::run(arguments, context).await,
+        Call::When(arguments) => commands::when::run(*arguments, context).await,
+        Call::Cond(arguments) => commands::cond::run(arguments, context).await,
+        Call::Triggers(arguments) => commands::triggers::run(arguments, context).await,
+        Call::Access(arguments) => commands::access::run(arguments, context).await,
+        Call::Instance(arguments) => commands::instance::run(arguments, context).await,
         Call::Limits(arguments) => commands::limits::run(arguments, context).await,
         Call::Host(arguments) => commands::host::run(arguments, context).await,
         Call::App(arguments) => commands::app::run(arguments, context).await,

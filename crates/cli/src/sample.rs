@@ -1,9 +1,11 @@
-//! Fixed operations for the tests of renderings.
+//! Fixed operations and tasks for the tests of renderings.
 
 use jiff::tz::TimeZone;
+use longhaul_contract::trigger::TriggerView;
 use longhaul_contract::{
-    Cause, Operation, OperationError, Progress, ReasonCode, Remedy, Timestamp, TransferStatus, WaitingReason,
-    WebErrorStatus,
+    BackgroundTask, BackgroundTaskDetail, Cause, Instance, InstanceState, Operation, OperationError,
+    Progress, ReasonCode, Remedy, RunCause, Timestamp, TransferStatus, TriggerKind, TriggerSpec,
+    WaitingReason, WebErrorStatus,
 };
 
 use crate::console::{Paint, View};
@@ -89,4 +91,92 @@ pub(crate) fn failed(operation: Operation, status: TransferStatus, cause: Cause,
         remedy: if status.is_final() { Remedy::Permanent } else { Remedy::NeedsInput },
     });
     operation
+}
+
+/// The numbered task `number`, which has not run yet.
+pub(crate) fn task(number: u32, name: &str) -> BackgroundTask {
+    BackgroundTask {
+        id: format!("019c8a3b-7f2e-7{number:03x}-8000-000000000000").parse().unwrap(),
+        name: name.parse().unwrap(),
+        trigger_type: TriggerKind::TimeTrigger,
+        is_active: false,
+        conditions: Vec::new(),
+        task_group: None,
+        last_run_result: None,
+        last_completed_time: None,
+        waiting: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// A task with one run of each end, newest first.
+pub(crate) fn task_detail(name: &str) -> BackgroundTaskDetail {
+    let thin = task(1, name);
+    BackgroundTaskDetail {
+        id: thin.id,
+        name: thin.name,
+        entry_point: format!("command:{name}"),
+        trigger: TriggerView::from(&TriggerSpec {
+            freshness_time: Some(60),
+            ..TriggerSpec::new(TriggerKind::TimeTrigger)
+        }),
+        conditions: Vec::new(),
+        is_active: false,
+        is_network_requested: false,
+        cancel_on_condition_loss: false,
+        task_group: None,
+        retry: None,
+        time_limit: None,
+        progress: None,
+        created_time: NOW.plus_seconds(-86_400),
+        next_fire_time: None,
+        pending_since: None,
+        is_consumed: false,
+        is_quarantined: false,
+        running_instance: None,
+        last_completed_time: Some(NOW),
+        last_run_result: Some("Completed".to_owned()),
+        waiting: Vec::new(),
+        warnings: Vec::new(),
+        history: vec![
+            Instance { result: None, ended_time: None, progress: 40, ..instance(4, InstanceState::Running) },
+            instance(3, InstanceState::Completed),
+            Instance {
+                result: Some("Failed:exit code 3".to_owned()),
+                exit_code: Some(3),
+                ..instance(2, InstanceState::Failed)
+            },
+            Instance {
+                result: Some("Canceled:ExecutionTimeExceeded".to_owned()),
+                exit_code: None,
+                signal: Some(9),
+                was_killed: true,
+                ..instance(1, InstanceState::Canceled)
+            },
+        ],
+    }
+}
+
+/// A run of half a minute that was asked for by hand.
+pub(crate) fn instance(number: u32, state: InstanceState) -> Instance {
+    Instance {
+        id: format!("019c8a3b-7f2e-7{number:03x}-9000-000000000000").parse().unwrap(),
+        task_id: task(1, "a").id,
+        state,
+        cause: RunCause::Manual,
+        attempt: 1,
+        fired_time: NOW.plus_seconds(-60),
+        started_time: NOW.plus_seconds(-60),
+        ended_time: Some(NOW.plus_seconds(-30)),
+        trigger_details: serde_json::json!({}),
+        progress: 100,
+        suspended_count: 0,
+        cancel_reason: None,
+        result: Some("Completed".to_owned()),
+        exit_code: Some(0),
+        signal: None,
+        was_killed: false,
+        cpu_milliseconds: None,
+        memory_peak: None,
+    }
 }

@@ -2,7 +2,8 @@
 
 use http::Method;
 use longhaul_contract::service::CreateToken;
-use longhaul_contract::{App, AppId, NewToken, Page, Scope};
+use longhaul_contract::task::PutAccess;
+use longhaul_contract::{AccessStatus, App, AppId, NewToken, Page, Scope};
 
 use crate::calls::segment;
 use crate::{Client, ClientError};
@@ -19,6 +20,15 @@ impl Client {
             let Some(cursor) = page.next_cursor else { return Ok(apps) };
             target = format!("/apps?cursor={}", segment(&cursor));
         }
+    }
+
+    /// The owner's decision whether an application may run in the background; `Unspecified` takes it back.
+    ///
+    /// # Errors
+    /// `forbidden` without the scope `admin`.
+    pub async fn put_access(&self, app: &AppId, status: AccessStatus) -> Result<(), ClientError> {
+        let target = format!("/apps/{}/access", segment(app.as_str()));
+        self.tell(Method::PUT, target, &PutAccess { status }).await
     }
 
     /// Makes a token for calls over TCP. The answer is the only place that ever shows it.

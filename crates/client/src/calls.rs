@@ -86,12 +86,33 @@ impl Client {
         target: impl Into<String>,
         body: &B,
     ) -> Result<T, ClientError> {
+        let outgoing = self.outgoing_json(method, target, body)?;
+        read(&outgoing, &self.answer(&outgoing).await?)
+    }
+
+    /// As [`Client::call`], where the answer has nothing to say.
+    pub(crate) async fn tell<B: Serialize>(
+        &self,
+        method: Method,
+        target: impl Into<String>,
+        body: &B,
+    ) -> Result<(), ClientError> {
+        let outgoing = self.outgoing_json(method, target, body)?;
+        self.answer(&outgoing).await.map(drop)
+    }
+
+    fn outgoing_json<B: Serialize>(
+        &self,
+        method: Method,
+        target: impl Into<String>,
+        body: &B,
+    ) -> Result<Outgoing, ClientError> {
         let mut outgoing = self.outgoing(method, target);
         outgoing.body = serde_json::to_vec(body)
             .map_err(|error| ClientError::Protocol { call: outgoing.name(), detail: error.to_string() })?
             .into();
         outgoing.headers.push((header::CONTENT_TYPE, "application/json".to_owned()));
-        read(&outgoing, &self.answer(&outgoing).await?)
+        Ok(outgoing)
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(

@@ -19,6 +19,10 @@
 //! # }
 //! ```
 //!
+//! Background tasks are registered with [`Client::register_task`] and are code that runs when a trigger fires and
+//! conditions hold: a program of its own, which may speak up through an [`InstanceConnection`], or a part of this
+//! program, which is a [`BackgroundTask`] behind a [`TaskHost`].
+//!
 //! Starting the service when it is not there is left to the command line and to systemd's socket activation: a
 //! library does not spawn processes behind its caller's back.
 
@@ -29,9 +33,13 @@ mod content;
 mod downloads;
 mod endpoint;
 mod error;
+mod event_stream;
 mod groups;
+mod instance;
 mod server_sent_events;
 mod service;
+mod task_host;
+mod tasks;
 mod watch;
 
 /// The types that calls take and answer with.
@@ -42,4 +50,9 @@ pub use content::ContentReader;
 pub use downloads::{Download, DownloadPages, DownloadQuery};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
+pub use instance::{
+    APP_VARIABLE, INSTANCE_VARIABLE, InstanceConnection, InstanceDeferral, NoInstance, TASK_VARIABLE,
+};
+pub use task_host::{BackgroundTask, TaskDeferral, TaskError, TaskHost, TaskInstance};
+pub use tasks::{RunningInstance, Task};
 pub use watch::{Watch, Watched};

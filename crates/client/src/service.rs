@@ -1,7 +1,8 @@
 //! The machine, its limits, and the service itself.
 
 use http::Method;
-use longhaul_contract::{Health, HostState, Limits};
+use longhaul_contract::host::PutHostSignal;
+use longhaul_contract::{Health, HostSignal, HostState, Limits};
 
 use crate::{Client, ClientError};
 
@@ -12,6 +13,24 @@ impl Client {
     /// As every call.
     pub async fn host(&self) -> Result<HostState, ClientError> {
         self.get("/host").await
+    }
+
+    /// Sets a signal by hand, in place of its source, until [`Client::unset_host_signal`]. The values are those of
+    /// [`HostSignal`].
+    ///
+    /// # Errors
+    /// `invalid-field` for a value that the signal cannot have, `forbidden` without the scope `admin`.
+    pub async fn set_host_signal(&self, signal: HostSignal, value: &str) -> Result<(), ClientError> {
+        let body = PutHostSignal { value: value.to_owned() };
+        self.tell(Method::PUT, format!("/host/{}", signal.word()), &body).await
+    }
+
+    /// Gives a signal back to its source.
+    ///
+    /// # Errors
+    /// `forbidden` without the scope `admin`.
+    pub async fn unset_host_signal(&self, signal: HostSignal) -> Result<(), ClientError> {
+        self.answer(&self.outgoing(Method::DELETE, format!("/host/{}", signal.word()))).await.map(drop)
     }
 
     /// # Errors

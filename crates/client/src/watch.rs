@@ -4,23 +4,22 @@
 //! remembers it announces with [`Event::Resync`] and a new snapshot: a consumer that replaces its picture at each
 //! snapshot never has a gap.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
-use http::{HeaderName, Method, header};
-use http_body_util::BodyExt;
+use http::HeaderName;
 use longhaul_contract::{Event, EventKind};
 use tokio::sync::mpsc;
 
-use crate::server_sent_events::{Message, Parser};
+use crate::event_stream::EventStream;
+use crate::server_sent_events::Message;
 use crate::{Client, ClientError};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
-const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(5);
+pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Events that wait for a slow consumer before the connection itself is left unread.
 const EVENTS_AHEAD: usize = 1024;
 
@@ -107,6 +106,12 @@ enum End {
     Fatal(ClientError),
 }
 
+impl End {
+    fn of(error: ClientError) -> Self {
+        if error.is_passing() { Self::Lost(error) } else { Self::Fatal(error) }
+    }
+}
+
 struct Worker {
     client: Client,
     target: String,
@@ -150,40 +155,25 @@ impl Worker {
 
     /// One connection, from its request to its end. `is_alive` is set once a message has come.
     async fn stay_connected(&mut self, is_alive: &mut bool) -> End {
-        let mut outgoing = self.client.outgoing(Method::GET, self.target.clone());
-        outgoing.headers.push((header::ACCEPT, "text/event-stream".to_owned()));
-        outgoing.headers.extend(self.last_event_id.clone().map(|id| (LAST_EVENT_ID, id)));
-        let (response, _connection) = match self.client.open(&outgoing).await {
-            Ok(opened) => opened,
-            Err(error) if error.is_passing() => return End::Lost(error),
-            Err(error) => return End::Fatal(error),
+        let resume = self.last_event_id.clone().map(|id| (LAST_EVENT_ID, id));
+        let mut stream = match EventStream::open(&self.client, &self.target, resume).await {
+            Ok(stream) => stream,
+            Err(error) => return End::of(error),
         };
-        let protocol = |detail: String| ClientError::Protocol { call: outgoing.name(), detail };
-        let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !media_type.is_some_and(|value| value.starts_with("text/event-stream")) {
-            return End::Fatal(protocol(format!("the answer is no event stream but {media_type:?}")));
-        }
         if self.sender.send(Ok(Watched::Connected)).await.is_err() {
             return End::Dropped;
         }
-        let mut body = response.into_body();
-        let mut parser = Parser::default();
-        let mut messages = Vec::new();
         loop {
-            let bytes = match body.frame().await {
-                None => return End::Lost(self.lost(io::ErrorKind::UnexpectedEof.into())),
-                Some(Err(error)) => return End::Lost(self.lost(io::Error::other(error))),
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            let message = match stream.next().await {
+                Ok(message) => message,
+                Err(error) => return End::of(error),
             };
-            if parser.feed(&bytes, &mut messages).is_err() {
-                return End::Fatal(protocol("an event is too long".to_owned()));
-            }
-            for message in messages.drain(..) {
-                *is_alive = true;
-                match self.pass_on(message).await {
-                    Ok(true) => {}
-                    Ok(false) => return End::Dropped,
-                    Err(error) => return End::Fatal(protocol(format!("an event cannot be read: {error}"))),
+            *is_alive = true;
+            match self.pass_on(message).await {
+                Ok(true) => {}
+                Ok(false) => return End::Dropped,
+                Err(error) => {
+                    return End::Fatal(stream.protocol(format!("an event cannot be read: {error}")));
                 }
             }
         }
@@ -204,9 +194,5 @@ impl Worker {
             self.last_event_id = message.id;
         }
         Ok(self.sender.send(Ok(Watched::Event(event))).await.is_ok())
-    }
-
-    fn lost(&self, source: io::Error) -> ClientError {
-        self.client.connections.unreachable(source)
     }
 }

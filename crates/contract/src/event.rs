@@ -142,7 +142,12 @@ mod tests {
         for kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.word());
         }
-        let data = serde_json::to_value(Event::Snapshot { operations: Vec::new(), tasks: Vec::new(), is_last: true }).unwrap();
+        let data = serde_json::to_value(Event::Snapshot {
+            operations: Vec::new(),
+            tasks: Vec::new(),
+            is_last: true,
+        })
+        .unwrap();
         assert_eq!(data, serde_json::json!({"kind": "snapshot", "operations": [], "isLast": true}));
     }
 }

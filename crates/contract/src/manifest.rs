@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::AppId;
 use crate::trigger::TriggerKind;
 
+/// Begins the class of a command that a person gave (`longhaul task add … -- CMD`, `longhaul when`): the command line
+/// writes and removes such entry points one by one, so they are no part of what the application is, and neither they nor
+/// their programs count when it is told whether the application was updated.
+pub const COMMAND_PREFIX: &str = "command:";
+
 /// A whole manifest file, in TOML.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -140,6 +145,12 @@ impl EntryPoint {
             (None, _) => Err(self.invalid("needs one of exec, dbus, wasm and in-process")),
             (Some(_), Some(_)) => Err(self.invalid("has more than one of exec, dbus, wasm and in-process")),
         }
+    }
+
+    /// Whether it is a command that a person gave, see [`COMMAND_PREFIX`].
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        self.class.starts_with(COMMAND_PREFIX)
     }
 
     /// Seconds of [`EntryPoint::time_limit`].

@@ -118,6 +118,25 @@ pub struct RegisterTaskRequest {
     pub env: BTreeMap<String, Secret>,
 }
 
+impl RegisterTaskRequest {
+    /// A registration without conditions and with everything else at its default.
+    #[must_use]
+    pub fn new(name: TaskName, entry_point: impl Into<String>, trigger: TriggerSpec) -> Self {
+        Self {
+            name,
+            entry_point: entry_point.into(),
+            trigger,
+            conditions: Vec::new(),
+            is_network_requested: false,
+            cancel_on_condition_loss: false,
+            task_group: None,
+            retry: None,
+            time_limit: None,
+            env: BTreeMap::new(),
+        }
+    }
+}
+
 /// A registration in lists (BackgroundTaskRegistration).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

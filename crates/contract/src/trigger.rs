@@ -103,6 +103,20 @@ pub struct TriggerSpec {
     pub parameters: BTreeMap<String, String>,
 }
 
+impl TriggerSpec {
+    /// A trigger that says nothing beyond its type.
+    #[must_use]
+    pub fn new(kind: TriggerKind) -> Self {
+        Self {
+            kind,
+            system_trigger_type: None,
+            freshness_time: None,
+            one_shot: false,
+            parameters: BTreeMap::new(),
+        }
+    }
+}
+
 /// A trigger as answers show it: everything a registration said, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use longhaul_contract::AppId;
 use longhaul_contract::manifest::{InvalidManifest, Manifest};
 
-pub(crate) use watch::watch;
+pub(crate) use watch::Watcher;
 
 /// Bytes of a manifest file.
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;
@@ -156,7 +156,8 @@ mod tests {
 
     use super::*;
 
-    const GOOD: &str = "[app]\nid = \"org.example.A\"\n[[entry-point]]\nclass = \"A.Task\"\nexec = [\"true\"]\n";
+    const GOOD: &str =
+        "[app]\nid = \"org.example.A\"\n[[entry-point]]\nclass = \"A.Task\"\nexec = [\"true\"]\n";
 
     fn apps() -> (tempfile::TempDir, Apps, AppId) {
         let folder = tempfile::tempdir().unwrap();

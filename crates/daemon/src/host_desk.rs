@@ -166,14 +166,16 @@ fn cost(value: &str) -> Result<NetworkCost, String> {
         "roaming" => Ok(NetworkCost { is_roaming: true, ..metered }),
         "over" => Ok(NetworkCost { is_over_data_limit: true, ..metered }),
         "restricted" => Ok(NetworkCost { is_background_data_restricted: true, ..metered }),
-        _ => Err(format!(
-            "{value:?} is not one of unmetered, metered, approaching, roaming, over, restricted"
-        )),
+        _ => {
+            Err(format!("{value:?} is not one of unmetered, metered, approaching, roaming, over, restricted"))
+        }
     }
 }
 
 fn power(value: &str) -> Result<Power, String> {
-    let refuse = || format!("{value:?} is neither external nor battery, nor a battery with its charge such as battery:40");
+    let refuse = || {
+        format!("{value:?} is neither external nor battery, nor a battery with its charge such as battery:40")
+    };
     let (word, charge) = value.split_once(':').map_or((value, None), |(word, charge)| (word, Some(charge)));
     let percent = charge.map(|charge| charge.parse::<u8>().ok().filter(|percent| *percent <= 100));
     match (word, percent) {

@@ -27,6 +27,7 @@ mod workers;
 
 pub use config::{ConfigError, ConfigValue, Configuration, Options, configuration_markdown};
 pub use http::openapi_json;
+pub use longhaul_runner::launcher;
 pub use run::run;
 pub use service::{GivenSockets, Service, StartError};
 

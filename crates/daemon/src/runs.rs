@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::apps::Apps;
 use crate::heart::{Heart, Life};
 
-pub(crate) use activations::{Activations, Program};
+pub(crate) use activations::Activations;
 pub(crate) use live::{Live, ProtocolError};
 pub(crate) use output::text_of;
 

@@ -24,11 +24,7 @@ pub(crate) fn look() -> (HostState, Option<NetworkWatch>) {
 }
 
 /// Reports every change until the watch breaks and cannot be opened again.
-pub(crate) async fn sense(
-    watch: Option<NetworkWatch>,
-    desk: Arc<HostDesk>,
-    transfers: Transfers,
-) {
+pub(crate) async fn sense(watch: Option<NetworkWatch>, desk: Arc<HostDesk>, transfers: Transfers) {
     let Some(mut watch) = watch else { return };
     let mut host = desk.of_sources();
     loop {

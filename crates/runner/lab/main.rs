@@ -72,11 +72,10 @@ fn late_echo() {
 
 /// Which descriptors are open, apart from the one that looks.
 fn descriptors() {
-    let names = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let mut open: Vec<u32> = names
-        .filter(|entry| fs::metadata(entry.path()).is_ok())
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let open = paths.iter().filter(|path| path.symlink_metadata().is_ok());
+    let mut open: Vec<u32> = open.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect();
     open.sort_unstable();
     say(&format!("{open:?}"));
 }

@@ -96,7 +96,8 @@ fn lookup(
 
 fn account(entry: &libc::passwd) -> Result<Account, AccountError> {
     // SAFETY: the strings of an entry end with NUL and live as long as its buffer.
-    let text = |pointer: *const libc::c_char| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned();
+    let text =
+        |pointer: *const libc::c_char| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned();
     let shell = text(entry.pw_shell);
     Ok(Account {
         name: text(entry.pw_name),

@@ -65,7 +65,9 @@ impl Delegation {
         let folder = own.join(format!("{FOLDER_PREFIX}{}", std::process::id()));
         let failed = |what: &str, error: &io::Error| format!("{what} {}: {error}", folder.display());
         match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("cannot make", &error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("cannot make", &error));
+            }
             _ => {}
         }
         if !folder.join("cgroup.kill").exists() {
@@ -193,7 +195,9 @@ fn remove_left_over(own: &Path) {
         let name = entry.file_name();
         let Some(process) = name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)) else { continue };
         if !Path::new("/proc").join(process).exists() {
-            if let Ok(group) = rustix::fs::open(entry.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+            if let Ok(group) =
+                rustix::fs::open(entry.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            {
                 let _ = kill(group);
             }
             let _ = remove_tree(&entry.path());

@@ -89,17 +89,16 @@ mod tests {
 
     #[test]
     fn keeps_what_is_documented_and_nothing_else() {
-        let names: Vec<String> = base(&account(1000), true, given()).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(
-            names,
-            ["HOME", "LC_TIME", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "XDG_RUNTIME_DIR"]
-        );
+        let names: Vec<String> =
+            base(&account(1000), true, given()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["HOME", "LC_TIME", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "XDG_RUNTIME_DIR"]);
     }
 
     #[test]
     fn another_account_gets_its_own_home_and_not_the_service_s_folders() {
         let variables = base(&account(1001), false, given());
-        let value = |wanted: &str| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+        let value =
+            |wanted: &str| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
         assert_eq!(value("HOME"), Some("/home/ada"));
         assert_eq!(value("XDG_RUNTIME_DIR"), None);
         assert_eq!(value("PATH"), Some(PATH));

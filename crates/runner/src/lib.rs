@@ -25,9 +25,7 @@ mod wire;
 pub use account::{Account, AccountError};
 pub use ended::{Ended, Outcome, Usage};
 pub use enforcement::{Enforced, Enforcement, Limit, Means, NotEnforced};
-pub use launch::{
-    Access, Grant, Launch, Leftovers, Limits, Network, ProcessView, Sandbox, Unenforceable,
-};
+pub use launch::{Access, Grant, Launch, Leftovers, Limits, Network, ProcessView, Sandbox, Unenforceable};
 pub use output::{Excerpt, Output, OutputSize, Piece, Stream};
 pub use runner::{Runner, RunnerError, Settings, StartError};
 pub use running::Running;

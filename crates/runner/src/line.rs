@@ -69,7 +69,8 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// The launcher inherits nothing but the socket, and where it may complain.
 fn start(program: &Path) -> io::Result<AsyncFd<OwnedFd>> {
-    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let pair =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let (own, given) = pair;
     rustix::io::ioctl_fionbio(&own, true)?;
     let mut command = Command::new(program);
@@ -95,11 +96,7 @@ fn reap_when_ended(mut child: Child) -> io::Result<()> {
     Ok(())
 }
 
-async fn send(
-    socket: &AsyncFd<OwnedFd>,
-    spaces: Spaces,
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+async fn send(socket: &AsyncFd<OwnedFd>, spaces: Spaces, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let attempt = |socket: &OwnedFd| {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS + 1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);

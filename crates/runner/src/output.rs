@@ -172,21 +172,18 @@ impl Piece {
 impl Log {
     fn push(&mut self, stream: Stream, bytes: &[u8], at: SystemTime) {
         let is_head_open = self.tail.is_empty() && self.dropped == 0;
-        let room = if is_head_open { self.size.head.saturating_sub(self.head_cost + PIECE_BYTES) } else { 0 };
+        let offset = self.total;
+        let continued = self.head.last_mut().filter(|last| last.takes(stream, offset, at));
+        let begun = if continued.is_some() { 0 } else { PIECE_BYTES };
+        let room = if is_head_open { self.size.head.saturating_sub(self.head_cost + begun) } else { 0 };
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         if !first.is_empty() {
-            let offset = self.total;
             self.total += first.len() as u64;
-            self.head_cost += match self.head.last_mut() {
-                Some(last) if last.takes(stream, offset, at) => {
-                    last.bytes.extend_from_slice(first);
-                    first.len()
-                }
-                _ => {
-                    self.head.push(Piece { offset, at, stream, bytes: first.to_vec() });
-                    first.len() + PIECE_BYTES
-                }
-            };
+            self.head_cost += first.len() + begun;
+            match continued {
+                Some(last) => last.bytes.extend_from_slice(first),
+                None => self.head.push(Piece { offset, at, stream, bytes: first.to_vec() }),
+            }
         }
         if !rest.is_empty() {
             self.push_tail(stream, rest, at);

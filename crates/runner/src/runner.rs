@@ -274,13 +274,12 @@ async fn hear(control: &mut UnixStream, inbox: &mut Inbox) -> io::Result<Report>
 
 fn refusal(failure: Failure, launch: &Launch) -> StartError {
     let Failure { stage, error, detail } = failure;
-    let source = if error == 0 { io::Error::other(detail.clone()) } else { io::Error::from_raw_os_error(error) };
+    let source =
+        if error == 0 { io::Error::other(detail.clone()) } else { io::Error::from_raw_os_error(error) };
     match stage {
         Stage::Fork | Stage::Descriptors => StartError::System(source),
         Stage::Identity => StartError::Account { user: launch.account.name.clone(), source },
-        Stage::WorkingDirectory => {
-            StartError::WorkingDirectory { path: working_directory(launch), source }
-        }
+        Stage::WorkingDirectory => StartError::WorkingDirectory { path: working_directory(launch), source },
         Stage::Confinement => StartError::Confinement(source),
         Stage::Unenforceable => StartError::Unenforceable(detail),
         Stage::Program => {

@@ -109,7 +109,10 @@ pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - 4;
     if length > FRAME_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the launch is larger than any program takes"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the launch is larger than any program takes",
+        ));
     }
     let length = u32::try_from(length).map_err(io::Error::other)?;
     frame[..4].copy_from_slice(&length.to_le_bytes());

@@ -1,11 +1,15 @@
 //! `longhaul app`.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use longhaul_contract::{App, AppId, Scope};
 use serde::Serialize;
 
 use crate::connect::Context;
-use crate::console::View;
+use crate::console::{BAD, View};
 use crate::exit::Exit;
+use crate::manifest::{self, ManifestFolder, ManifestText};
 use crate::table::{Align, Cell, Table};
 use crate::text::escape;
 use crate::trouble::Trouble;
@@ -20,8 +24,22 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the applications that have downloads or tokens
+    /// Install the manifest of an application, which says what its tasks run; an older one is replaced
+    ///
+    /// Commands that `task add` and `when` wrote into the older one are kept.
+    Install {
+        /// The manifest, in TOML
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List the applications that have downloads, tasks, tokens or a manifest
     Ls,
+    /// Remove the manifest of an application: its tasks are cancelled and unregistered
+    Rm {
+        /// Reverse-DNS name of the application
+        #[arg(value_name = "APP")]
+        app: AppId,
+    },
     /// Make a token for calls over TCP and print it; it is shown this once
     Token {
         /// Reverse-DNS name of the application
@@ -55,22 +73,30 @@ impl From<ScopeWord> for Scope {
 
 #[derive(Serialize)]
 struct Items<'a> {
-    items: &'a [App],
+    items: &'a [Listed],
+}
+
+/// What the service knows of an application, and what its manifest says.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    #[serde(flatten)]
+    app: App,
+    /// Classes of the manifest.
+    entry_points: Vec<String>,
+    /// What is wrong with the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
-    let client = context.client().await?;
     match arguments.command {
-        Command::Ls => {
-            let apps = client.apps().await?;
-            context.console.data(&Items { items: &apps }, |view| render(&apps, view))?;
-            if apps.is_empty() && !context.console.is_json {
-                context.console.say("No applications.");
-            }
-        }
+        Command::Install { file } => install(&file, context)?,
+        Command::Ls => list(context).await?,
+        Command::Rm { app } => remove(&app, context).await?,
         Command::Token { app, scope } => {
             let scopes: Vec<Scope> = scope.into_iter().map(Scope::from).collect();
-            let made = client.create_token(&app, &scopes).await?;
+            let made = context.client().await?.create_token(&app, &scopes).await?;
             context.console.data(&made, |_| format!("{}\n", made.token))?;
             if context.console.is_out_terminal && !context.console.is_json {
                 context.console.say("Keep it now: it is not shown again.");
@@ -80,8 +106,89 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Ok(Exit::Success)
 }
 
-fn render(apps: &[App], view: &View) -> String {
-    if apps.is_empty() {
+/// The folder of manifests, which only commands on the service's own machine may change.
+fn folder(context: &Context) -> Result<PathBuf, Trouble> {
+    if context.is_local() {
+        return Ok(context.paths()?.apps);
+    }
+    Err(Trouble::usage("manifests are installed on the machine of the service")
+        .advise("Leave out --server, and call it there."))
+}
+
+fn install(file: &Path, context: &Context) -> Result<(), Trouble> {
+    let text = std::fs::read_to_string(file).map_err(|error| Trouble::file(file, &error))?;
+    let (mut new, manifest) = ManifestText::parse(&text, file)?;
+    let app = manifest.app.id;
+    let folder = ManifestFolder::lock(&folder(context)?)?;
+    match folder.read(&app) {
+        Ok(older) => new.keep_commands_of(&older)?,
+        // What cannot be read has nothing to keep; the new one repairs it.
+        Err(trouble) => context.console.say(&format!("The older manifest is given up: {trouble}")),
+    }
+    folder.write(&app, &new)?;
+    let classes = new.classes();
+    context
+        .console
+        .data(&serde_json::json!({ "app": app, "entryPoints": classes }), |_| format!("{app}\n"))?;
+    if !context.console.is_json {
+        let shown: Vec<_> = classes.iter().map(|class| escape(class)).collect();
+        context.console.say(&format!("Installed, with {} entry points: {}", classes.len(), shown.join(", ")));
+    }
+    Ok(())
+}
+
+async fn remove(app: &AppId, context: &Context) -> Result<(), Trouble> {
+    // A running service notices at once; one that is started now, at its start.
+    context.client().await?;
+    let folder = ManifestFolder::lock(&folder(context)?)?;
+    if !folder.remove(app)? {
+        return Err(Trouble::new(Exit::NotFound, format!("{app} has no manifest"))
+            .advise("See the applications with `longhaul app ls`."));
+    }
+    context.console.data(&serde_json::json!({ "removed": app }), |_| format!("{app} removed\n"))
+}
+
+async fn list(context: &Context) -> Result<(), Trouble> {
+    let apps = context.client().await?.apps().await?;
+    let manifests = if context.is_local() {
+        let folder = context.paths()?.apps;
+        manifest::all(&folder).map_err(|error| Trouble::file(&folder, &error))?
+    } else {
+        Vec::new()
+    };
+    let listed = listed(apps, manifests);
+    context.console.data(&Items { items: &listed }, |view| render(&listed, view))?;
+    if listed.is_empty() && !context.console.is_json {
+        context.console.say("No applications.");
+    }
+    Ok(())
+}
+
+fn listed(
+    apps: Vec<App>,
+    manifests: Vec<(PathBuf, Result<longhaul_contract::manifest::Manifest, Trouble>)>,
+) -> Vec<Listed> {
+    let with = |app| Listed { app, entry_points: Vec::new(), problem: None };
+    let mut listed: BTreeMap<AppId, Listed> =
+        apps.into_iter().map(|app| (app.id.clone(), with(app))).collect();
+    for (path, manifest) in manifests {
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // Files of other names are none of the service's manifests; `doctor` tells of them.
+        let Ok(id) = AppId::new(&name) else { continue };
+        let item = listed.entry(id.clone()).or_insert_with(|| with(App::new(id)));
+        match manifest {
+            Ok(manifest) => {
+                item.entry_points =
+                    manifest.entry_points.into_iter().map(|entry_point| entry_point.class).collect();
+            }
+            Err(trouble) => item.problem = Some(trouble.message),
+        }
+    }
+    listed.into_values().collect()
+}
+
+fn render(listed: &[Listed], view: &View) -> String {
+    if listed.is_empty() {
         return String::new();
     }
     let mut table = Table::new(&[
@@ -89,14 +196,19 @@ fn render(apps: &[App], view: &View) -> String {
         ("UNDER WAY", Align::Right),
         ("TOKENS", Align::Right),
         ("SCOPES", Align::Left),
+        ("ENTRY POINTS", Align::Left),
     ]);
-    for app in apps {
+    for Listed { app, entry_points, problem } in listed {
         let scopes: Vec<_> = app.scopes.iter().map(|scope| format!("{scope:?}").to_lowercase()).collect();
         table.row([
             Cell::from(escape(app.id.as_str())),
             Cell::from(app.live_operations.to_string()),
             Cell::from(app.tokens.to_string()),
             Cell::from(scopes.join(",")),
+            match problem {
+                Some(problem) => Cell::styled(escape(problem), BAD),
+                None => Cell::from(escape(&entry_points.join(", "))),
+            },
         ]);
     }
     table.render(view)
@@ -114,7 +226,16 @@ mod tests {
             live_operations: 12,
             tokens: 2,
             scopes: vec![Scope::Submit, Scope::Read],
+            ..App::new(AppId::new("org.example.Photos").unwrap())
         };
-        insta::assert_snapshot!(render(&[app], &sample::view(80)));
+        let text = "[app]\nid = \"io.longhaul.cli\"\n[[entry-point]]\nclass = \"command:one\"\nexec = [\"/bin/true\"]\n";
+        let manifests = ["org.example.Photos.toml", "io.longhaul.cli.toml", "stray.toml"].map(|name| {
+            let path = Path::new("/apps").join(name);
+            let text = if name.starts_with("io") { text } else { "[app]" };
+            let read = ManifestText::parse(text, &path).map(|(_, manifest)| manifest);
+            (path, read)
+        });
+        let listed = listed(vec![app], manifests.into());
+        insta::assert_snapshot!(render(&listed, &sample::view(100)));
     }
 }

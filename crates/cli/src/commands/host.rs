@@ -1,6 +1,6 @@
 //! `longhaul host`.
 
-use longhaul_contract::{HostState, NetworkCost, Signal};
+use longhaul_contract::{BatteryStatus, HostSignal, HostState, NetworkCost, Power, Signal};
 
 use crate::connect::Context;
 use crate::console::{FAINT, View};
@@ -9,28 +9,103 @@ use crate::table::pairs;
 use crate::text::escape;
 use crate::trouble::Trouble;
 
-/// Show what the service knows of this machine
+/// Show what the service knows of this machine, or set it by hand
+///
+/// What downloads and tasks wait for is decided by these signals. One that this machine has no source for is unknown: a
+/// condition that needs to see something then waits. Setting a signal by hand stands in for its source until it is unset.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-pub(crate) async fn run(_: Arguments, context: &Context) -> Result<Exit, Trouble> {
-    let host = context.client().await?.host().await?;
-    context.console.data(&host, |view| render(&host, view))?;
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Set a signal by hand, for tests and for odd machines
+    ///
+    /// networkLevel None|Local|ConstrainedInternet|Internet, networkCost
+    /// unmetered|metered|approaching|roaming|over|restricted, energySaver true|false, power external|battery|battery:40,
+    /// sessionConnected true|false, userPresent true|false, workCost Low|Medium|High, timeZone NAME.
+    Set {
+        #[arg(value_name = "SIGNAL", value_parser = parse_signal, help = signals_help())]
+        signal: HostSignal,
+        /// What it is from now on
+        #[arg(value_name = "VALUE")]
+        value: String,
+    },
+    /// Give a signal back to its source
+    Unset {
+        #[arg(value_name = "SIGNAL", value_parser = parse_signal, help = signals_help())]
+        signal: HostSignal,
+    },
+}
+
+fn signals_help() -> String {
+    let words: Vec<_> = HostSignal::ALL.iter().map(|signal| signal.word()).collect();
+    format!("The signal: {}", words.join(", "))
+}
+
+/// Reads `networkLevel`, `network-level` or `networklevel`.
+fn parse_signal(text: &str) -> Result<HostSignal, String> {
+    HostSignal::from_word(&text.replace(['-', '_'], ""))
+        .ok_or_else(|| format!("{text:?} is no signal. {}", signals_help()))
+}
+
+pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
+    let client = context.client().await?;
+    match &arguments.command {
+        None => {}
+        Some(Command::Set { signal, value }) => client.set_host_signal(*signal, value).await?,
+        Some(Command::Unset { signal }) => client.unset_host_signal(*signal).await?,
+    }
+    let host = client.host().await?;
+    context.console.data(&host, |view| match &arguments.command {
+        None => render(&host, view),
+        Some(Command::Set { signal, .. } | Command::Unset { signal }) => {
+            pairs(view, lines(&host, view).into_iter().filter(|(known, ..)| known == signal).map(named))
+        }
+    })?;
     Ok(Exit::Success)
 }
 
 fn render(host: &HostState, view: &View) -> String {
-    pairs(
-        view,
-        [
-            ("network", signal(&host.network.level, view, |level| format!("{level:?}"))),
-            ("network cost", signal(&host.network.cost, view, cost)),
-            (
-                "energy saver",
-                signal(&host.energy_saver, view, |is_on| if *is_on { "on" } else { "off" }.to_owned()),
-            ),
-        ],
-    )
+    pairs(view, lines(host, view).into_iter().map(named))
+}
+
+fn named((_, name, value): (HostSignal, &'static str, String)) -> (&'static str, String) {
+    (name, value)
+}
+
+fn lines(host: &HostState, view: &View) -> Vec<(HostSignal, &'static str, String)> {
+    let either =
+        |yes: &'static str, no: &'static str| move |is_so: &bool| if *is_so { yes } else { no }.to_owned();
+    let level = signal(&host.network.level, view, |level| format!("{level:?}"));
+    vec![
+        (HostSignal::NetworkLevel, "network", level),
+        (HostSignal::NetworkCost, "network cost", signal(&host.network.cost, view, cost)),
+        (HostSignal::Power, "power", signal(&host.power, view, power)),
+        (HostSignal::EnergySaver, "energy saver", signal(&host.energy_saver, view, either("on", "off"))),
+        (
+            HostSignal::SessionConnected,
+            "session",
+            signal(&host.session_connected, view, either("connected", "not connected")),
+        ),
+        (HostSignal::UserPresent, "user", signal(&host.user_present, view, either("present", "away"))),
+        (HostSignal::WorkCost, "work cost", signal(&host.work_cost, view, ToString::to_string)),
+        (HostSignal::TimeZone, "time zone", signal(&host.time_zone, view, |zone| escape(zone).into_owned())),
+    ]
+}
+
+fn power(power: &Power) -> String {
+    let source = if power.is_external { "external" } else { "battery" };
+    let battery = match power.battery {
+        BatteryStatus::NotPresent => return format!("{source}, no battery"),
+        BatteryStatus::Discharging => "discharging",
+        BatteryStatus::Idle => "idle",
+        BatteryStatus::Charging => "charging",
+    };
+    let percent = power.percent.map(|percent| format!(" at {percent}%")).unwrap_or_default();
+    format!("{source}, battery {battery}{percent}")
 }
 
 fn signal<T>(signal: &Signal<T>, view: &View, word: impl Fn(&T) -> String) -> String {
@@ -80,9 +155,24 @@ mod tests {
                 },
             },
             energy_saver: Signal::unknown("no source of energy saver on this host"),
+            power: Signal::Known {
+                value: Power { is_external: false, battery: BatteryStatus::Discharging, percent: Some(40) },
+                since: NOW,
+                source: "UPower".to_owned(),
+            },
+            user_present: Signal::Known { value: false, since: NOW, source: "set by hand".to_owned() },
             ..HostState::unmeasured()
         };
         insta::assert_snapshot!(render(&host, &sample::view(100)));
+    }
+
+    #[test]
+    fn signals_may_be_written_with_hyphens() {
+        for signal in HostSignal::ALL {
+            assert_eq!(parse_signal(signal.word()), Ok(*signal));
+        }
+        assert_eq!(parse_signal("network-level"), Ok(HostSignal::NetworkLevel));
+        assert!(parse_signal("weather").unwrap_err().contains("workCost"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 /// Stretches of waiting that are shown, newest last.
 const HISTORY_SHOWN: usize = 10;
 
-fn render(explanation: &Explanation, view: &View) -> String {
+pub(crate) fn render(explanation: &Explanation, view: &View) -> String {
     let (verdict, style) = match explanation.decision {
         Decision::Run => ("It runs.", GOOD),
         Decision::Wait => ("It waits.", WARNING),

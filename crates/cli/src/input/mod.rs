@@ -6,3 +6,4 @@ pub(crate) mod metalink;
 pub(crate) mod password;
 pub(crate) mod source;
 pub(crate) mod time;
+pub(crate) mod trigger;

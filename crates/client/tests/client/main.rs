@@ -2,4 +2,6 @@
 
 mod calls;
 mod scripted;
+mod task_host;
+mod tasks;
 mod watch;

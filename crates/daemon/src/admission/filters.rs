@@ -58,7 +58,10 @@ fn parse<T: for<'a> Deserialize<'a>>(name: &str, text: &str) -> Answer<T> {
 fn check_channel(spec: &TriggerSpec) -> Answer<()> {
     let Some(channel) = spec.parameters.get("channel") else { return Ok(()) };
     if !push::is_name_free(channel) {
-        return Err(refuse("channel", "channels that begin so are made by the service: leave the parameter out"));
+        return Err(refuse(
+            "channel",
+            "channels that begin so are made by the service: leave the parameter out",
+        ));
     }
     let is_fit = (1..=64).contains(&channel.len())
         && channel.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
@@ -104,12 +107,15 @@ fn check_geofences(geofences: &[Geofence]) -> Answer<()> {
         return refuse(format!("there must be 1 to {GEOFENCES_MAX} geofences"));
     }
     let mut seen = std::collections::BTreeSet::new();
-    for Geofence { id, latitude, longitude, radius, monitored_states, dwell_time, duration, .. } in geofences {
+    for Geofence { id, latitude, longitude, radius, monitored_states, dwell_time, duration, .. } in geofences
+    {
         if id.is_empty() || id.chars().count() > 64 || !seen.insert(id) {
             return refuse(format!("the id {id:?} is empty, longer than 64 characters, or comes twice"));
         }
         if !(-90.0..=90.0).contains(latitude) || !(-180.0..=180.0).contains(longitude) {
-            return refuse(format!("{id}: the latitude must be -90 to 90, the longitude -180 to 180 degrees"));
+            return refuse(format!(
+                "{id}: the latitude must be -90 to 90, the longitude -180 to 180 degrees"
+            ));
         }
         if !(*radius > 0.0 && *radius <= 1e7) {
             return refuse(format!("{id}: the radius must be more than 0 and at most 10,000,000 metres"));

@@ -1,9 +1,7 @@
 //! What a new registration of a background task has to be like. Names, quotas and access are the engine's to judge.
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
-use longhaul_contract::{
-    AppId, Condition, ErrorCode, HostState, RegisterTaskRequest, TaskId, TriggerKind,
-};
+use longhaul_contract::{AppId, Condition, ErrorCode, HostState, RegisterTaskRequest, TaskId, TriggerKind};
 use longhaul_engine::TaskPolicy;
 use longhaul_engine::task::{NewTask, RunLimits, TaskPlan};
 
@@ -86,7 +84,8 @@ impl CheckedTask {
         let unknown = |detail: String| refuse(ErrorCode::UnknownEntryPoint, "/entryPoint", detail);
         let class = &spec.entry_point;
         let manifest = manifest.map_err(|error| unknown(error.to_string()))?;
-        let manifest = manifest.ok_or_else(|| unknown(format!("{app} has no manifest, and so no entry points")))?;
+        let manifest =
+            manifest.ok_or_else(|| unknown(format!("{app} has no manifest, and so no entry points")))?;
         let entry_point = manifest
             .entry_point(class)
             .ok_or_else(|| unknown(format!("the manifest of {app} declares no entry point {class:?}")))?;
@@ -154,7 +153,8 @@ pub(crate) fn warnings(spec: &RegisterTaskRequest, host: &HostState) -> Vec<Stri
     ];
     let has = |condition| spec.conditions.contains(&condition);
     let contrary = CONTRARY.iter().filter(|(one, other)| has(*one) && has(*other));
-    let contrary = contrary.map(|(one, other)| format!("{one} and {other} never hold together: it cannot start"));
+    let contrary =
+        contrary.map(|(one, other)| format!("{one} and {other} never hold together: it cannot start"));
     let free = (has(Condition::FreeNetworkAvailable) && has(Condition::InternetNotAvailable)).then(|| {
         "FreeNetworkAvailable and InternetNotAvailable never hold together: it cannot start".to_owned()
     });

@@ -68,7 +68,10 @@ fn check_freshness(spec: &TriggerSpec) -> Answer<()> {
     let has_schedule = spec.parameters.contains_key("schedule");
     match spec.freshness_time {
         Some(_) if !is_timed => {
-            let detail = format!("only TimeTrigger and MaintenanceTrigger have freshnessTime: leave it out of {}", spec.kind);
+            let detail = format!(
+                "only TimeTrigger and MaintenanceTrigger have freshnessTime: leave it out of {}",
+                spec.kind
+            );
             Err(refuse(field, detail))
         }
         Some(_) if has_schedule => {

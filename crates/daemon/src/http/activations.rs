@@ -26,7 +26,10 @@ const EVENT: &str = "activation";
 /// Which entry points the program serves.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "describes the query, which is read by hand: a name may come any number of times")]
+#[expect(
+    dead_code,
+    reason = "describes the query, which is read by hand: a name may come any number of times"
+)]
 pub(crate) struct Served {
     /// A class that the application's manifest declares with `in-process`; any number of times.
     #[param(rename = "entryPoint")]
@@ -66,7 +69,8 @@ pub(crate) async fn activations(
             () = stopped(&mut state.1) => return None,
         };
         let message = Message::default().event(EVENT).json_data(&activation);
-        let message = message.unwrap_or_else(|_| Message::default().comment("an activation cannot be written"));
+        let message =
+            message.unwrap_or_else(|_| Message::default().comment("an activation cannot be written"));
         Some((Ok::<_, Infallible>(message), state))
     });
     Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())

@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::HeaderMap;
 use longhaul_contract::{
-    AppId, BackgroundTask, ErrorCode, Event, EventKind, Instance, InstanceId, Operation, OperationId, Progress,
-    TaskId,
+    AppId, BackgroundTask, ErrorCode, Event, EventKind, Instance, InstanceId, Operation, OperationId,
+    Progress, TaskId,
 };
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -370,9 +370,7 @@ struct Views {
 impl Views {
     fn event(&self, item: &Item) -> Option<Event> {
         Some(match item {
-            Item::Touched(id) => {
-                Event::Operation { operation: Box::new(self.operations.get(id)?.clone()) }
-            }
+            Item::Touched(id) => Event::Operation { operation: Box::new(self.operations.get(id)?.clone()) },
             Item::Task(id) => Event::Task { task: Box::new(self.tasks.get(id)?.clone()) },
             Item::Instance(id) => Event::Instance { instance: Box::new(self.instances.get(id)?.clone()) },
             Item::Removed(_) | Item::RangesAdded(_) | Item::TaskRemoved(_) | Item::Everything => return None,

@@ -176,7 +176,7 @@ pub(crate) async fn cancellation(
             _ = wanted.changed() => {}
             _ = count.changed() => {}
             () = tokio::time::sleep_until(deadline) => return Ok(Json(told)),
-            _ = stopping.wait_for(|stops| *stops) => {
+            () = stops(&mut stopping) => {
                 // The cancellation of all that runs follows at once.
                 let asked = tokio::time::timeout(STOP_PATIENCE, wanted.changed()).await;
                 return match asked {
@@ -186,6 +186,11 @@ pub(crate) async fn cancellation(
             }
         }
     }
+}
+
+async fn stops(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    // The sender lives as long as the service.
+    let _ = stopping.wait_for(|stops| *stops).await;
 }
 
 /// For the engine to cancel what runs when the service stops.

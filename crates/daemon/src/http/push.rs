@@ -160,9 +160,9 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         pairs.collect()
     }
 
@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn details_tell_the_message_and_nothing_of_the_caller() {
-        let headers = headers(&[("content-type", "text/plain"), ("authorization", "Bearer x"), ("topic", "t")]);
+        let headers =
+            headers(&[("content-type", "text/plain"), ("authorization", "Bearer x"), ("topic", "t")]);
         let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
         let told = parse(details("c", &headers, b"hi", Timestamp(0)));
         assert_eq!(told["content"], "hi");

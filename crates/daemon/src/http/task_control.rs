@@ -114,10 +114,7 @@ pub(crate) async fn explain(
     operation_id = "listTaskGroups",
     responses((status = 200, description = "All groups, by id", body = Page<TaskGroup>), Problems)
 )]
-pub(crate) async fn groups(
-    State(rooms): State<Arc<Rooms>>,
-    caller: Caller,
-) -> Answer<Json<Page<TaskGroup>>> {
+pub(crate) async fn groups(State(rooms): State<Arc<Rooms>>, caller: Caller) -> Answer<Json<Page<TaskGroup>>> {
     caller.need(Scope::Read)?;
     let app = caller.app.clone();
     let ids = rooms.heart.ask(move |engine, _| engine.task_groups(&app)).await?;

@@ -48,9 +48,8 @@ pub(crate) async fn list(
     Task(id): Task,
     Parameters(window): Parameters<Window>,
 ) -> Answer<Json<Page<Instance>>> {
-    let refuse = |field: &str, detail: &str| {
-        Err(Refused::new(ErrorCode::InvalidParameter, detail).with_field(field))
-    };
+    let refuse =
+        |field: &str, detail: &str| Err(Refused::new(ErrorCode::InvalidParameter, detail).with_field(field));
     let limit = window.limit.unwrap_or(PAGE_MAX);
     if !(1..=PAGE_MAX).contains(&limit) {
         return refuse("limit", &format!("must be 1 to {PAGE_MAX}"));

@@ -57,12 +57,7 @@ impl Rooms {
     }
 
     /// An instance of a task of this caller, as it is now.
-    pub(crate) async fn instance(
-        &self,
-        caller: &Caller,
-        task: TaskId,
-        id: InstanceId,
-    ) -> Answer<Instance> {
+    pub(crate) async fn instance(&self, caller: &Caller, task: TaskId, id: InstanceId) -> Answer<Instance> {
         self.task(caller, task).await?;
         let found = self.read(move |reader| reader.instance(id)).await?;
         let found = found.filter(|instance| instance.task_id == task).ok_or_else(no_instance)?;

@@ -101,7 +101,9 @@ impl Activations {
             }
         }
         let served = book.served();
-        for class in gone.classes.iter().filter(|class| !served.contains(&(gone.app.clone(), (*class).clone()))) {
+        for class in
+            gone.classes.iter().filter(|class| !served.contains(&(gone.app.clone(), (*class).clone())))
+        {
             self.report(&book, &gone.app, class, false);
         }
     }
@@ -114,9 +116,10 @@ impl Activations {
     /// Gives an activation to a program that serves its class; the receiver says in whom it runs from then on.
     pub(super) fn begin(&self, app: &AppId, activation: Activation) -> watch::Receiver<Option<Number>> {
         let mut book = self.book();
-        let serving = book.programs.iter().find(|(_, listener)| {
-            listener.app == *app && listener.classes.contains(&activation.entry_point)
-        });
+        let serving = book
+            .programs
+            .iter()
+            .find(|(_, listener)| listener.app == *app && listener.classes.contains(&activation.entry_point));
         let to = serving
             .filter(|(_, listener)| listener.sender.send(activation.clone()).is_ok())
             .map(|(number, _)| *number);

@@ -46,7 +46,10 @@ pub(super) async fn run(
         }
         if wanted.borrow().is_killed {
             activations.end(live.id);
-            return InstanceEnd { was_killed: true, ..with_numbers(failed("it did not end when asked"), live) };
+            return InstanceEnd {
+                was_killed: true,
+                ..with_numbers(failed("it did not end when asked"), live)
+            };
         }
     };
     activations.end(live.id);

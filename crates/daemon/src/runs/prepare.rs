@@ -25,12 +25,7 @@ pub(super) enum Work {
 
 /// # Errors
 /// In words for people: why it cannot run.
-pub(super) fn prepare(
-    reader: &dyn Reader,
-    apps: &Apps,
-    live: &Live,
-    socket: &Path,
-) -> Result<Work, String> {
+pub(super) fn prepare(reader: &dyn Reader, apps: &Apps, live: &Live, socket: &Path) -> Result<Work, String> {
     let record = reader.task(live.task).map_err(|error| error.to_string())?;
     let record = record.ok_or("its registration is gone")?;
     let manifest = apps.manifest(&live.app).map_err(|error| error.to_string())?;
@@ -38,9 +33,8 @@ pub(super) fn prepare(
     let gone = || format!("the manifest of {} declares no entry point {class:?} any more", live.app);
     let entry_point = manifest.as_ref().and_then(|manifest| manifest.entry_point(class)).ok_or_else(gone)?;
     match entry_point.kind().map_err(|error| error.to_string())? {
-        EntryPointKind::Process(command) => {
-            launch(live, &record.spec, entry_point, command, socket).map(|launch| Work::Process(Box::new(launch)))
-        }
+        EntryPointKind::Process(command) => launch(live, &record.spec, entry_point, command, socket)
+            .map(|launch| Work::Process(Box::new(launch))),
         EntryPointKind::InProcess => Ok(Work::InProcess(Box::new(Activation {
             task_id: live.task,
             instance_id: live.id,

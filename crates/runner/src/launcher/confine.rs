@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit};
 use seccompiler::{
@@ -21,19 +21,20 @@ use crate::launch::{Access, Grant, Limits, Network};
 const ABI_WANTED: ABI = ABI::V6;
 
 /// What programs need to run at all: to be read and executed.
-const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/etc", "/proc", "/sys"];
+const SYSTEM: &[&str] =
+    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/etc", "/proc", "/sys"];
 /// Where name resolution and the time zone may point to from `/etc`.
-const SYSTEM_STATE: &[&str] = &["/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/var/lib/ca-certificates"];
+const SYSTEM_STATE: &[&str] =
+    &["/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/var/lib/ca-certificates"];
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// Resource limits of each process, where no cgroup holds them for all.
 pub(super) fn limit(limits: Limits, uid: u32, enforcement: &mut Enforcement) {
-    let mut set = |limit: Limit, resource: Resource, value: u64, remark: &str| {
-        match tighten(resource, value) {
-            Ok(()) if remark.is_empty() => enforcement.hold(limit, Means::ResourceLimit),
-            Ok(()) => enforcement.hold_partly(limit, Means::ResourceLimit, remark),
-            Err(error) => enforcement.miss(limit, error.to_string()),
-        }
+    let mut set = |limit: Limit, resource: Resource, value: u64, remark: &str| match tighten(resource, value)
+    {
+        Ok(()) if remark.is_empty() => enforcement.hold(limit, Means::ResourceLimit),
+        Ok(()) => enforcement.hold_partly(limit, Means::ResourceLimit, remark),
+        Err(error) => enforcement.miss(limit, error.to_string()),
     };
     if let Some(bytes) = limits.memory_max {
         // Not the address space: run times of several languages reserve far more of it than they ever use.
@@ -78,7 +79,12 @@ fn threads_of(uid: u32) -> u64 {
 
 /// The file system sandbox (landlock(7)): what is not granted cannot be opened, and what lies outside cannot be signalled
 /// or reached over abstract sockets.
-pub(super) fn restrict_files(grants: &[Grant], program: &Path, temporary: &Path, enforcement: &mut Enforcement) {
+pub(super) fn restrict_files(
+    grants: &[Grant],
+    program: &Path,
+    temporary: &Path,
+    enforcement: &mut Enforcement,
+) {
     match apply_landlock(grants, program, temporary) {
         Ok((RulesetStatus::NotEnforced, _)) => {
             enforcement.miss(Limit::Filesystem, "the kernel has no Landlock");
@@ -86,7 +92,9 @@ pub(super) fn restrict_files(grants: &[Grant], program: &Path, temporary: &Path,
         Ok((status, missing)) => {
             let mut remarks = Vec::new();
             if status != RulesetStatus::FullyEnforced {
-                remarks.push("the kernel's Landlock is an older one and leaves some kinds of access open".to_owned());
+                remarks.push(
+                    "the kernel's Landlock is an older one and leaves some kinds of access open".to_owned(),
+                );
             }
             if !missing.is_empty() {
                 remarks.push(format!("not there, and so not reachable: {}", missing.join(", ")));
@@ -151,7 +159,9 @@ pub(super) fn restrict_network(network: Network, enforcement: &mut Enforcement) 
     if network == Network::Allowed {
         return;
     }
-    match network_filter().and_then(|filter| seccompiler::apply_filter(&filter).map_err(|error| error.to_string())) {
+    match network_filter()
+        .and_then(|filter| seccompiler::apply_filter(&filter).map_err(|error| error.to_string()))
+    {
         Ok(()) => enforcement.hold(Limit::Network, Means::Seccomp),
         Err(error) => enforcement.miss(Limit::Network, error),
     }
@@ -160,7 +170,8 @@ pub(super) fn restrict_network(network: Network, enforcement: &mut Enforcement) 
 fn network_filter() -> Result<BpfProgram, String> {
     let in_words = |error: seccompiler::BackendError| error.to_string();
     let local = libc::AF_UNIX as u64;
-    let is_remote = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, local).map_err(in_words)?;
+    let is_remote =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, local).map_err(in_words)?;
     let remote = SeccompRule::new(vec![is_remote]).map_err(in_words)?;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     rules.insert(libc::SYS_socket, vec![remote]);

@@ -86,11 +86,7 @@ fn candidates<'text>(program: &'text str, path: &'text str) -> impl Iterator<Ite
 }
 
 fn at(stage: Stage) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure {
-        stage,
-        error: error.raw_os_error().unwrap_or_default(),
-        detail: error.to_string(),
-    }
+    move |error| Failure { stage, error: error.raw_os_error().unwrap_or_default(), detail: error.to_string() }
 }
 
 enum Never {}

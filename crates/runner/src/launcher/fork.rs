@@ -8,6 +8,9 @@ use rustix::process::Pid;
 /// As in linux/sched.h; it does not fit the type that older flags have.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// 64 signals.
+const KERNEL_SIGNAL_SET_BYTES: usize = 8;
+
 pub(super) enum Forked {
     Child,
     Parent {
@@ -33,11 +36,13 @@ pub(super) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     }
     // SAFETY: memory is not shared with the child and no stack is given, so that this is a fork; there are no other
     // threads whose locks the child could miss.
-    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
     match i32::try_from(answer) {
         Ok(0) => Ok(Forked::Child),
         Ok(number) if number > 0 => {
-            let child = Pid::from_raw(number).ok_or_else(|| io::Error::other("a process without a number"))?;
+            let child =
+                Pid::from_raw(number).ok_or_else(|| io::Error::other("a process without a number"))?;
             // SAFETY: the kernel has opened it for us.
             Ok(Forked::Parent { child, process: unsafe { OwnedFd::from_raw_fd(process) } })
         }
@@ -67,12 +72,23 @@ pub(super) fn block_all_signals() -> io::Result<()> {
 
 /// Back to how a program expects signals to be: each with its default action, none blocked.
 pub(super) fn reset_signals() -> io::Result<()> {
-    // SAFETY: the default action is set for each number; those that have none or may not be set are refused, which is as
-    // well. The empty set is initialised before it is used.
-    unsafe {
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+    // The kernel's own structure (handler, flags, restorer, mask) of zeros stands for the default action. The library's call
+    // would leave out the numbers that it keeps for itself, and they can come ignored by inheritance.
+    let default = [0_usize; 8];
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: the structure is as large as the kernel's at least. SIGKILL and SIGSTOP are refused, which is as well.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<usize>(),
+                KERNEL_SIGNAL_SET_BYTES,
+            );
         }
+    }
+    // SAFETY: the empty set is initialised before it is used.
+    unsafe {
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         match libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) {

@@ -73,15 +73,10 @@ impl Held {
 
 /// All that is wished, or else each by itself; as it is (for root), or else within a user namespace.
 fn probe(wished: Spaces) -> Held {
-    let owner = Owner {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-    };
+    let owner = Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     let mut held = Held { owner, ..Held::default() };
-    let parts = [
-        (wished.processes, PROCESSES, Limit::ProcessView),
-        (wished.network, NETWORK, Limit::Network),
-    ];
+    let parts =
+        [(wished.processes, PROCESSES, Limit::ProcessView), (wished.network, NETWORK, Limit::Network)];
     for (_, flag, limit) in parts.into_iter().filter(|(is_wished, ..)| *is_wished) {
         let with_user = [held.flags & USER, USER];
         let mut refusal = io::Error::from_raw_os_error(libc::EPERM);
@@ -146,11 +141,7 @@ fn mount_proc() -> io::Result<()> {
 
 /// A task without network still has itself to talk to.
 fn raise_loopback() -> io::Result<()> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     // SAFETY: all fields are numbers; the name is shorter than its field and ends with NUL.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;

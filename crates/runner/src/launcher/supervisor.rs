@@ -133,9 +133,15 @@ enum Start {
 enum Ending {
     No,
     /// Asked to end; killed at that instant.
-    Asked { deadline: Instant },
+    Asked {
+        deadline: Instant,
+    },
     /// Killing until nothing is left.
-    Killing { since: Instant, next: Instant, interval: Duration },
+    Killing {
+        since: Instant,
+        next: Instant,
+        interval: Duration,
+    },
 }
 
 struct Watch {
@@ -159,9 +165,13 @@ impl Watch {
         let mut is_open = true;
         loop {
             let ready = self.wait(is_open)?;
-            // First how the start went, then how it ended: both may have come at once.
-            if ready.descent && !self.hear_child(enforcement)? {
-                return Ok(());
+            // First how the start went, then how it ended: both may have come at once. A child that has ended has said all.
+            let mut is_heard = ready.descent || ready.children;
+            while is_heard && matches!(self.start, Start::Descending { .. }) {
+                if !self.hear_child(enforcement)? {
+                    return Ok(());
+                }
+                is_heard = ready.children;
             }
             if ready.children {
                 fork::drain(&self.children)?;
@@ -185,7 +195,10 @@ impl Watch {
         let timeout = self.next_step().map(|at| {
             let left = at.saturating_duration_since(Instant::now());
             // Rounded up: the kernel's clock is not to wake us a moment too early, again and again.
-            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+            Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         let mut poll = vec![PollFd::new(&self.children, PollFlags::IN)];
         let listening = if is_open { PollFlags::IN } else { PollFlags::empty() };
@@ -257,7 +270,9 @@ impl Watch {
                 self.signal(Signal::CONT);
             }
             // The first reason stays; the earlier instant holds.
-            Ending::Asked { deadline: earlier } => self.ending = Ending::Asked { deadline: earlier.min(deadline) },
+            Ending::Asked { deadline: earlier } => {
+                self.ending = Ending::Asked { deadline: earlier.min(deadline) }
+            }
             Ending::Killing { .. } => {}
         }
     }
@@ -324,7 +339,8 @@ impl Watch {
         if now.duration_since(since) > PATIENCE {
             return Ok(Some(found));
         }
-        self.ending = Ending::Killing { since, next: now + interval, interval: (interval * 2).min(SWEEP_MAX) };
+        self.ending =
+            Ending::Killing { since, next: now + interval, interval: (interval * 2).min(SWEEP_MAX) };
         Ok(None)
     }
 

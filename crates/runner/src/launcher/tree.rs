@@ -13,7 +13,10 @@ pub(super) enum Status {
 }
 
 pub(super) enum Reaped {
-    Child { pid: Pid, status: Status },
+    Child {
+        pid: Pid,
+        status: Status,
+    },
     /// None has ended just now.
     NoneYet,
     /// There is no child.

@@ -31,7 +31,8 @@ async fn tells_the_signal_it_died_of() {
 #[tokio::test]
 async fn tells_what_the_whole_tree_used() {
     let world = World::new();
-    let (ended, _) = world.run(shell("sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'; true")).await;
+    let (ended, _) =
+        world.run(shell("sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'; true")).await;
     assert!(ended.usage.cpu_user > Duration::from_millis(20), "{:?}", ended.usage);
     assert!(ended.usage.resident_max > 512 << 10, "{:?}", ended.usage);
     assert!(ended.duration >= ended.usage.cpu_user / 4, "{ended:?}");

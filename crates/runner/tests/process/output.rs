@@ -22,7 +22,8 @@ async fn the_input_is_whole_and_ends() {
 #[tokio::test]
 async fn no_input_is_an_empty_one() {
     let world = World::new();
-    let (ended, running) = world.run(shell("wc -c; cat /dev/stdin; echo x > /dev/stdout; echo y > /dev/stderr")).await;
+    let (ended, running) =
+        world.run(shell("wc -c; cat /dev/stdin; echo x > /dev/stdout; echo y > /dev/stderr")).await;
     assert_eq!(ended.outcome, exited(0));
     assert_eq!((stdout(&running).as_str(), stderr(&running).as_str()), ("0\nx\n", "y\n"));
 }

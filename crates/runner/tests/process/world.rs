@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use longhaul_runner::cgroup::Delegation;
 use longhaul_runner::{
-    Account, Ended, Launch, Leftovers, Limits, OutputSize, Outcome, Runner, Running, Sandbox, Settings, StartError,
-    Stream, Unenforceable,
+    Account, Ended, Launch, Leftovers, Limits, Outcome, OutputSize, Runner, Running, Sandbox, Settings,
+    StartError, Stream, Unenforceable,
 };
 
 /// Nothing here takes that long unless it is broken, even on a busy machine.
@@ -30,8 +30,7 @@ impl World {
 
     pub(crate) fn with_cgroups(cgroups: Option<Delegation>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let settings =
-            Settings { run_folder: folder.path().join("run"), launcher: Some(lab()), cgroups };
+        let settings = Settings { run_folder: folder.path().join("run"), launcher: Some(lab()), cgroups };
         Self { runner: Runner::new(settings).expect("a runner"), folder }
     }
 
@@ -68,7 +67,8 @@ impl World {
 
 /// The binary with the programs, where the unprivileged can reach it.
 pub(crate) fn lab() -> PathBuf {
-    std::env::var_os("LONGHAUL_TEST_LAB").map_or_else(|| env!("CARGO_BIN_EXE_longhaul-runner-lab").into(), Into::into)
+    std::env::var_os("LONGHAUL_TEST_LAB")
+        .map_or_else(|| env!("CARGO_BIN_EXE_longhaul-runner-lab").into(), Into::into)
 }
 
 /// A launch of one of the lab's programs.

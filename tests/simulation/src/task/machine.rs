@@ -68,7 +68,7 @@ impl TaskMachine {
                 (network.0 && cost.0, network.1 || cost.1)
             }
             8 => away(self.is_work_dear),
-            9 => away(self.is_on_battery),
+            9 => there(self.is_on_battery.map(|is_on_battery| !is_on_battery)),
             _ => there(self.is_on_battery),
         }
     }

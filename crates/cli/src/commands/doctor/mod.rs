@@ -1,5 +1,7 @@
 //! `longhaul doctor`.
 
+mod tasks;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -77,6 +79,7 @@ pub(crate) async fn run(_: Arguments, context: &Context) -> Result<Exit, Trouble
     checks.push(configuration(context, &paths));
     checks.extend(state_folder(&paths.state));
     checks.push(manager(&paths));
+    checks.extend(tasks::manifests(&paths));
     checks.extend(answer(&paths).await);
     let is_well = checks.iter().all(|check| check.grade < Grade::Bad);
     context.console.data(&Report { is_well, checks: &checks }, |view| render(&checks, view))?;
@@ -199,6 +202,7 @@ async fn answer(paths: &ServicePaths) -> Vec<Check> {
         Check::new("versions", Grade::Remark, format!("the service is {}, this is {ours}", health.version))
             .advise("longhaul service stop, then longhaul service start")
     });
+    checks.extend(tasks::service(&client).await);
     checks
 }
 
