@@ -53,9 +53,13 @@ fn install_schemathesis(workspace: &Workspace) -> Result<(), Failure> {
     }
     println!("setup: installing {SCHEMATHESIS}");
     let root = root.display().to_string();
-    workspace.succeed(workspace.command("python3").with_arguments(&["-m", "venv", &root])).map_err(|failure| {
-        Failure::new(format!("{failure}; the checks need Python's venv: sudo apt-get install python3-venv"))
-    })?;
+    workspace.succeed(workspace.command("python3").with_arguments(&["-m", "venv", &root])).map_err(
+        |failure| {
+            Failure::new(format!(
+                "{failure}; the checks need Python's venv: sudo apt-get install python3-venv"
+            ))
+        },
+    )?;
     let pip = format!("{root}/bin/pip");
     workspace.succeed(workspace.command(&pip).with_arguments(&["install", "--quiet", SCHEMATHESIS]))
 }
