@@ -4,7 +4,7 @@
 //! What was seen last is kept in the store, so that a change while the service was down is one all the same. It is kept
 //! after the engine has taken note: a crash between the two tells of the change twice, and never not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,12 +43,14 @@ pub(crate) async fn watch(apps: Arc<Apps>, heart: Heart, writer: Writer, reader:
     loop {
         let (looking, folder) = (Arc::clone(&apps), apps.folder().to_owned());
         signs.look_at(&folder);
+        // Asked before looking: who has a task has had a manifest by then.
+        let Ok(users) = heart.ask(|engine, _| engine.task_apps()).await else { return };
         let Ok(found) = tokio::task::spawn_blocking(move || look(&looking)).await else { return };
         if let Some(found) = found {
             for identity in found.values().filter_map(Option::as_ref) {
                 identity.folders().for_each(|folder| signs.look_at(folder));
             }
-            if compare(&mut known, found, &heart, &writer).await.is_none() {
+            if compare(&mut known, found, users, &heart, &writer).await.is_none() {
                 return;
             }
         }
@@ -71,15 +73,18 @@ fn look(apps: &Apps) -> Option<BTreeMap<AppId, Option<Identity>>> {
     Some(found.collect())
 }
 
-/// `None` when the service is stopping.
+/// `users` have tasks, and have had a manifest therefore. `None` when the service is stopping.
 async fn compare(
     known: &mut BTreeMap<AppId, Option<Identity>>,
     found: BTreeMap<AppId, Option<Identity>>,
+    users: Vec<AppId>,
     heart: &Heart,
     writer: &Writer,
 ) -> Option<()> {
     let mut writes = Vec::new();
-    let gone: Vec<AppId> = known.keys().filter(|app| !found.contains_key(*app)).cloned().collect();
+    // One that came and went between two looks was never known, and its tasks have to go all the same.
+    let mut gone: BTreeSet<AppId> = known.keys().cloned().chain(users).collect();
+    gone.retain(|app| !found.contains_key(app));
     for app in gone {
         tracing::info!(%app, "its manifest is gone");
         if let Err(refused) = heart.wish(Wish::Task(TaskWish::Uninstall { app: app.clone() })).await {
