@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
+use longhaul_engine::Engine;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -100,17 +102,11 @@ impl Service {
     pub async fn start_with<S: GroupStore>(
         configuration: Configuration,
         given: GivenSockets,
-        mut store: S,
+        store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (host, network) = sense::look();
-        let circumstances = Circumstances {
-            policy: configuration.engine.clone(),
-            limits: configuration.limits.clone(),
-            host: host.clone(),
-        };
-        let (store, engine) =
-            blocking(move || circumstances.engine_of(&mut store).map(|engine| (store, engine))).await??;
+        let (store, engine) = adopt(&configuration, &host, store).await?;
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
@@ -214,6 +210,20 @@ impl Service {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+/// The engine with all that the store has.
+async fn adopt<S: GroupStore>(
+    configuration: &Configuration,
+    host: &HostState,
+    mut store: S,
+) -> Result<(S, Engine), StartError> {
+    let circumstances = Circumstances {
+        policy: configuration.engine.clone(),
+        limits: configuration.limits.clone(),
+        host: host.clone(),
+    };
+    Ok(blocking(move || circumstances.engine_of(&mut store).map(|engine| (store, engine))).await??)
 }
 
 fn open_store(
