@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
+use longhaul_engine::Engine;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -104,20 +106,12 @@ impl Service {
     pub async fn start_with<S: GroupStore>(
         configuration: Configuration,
         given: GivenSockets,
-        mut store: S,
+        store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (sensed, watch) = sense::look().await;
-        let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
-        let asked = Arc::clone(&reader);
-        let (store, engine, told, push) = blocking(move || {
-            let told = Told::with_kept(sensed, &*asked);
-            let circumstances = Circumstances { policy, limits, host: told.host() };
-            let (engine, pushed) = circumstances.engine_of(&mut store)?;
-            let push = PushDesk::load(&pushed, &*asked)?;
-            Ok::<_, StoreError>((store, engine, told, push))
-        })
-        .await??;
+        let Adopted { store, engine, told, push } =
+            adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
@@ -254,6 +248,32 @@ impl Service {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+/// What the store has kept, taken over.
+struct Adopted<S> {
+    store: S,
+    engine: Engine,
+    told: Told,
+    push: PushDesk,
+}
+
+/// Makes the engine of what the store holds, in a thread that may block.
+async fn adopt<S: GroupStore>(
+    configuration: &Configuration,
+    sensed: HostState,
+    mut store: S,
+    reader: Arc<dyn Reader>,
+) -> Result<Adopted<S>, StartError> {
+    let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+    let adopted = blocking(move || {
+        let told = Told::with_kept(sensed, &*reader);
+        let circumstances = Circumstances { policy, limits, host: told.host() };
+        let (engine, pushed) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&pushed, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+    });
+    Ok(adopted.await??)
 }
 
 fn open_store(
