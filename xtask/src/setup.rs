@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::workspace::{Failure, Workspace};
 
-/// Each program with the Debian package that brings it.
+/// Each program, or file, with the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("apache2", "apache2"),
     ("aria2c", "aria2"),
@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("ip", "iproute2"),
     ("lighttpd", "lighttpd"),
+    ("/usr/lib/lighttpd/mod_openssl.so", "lighttpd-mod-openssl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
     ("strace", "strace"),
@@ -32,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     install_cargo_tools(workspace)
 }
 
-/// Where a program is, also when the caller's `PATH` leaves out the folders of servers.
+/// Where a program is, or a file by its path; also when the caller's `PATH` leaves out the folders of servers.
 fn find(program: &str, additional: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
