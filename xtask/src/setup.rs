@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("ModemManager", "modemmanager"),
     ("NetworkManager", "network-manager"),
     ("umockdev-wrapper", "umockdev"),
     ("/usr/lib/python3/dist-packages/dbusmock/__init__.py", "python3-dbusmock"),
