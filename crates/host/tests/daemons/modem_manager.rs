@@ -111,11 +111,9 @@ impl Modem {
     /// Registers with the network at home (1) or a foreign one (5).
     fn register(&self, state: u8) {
         let place = "\"1234\",\"001122BB\"";
-        for command in ["CREG", "CGREG"] {
-            let answer = format!("+{command}: 2,{state},{place}");
-            self.answers.lock().unwrap().insert(format!("AT+{command}?"), answer);
-            self.say(&format!("+{command}: {state},{place}"));
-        }
+        let answer = format!("+CREG: 2,{state},{place}");
+        self.answers.lock().unwrap().insert("AT+CREG?".to_owned(), answer);
+        self.say(&format!("+CREG: {state},{place}"));
     }
 }
 
