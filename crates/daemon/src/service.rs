@@ -203,18 +203,7 @@ impl Service {
             settings.request_timeout,
             stops,
         ));
-        Ok(Self {
-            heart,
-            writer,
-            stopping,
-            addresses,
-            socket,
-            configuration,
-            beat,
-            sensing,
-            watching,
-            server,
-        })
+        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
     }
 
     /// Where it listens on TCP.

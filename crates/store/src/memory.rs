@@ -88,9 +88,20 @@ impl MemoryStore {
     /// and this store takes nothing any more.
     #[must_use]
     pub fn crash(&self) -> Self {
+        self.crash_keeping(|_| 0)
+    }
+
+    /// As [`Self::crash`], but of the lazy changes since the last durable one so many were written in time as `kept`
+    /// says of their number.
+    #[must_use]
+    pub fn crash_keeping(&self, kept: impl FnOnce(usize) -> usize) -> Self {
         let mut shared = lock(&self.shared);
         shared.is_crashed = true;
-        let durable = shared.durable.clone();
+        let mut durable = shared.durable.clone();
+        let count = kept(shared.lazy.len());
+        for write in shared.lazy.iter().take(count) {
+            durable.apply(write);
+        }
         let survivor = Shared { committed: durable.clone(), durable, ..Shared::default() };
         Self { shared: Arc::new(Mutex::new(survivor)) }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::cut::Cut;
 use crate::event::{Event, events};
 use crate::violation::{Invariant, Violation};
 use crate::world::{Sabotage, World};
@@ -16,6 +17,8 @@ pub struct Failure {
     pub seed: u64,
     pub violation: Violation,
     pub history: Vec<Event>,
+    /// Where the power was cut beside the crashes of the history.
+    pub cut: Option<Cut>,
 }
 
 impl fmt::Display for Failure {
@@ -25,6 +28,9 @@ impl fmt::Display for Failure {
             "seed {}: {:?} is broken: {}",
             self.seed, self.violation.invariant, self.violation.detail
         )?;
+        if let Some(cut) = self.cut {
+            writeln!(f, "with the power cut at {cut:?}")?;
+        }
         writeln!(
             f,
             "by these {} events (LONGHAUL_SEED={} runs the whole history):",
@@ -48,7 +54,7 @@ pub fn check_seed(seed: u64, sabotage: Sabotage) -> Result<(), Box<Failure>> {
         Err((index, violation)) => {
             let prefix = history[..history.len().min(index + 1)].to_vec();
             let (history, violation) = shrink(prefix, violation, sabotage);
-            Err(Box::new(Failure { seed, violation, history }))
+            Err(Box::new(Failure { seed, violation, history, cut: None }))
         }
     }
 }
@@ -56,18 +62,48 @@ pub fn check_seed(seed: u64, sabotage: Sabotage) -> Result<(), Box<Failure>> {
 /// # Errors
 /// The broken promise, and the number of the event that broke it.
 pub fn run(history: &[Event], sabotage: Sabotage) -> Result<(), (usize, Violation)> {
+    run_with(history, sabotage, None).map(drop)
+}
+
+/// Runs the history of a seed once for each commit in it and each way to lose the power there.
+///
+/// # Errors
+/// The first broken promise. It is not shrunk: leaving out events would move the commits.
+pub fn check_every_commit(seed: u64, sabotage: Sabotage) -> Result<u64, Box<Failure>> {
+    let history = events(seed);
+    let run = |cut| {
+        run_with(&history, sabotage, cut).map_err(|(index, violation)| {
+            let history = history[..history.len().min(index + 1)].to_vec();
+            Box::new(Failure { seed, violation, history, cut })
+        })
+    };
+    let commits = run(None)?;
+    for cut in (1..=commits).flat_map(Cut::all_at) {
+        run(Some(cut))?;
+    }
+    Ok(commits)
+}
+
+/// Answers how many commits there were.
+fn run_with(history: &[Event], sabotage: Sabotage, cut: Option<Cut>) -> Result<u64, (usize, Violation)> {
     let mut reached = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(sabotage)?;
+        let mut world = World::new(sabotage, cut)?;
         for (index, event) in history.iter().enumerate() {
             reached = index;
-            world.step(event)?;
+            if let Err(violation) = world.step(event) {
+                world.survive(violation)?;
+            }
         }
         reached = history.len();
-        world.finale()
+        if let Err(violation) = world.finale() {
+            world.survive(violation)?;
+            world.finale()?;
+        }
+        Ok(world.commits)
     }));
     match result {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(commits)) => Ok(commits),
         Ok(Err(violation)) => Err((reached, violation)),
         Err(panic) => {
             let detail = panic

@@ -3,7 +3,7 @@
 
 use longhaul_contract::{Limits, OperationId};
 use longhaul_engine::{Change, Effect, Fact, Plan, Policy, StoredPhase, Wish};
-use longhaul_store::{Reader as _, Store as _, Write};
+use longhaul_store::{Reader as _, Write};
 
 use crate::model::{Report, Want};
 use crate::translate::contract_limits;
@@ -151,7 +151,7 @@ impl World {
 
     /// Writes what has been gathered; only then anything leaves.
     pub(crate) fn commit(&mut self) -> Result<(), Violation> {
-        if self.write_batch() {
+        if self.write_batch()? {
             self.acknowledged = self.ahead.clone();
             self.let_go()?;
             if let Some(time) = self.prune.take() {
@@ -166,7 +166,7 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn write_batch(&mut self) -> bool {
+    pub(crate) fn write_batch(&mut self) -> Result<bool, Violation> {
         let changes = &self.batch.changes;
         let is_durable = changes.iter().any(Change::is_durable);
         let is_forgotten = |change: &Change| {
@@ -177,21 +177,22 @@ impl World {
             changes.iter().filter(|change| !is_forgotten(change)).cloned().map(Write::Change).collect();
         if is_durable {
             let all: Vec<Write> = self.lazy.iter().cloned().chain(writes).collect();
-            if self.store.commit(&all).is_err() {
-                return false;
+            if !self.keep(&all, true)? {
+                return Ok(false);
             }
             self.lazy.clear();
         } else {
             self.lazy.extend(writes);
         }
         self.batch.changes.clear();
-        true
+        Ok(true)
     }
 
-    pub(crate) fn commit_lazily(&mut self) {
-        if !self.lazy.is_empty() && self.store.commit(&self.lazy).is_ok() {
+    pub(crate) fn commit_lazily(&mut self) -> Result<(), Violation> {
+        if !self.lazy.is_empty() && self.keep(&self.lazy.clone(), false)? {
             self.lazy.clear();
         }
+        Ok(())
     }
 
     fn let_go(&mut self) -> Result<(), Violation> {

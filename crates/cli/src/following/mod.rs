@@ -265,7 +265,7 @@ impl<'a> Following<'a> {
                 let news = self.picture.remove(id);
                 self.tell(news.as_ref());
             }
-            Event::Snapshot { operations, is_last } => {
+            Event::Snapshot { operations, is_last, .. } => {
                 for operation in operations {
                     self.snapshot.insert(operation.id);
                     self.take(operation)?;
@@ -279,7 +279,11 @@ impl<'a> Following<'a> {
             }
             // What was missed is asked for, whether or not a snapshot is among the watched kinds.
             Event::Resync => self.refresh().await?,
-            Event::RangesAdded(_) => {}
+            Event::RangesAdded(_)
+            | Event::Task { .. }
+            | Event::TaskRemoved { .. }
+            | Event::Instance { .. }
+            | Event::InstanceProgress { .. } => {}
         }
         Ok(())
     }
@@ -291,13 +295,17 @@ impl<'a> Following<'a> {
             Event::Operation { operation } => self.picture.follows(operation.id),
             Event::Removed { id } | Event::Progress { id, .. } => self.picture.follows(*id),
             Event::RangesAdded(added) => self.picture.follows(added.id),
-            Event::Snapshot { operations, is_last } => {
+            Event::Task { .. }
+            | Event::TaskRemoved { .. }
+            | Event::Instance { .. }
+            | Event::InstanceProgress { .. } => false,
+            Event::Snapshot { operations, is_last, .. } => {
                 let operations = operations
                     .iter()
                     .filter(|operation| self.picture.follows(operation.id))
                     .cloned()
                     .collect();
-                return Some(Event::Snapshot { operations, is_last: *is_last });
+                return Some(Event::Snapshot { operations, tasks: Vec::new(), is_last: *is_last });
             }
         };
         is_followed.then(|| event.clone())

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    manifest: Option<FileIdentity>,
+    /// SHA-256 of what the manifest says, without classes of commands.
+    manifest: String,
     /// By path; `None` for one that is missing.
     programs: BTreeMap<PathBuf, Option<FileIdentity>>,
 }
@@ -36,9 +38,13 @@ impl FileIdentity {
 }
 
 impl Identity {
-    pub(super) fn of(file: &Path, manifest: &Manifest) -> Self {
-        let programs = programs(manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
-        Self { manifest: FileIdentity::of(file), programs }
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let mut manifest = manifest.clone();
+        manifest.entry_points.retain(|entry_point| !entry_point.is_command());
+        let programs = programs(&manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
+        // What a manifest says is plain data, which always has a JSON form.
+        let text = serde_json::to_vec(&manifest).unwrap_or_default();
+        Self { manifest: hex::encode(Sha256::digest(text)), programs }
     }
 
     /// The folders in which a change may show.
@@ -64,4 +70,42 @@ fn look_up(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
     let own = std::env::var_os("PATH");
     let path = path.or(own.as_deref())?;
     std::env::split_paths(path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(text: &str) -> Identity {
+        Identity::of(&toml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn commands_make_no_other_application() {
+        let head = "[app]\nid = \"org.example.A\"\n";
+        let entry = |class: &str, program: &str| {
+            format!("[[entry-point]]\nclass = \"{class}\"\nexec = [\"{program}\"]\n")
+        };
+        let plain = identity(head);
+        assert_eq!(identity(&format!("{head}# a remark\n{}", entry("command:1", "/bin/true"))), plain);
+        assert_ne!(identity(&format!("{head}{}", entry("A.Task", "/bin/true"))), plain);
+    }
+
+    #[test]
+    fn a_changed_program_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        let text = format!(
+            "[app]\nid = \"org.example.A\"\n[[entry-point]]\nclass = \"x\"\nexec = [{:?}]\n",
+            program.display().to_string()
+        );
+        let missing = identity(&text);
+        std::fs::write(&program, "1").unwrap();
+        let there = identity(&text);
+        assert_ne!(there, missing);
+        assert_eq!(identity(&text), there);
+        std::fs::write(&program, "22").unwrap();
+        assert_ne!(identity(&text), there);
+        assert_eq!(there.folders().collect::<Vec<_>>(), [folder.path()]);
+    }
 }

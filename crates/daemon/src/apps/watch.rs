@@ -62,10 +62,7 @@ pub(crate) async fn watch(apps: Arc<Apps>, heart: Heart, writer: Writer, reader:
 /// says nothing about any application.
 fn look(apps: &Apps) -> Option<BTreeMap<AppId, Option<Identity>>> {
     let found = apps.all()?.into_iter().map(|(app, manifest)| match manifest {
-        Ok(manifest) => {
-            let identity = Identity::of(&apps.path(&app), &manifest);
-            (app, Some(identity))
-        }
+        Ok(manifest) => (app, Some(Identity::of(&manifest))),
         Err(error) => {
             tracing::warn!(%error, "a manifest does not count");
             (app, None)

@@ -74,6 +74,15 @@ impl Files {
         self.shared.folders.open(path).await
     }
 
+    /// Looks whether a file could be published under this name now without replacing another.
+    ///
+    /// # Errors
+    /// A file of that name exists, or the folder cannot be looked into.
+    pub async fn check_free(&self, folder: &Folder, name: &str) -> Result<(), Failure> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        blocking(move || publish::check_free(&folder, &name)).await
+    }
+
     /// Makes the part file, exclusively, with mode 0600, and reserves `total` bytes if that is known.
     ///
     /// # Errors

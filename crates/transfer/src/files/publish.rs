@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::failure::{failure, io_failure};
+use super::folder::Folder;
 use super::identity;
 use super::part::PartFile;
 use super::shared::Shared;
@@ -143,12 +144,7 @@ impl Request {
     }
 
     pub(super) fn name_exists(&self, what: &str) -> Failure {
-        let path = self.part.shared.open_folder().path_of(&self.name);
-        failure(
-            Remedy::Permanent,
-            Cause::NameExists,
-            format!("{what} of the name {path} exists; the downloaded bytes are kept beside it"),
-        )
+        name_exists(what, &self.part.shared.open_folder().path_of(&self.name))
     }
 
     /// Gives the file its final name; making that durable is left to the caller.
@@ -194,6 +190,19 @@ impl Request {
         }
         renamed
     }
+}
+
+/// Looks whether a file could be published under this name without replacing another.
+pub(super) fn check_free(folder: &Folder, name: &str) -> Result<(), Failure> {
+    let path = folder.shared.path_of(name);
+    match identity::look_for(&folder.shared, name).map_err(|errno| io_failure("look at", &path, errno))? {
+        Some(_) => Err(name_exists("a file", &path)),
+        None => Ok(()),
+    }
+}
+
+fn name_exists(what: &str, path: &str) -> Failure {
+    failure(Remedy::Permanent, Cause::NameExists, format!("{what} of the name {path} exists"))
 }
 
 /// What a failed intent means.

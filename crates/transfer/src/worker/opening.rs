@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, header};
-use longhaul_contract::{Cause, Expectation, Failure, names};
+use longhaul_contract::{Cause, Expectation, Failure, IfExists, names};
 
 use super::attempt::Attempt;
 use super::desk::Desk;
@@ -324,8 +324,18 @@ impl Attempt {
                 part.clone()
             }
             None => {
-                let name = self.given_name.clone().unwrap_or_else(|| self.name_from(&reached.answer.head));
                 let folder = self.folder.as_ref().expect("the folder is opened before anything is asked for");
+                let name = match &self.given_name {
+                    Some(name) => name.clone(),
+                    None => {
+                        // Nobody knew it before, so nobody has looked.
+                        let name = self.name_from(&reached.answer.head);
+                        if self.job.if_exists == IfExists::Fail {
+                            self.files.check_free(folder, &name).await?;
+                        }
+                        name
+                    }
+                };
                 let part = self.files.create_part(folder, &name, self.job.id, total).await?;
                 self.desk.set_part(part.clone());
                 part

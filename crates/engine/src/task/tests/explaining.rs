@@ -74,10 +74,11 @@ fn unknown_signals_say_so_on_both_sides() {
 }
 
 /// How a task comes to wait, and the code, the end and the way around it.
-#[test]
-fn the_table_of_reasons() {
-    type Prepare = fn(&mut World) -> longhaul_contract::TaskId;
-    let rows: Vec<(Prepare, ReasonCode, Option<&str>, Option<&str>)> = vec![
+type Row =
+    (fn(&mut World) -> longhaul_contract::TaskId, ReasonCode, Option<&'static str>, Option<&'static str>);
+
+fn reasons() -> Vec<Row> {
+    vec![
         (
             |world| world.register(plan(system(SystemTriggerType::UserAway))),
             ReasonCode::NotFired,
@@ -144,8 +145,12 @@ fn the_table_of_reasons() {
             Some("a program connects that serves it"),
             None,
         ),
-    ];
-    for (prepare, code, ends_when, override_with) in rows {
+    ]
+}
+
+#[test]
+fn the_table_of_reasons() {
+    for (prepare, code, ends_when, override_with) in reasons() {
         let mut world = World::new();
         let id = prepare(&mut world);
         let told = explain(&world, id);

@@ -52,17 +52,18 @@ fn an_instance_that_never_says_that_it_runs_is_ended_too() {
     assert!(world.is_running(id));
 }
 
-/// The trigger, what happens, and the reason it is given; none where the instance goes on.
-#[test]
-fn the_table_of_cancellations() {
+/// The plan, what happens, and the reason the instance is given; none where it goes on.
+type Row = (TaskPlan, fn(&mut World) -> crate::Plan, Option<CancelReason>);
+
+fn rows_of_the_machine() -> Vec<Row> {
     let maintenance =
         TaskTrigger::Every { minutes: 15, one_shot: false, is_maintenance: true, missed: Missed::Once };
     let needed = conditions(&[Condition::InternetAvailable, Condition::BackgroundWorkCostNotHigh]);
     let careful = TaskPlan { conditions: needed, cancel_on_condition_loss: true, ..plan(push()) };
     let carefree = TaskPlan { cancel_on_condition_loss: false, ..careful.clone() };
-    type Event = fn(&mut World) -> crate::Plan;
-    let offline: Event = |world| world.change_host(|host| host.network.level = known(NetworkLevel::None));
-    let rows: Vec<(TaskPlan, Event, Option<CancelReason>)> = vec![
+    let offline: fn(&mut World) -> crate::Plan =
+        |world| world.change_host(|host| host.network.level = known(NetworkLevel::None));
+    vec![
         (careful.clone(), offline, Some(CancelReason::ConditionLoss)),
         (carefree, offline, None),
         (
@@ -94,6 +95,11 @@ fn the_table_of_cancellations() {
             Some(CancelReason::SystemPolicy),
         ),
         (plan(push()), |world| world.put_access(AccessStatus::AlwaysAllowed), None),
+    ]
+}
+
+fn rows_of_people() -> Vec<Row> {
+    vec![
         (
             plan(push()),
             |world| world.fact(TaskFact::Revoked { app: None, reason: CancelReason::LoggingOff }),
@@ -133,8 +139,13 @@ fn the_table_of_cancellations() {
             },
             Some(CancelReason::Abort),
         ),
-    ];
-    for (index, (plan, event, reason)) in rows.into_iter().enumerate() {
+    ]
+}
+
+#[test]
+fn the_table_of_cancellations() {
+    let rows = rows_of_the_machine().into_iter().chain(rows_of_people());
+    for (index, (plan, event, reason)) in rows.enumerate() {
         let mut world = World::new();
         let id = world.register(plan);
         world.fired(id);
