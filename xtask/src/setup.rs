@@ -24,6 +24,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("ModemManager", "modemmanager"),
     ("NetworkManager", "network-manager"),
     ("umockdev-wrapper", "umockdev"),
     ("/usr/lib/python3/dist-packages/dbusmock/__init__.py", "python3-dbusmock"),
