@@ -33,39 +33,29 @@ type Overrides = BTreeMap<HostSignal, Set>;
 pub(crate) struct HostDesk {
     heart: Heart,
     writer: Writer,
-    state: Mutex<State>,
+    state: Mutex<Told>,
     /// One administrator at a time: what is kept is what holds.
     turn: tokio::sync::Mutex<()>,
 }
 
-struct State {
+/// What the sources say, and what is set in its place.
+pub(crate) struct Told {
     sensed: HostState,
     overrides: Overrides,
 }
 
 impl HostDesk {
-    /// With what the store keeps.
-    pub(crate) fn new(heart: Heart, writer: Writer, sensed: HostState, reader: &dyn Reader) -> Self {
-        let overrides = kept(reader).unwrap_or_else(|error| {
-            tracing::error!(%error, "host signals that were set by hand cannot be read");
-            Overrides::new()
-        });
-        let state = Mutex::new(State { sensed, overrides });
-        Self { heart, writer, state, turn: tokio::sync::Mutex::default() }
+    pub(crate) fn new(heart: Heart, writer: Writer, told: Told) -> Self {
+        Self { heart, writer, state: Mutex::new(told), turn: tokio::sync::Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Told> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What holds now.
     pub(crate) fn host(&self) -> HostState {
         self.state().host()
-    }
-
-    /// What the sources have said last.
-    pub(crate) fn of_sources(&self) -> HostState {
-        self.state().sensed.clone()
     }
 
     /// The sources say this.
@@ -105,8 +95,17 @@ impl HostDesk {
     }
 }
 
-impl State {
-    fn host(&self) -> HostState {
+impl Told {
+    /// With what the store keeps.
+    pub(crate) fn with_kept(sensed: HostState, reader: &dyn Reader) -> Self {
+        let overrides = kept(reader).unwrap_or_else(|error| {
+            tracing::error!(%error, "host signals that were set by hand cannot be read");
+            Overrides::new()
+        });
+        Self { sensed, overrides }
+    }
+
+    pub(crate) fn host(&self) -> HostState {
         let mut host = self.sensed.clone();
         for (signal, set) in &self.overrides {
             if let Err(problem) = apply(&mut host, *signal, set) {

@@ -195,7 +195,13 @@ impl Runs {
         };
         match work {
             prepare::Work::Process(launch) => match self.runner().await {
-                Ok(runner) => process::run(runner, *launch, live, || self.report_running(live)).await,
+                Ok(runner) => process::run(runner.start(*launch), live, || self.report_running(live)).await,
+                Err(problem) => failed(problem),
+            },
+            prepare::Work::OnBus(launch) => match self.runner().await {
+                Ok(runner) => {
+                    process::run(runner.start_on_bus(*launch), live, || self.report_running(live)).await
+                }
                 Err(problem) => failed(problem),
             },
             prepare::Work::InProcess(activation) => {

@@ -171,8 +171,7 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::CreateDownload;
-    use longhaul_contract::download::CreateDownloads;
+    use longhaul_contract::{CreateDownload, CreateDownloads};
 
     use super::*;
 

@@ -79,6 +79,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(commands::cancel))
         .routes(routes!(commands::make_current))
         .routes(routes!(commands::attach))
+        .routes(routes!(commands::attach_batch))
         .routes(routes!(details::response))
         .routes(routes!(details::ranges))
         .routes(routes!(details::explain))
