@@ -140,6 +140,7 @@ impl Service {
             writer: writer.clone(),
             heart: heart.clone(),
             apps: Arc::clone(&apps),
+            news: Arc::clone(&news),
             socket: PathBuf::from(&configuration.service.socket),
             launcher: configuration.launcher.clone(),
         });
