@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
-use crate::apps::{self, Apps};
+use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
 use crate::heart::{Beat, Heart, Parts};
 use crate::host_desk::HostDesk;
@@ -161,8 +161,14 @@ impl Service {
         )?;
         let beat = tokio::spawn(beat.run());
         let sensing = tokio::spawn(sense::sense(network, Arc::clone(&host_desk), transfers));
-        let watching =
-            tokio::spawn(apps::watch(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)));
+        let watcher =
+            Watcher::begin(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
+        let watching = tokio::spawn(async move {
+            match watcher {
+                Ok(watcher) => watcher.run().await,
+                Err(error) => tracing::error!(%error, "manifests are not watched"),
+            }
+        });
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let rooms = Arc::new(Rooms {
