@@ -9,11 +9,14 @@ use longhaul_contract::{
     WorkCost,
 };
 use longhaul_engine::Fact;
+use longhaul_host::SupportTable;
 use longhaul_store::{Reader, StoreError, Write, Writer};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::heart::Heart;
 use crate::http::{Answer, Refused};
+use crate::triggers::Reach;
 
 /// The setting of the store that holds what is set by hand.
 const SETTING: &str = "host";
@@ -34,6 +37,8 @@ pub(crate) struct HostDesk {
     heart: Heart,
     writer: Writer,
     state: Mutex<Told>,
+    /// Which events this machine can tell of at all.
+    support: watch::Receiver<SupportTable>,
     /// One administrator at a time: what is kept is what holds.
     turn: tokio::sync::Mutex<()>,
 }
@@ -45,8 +50,18 @@ pub(crate) struct Told {
 }
 
 impl HostDesk {
-    pub(crate) fn new(heart: Heart, writer: Writer, told: Told) -> Self {
-        Self { heart, writer, state: Mutex::new(told), turn: tokio::sync::Mutex::default() }
+    pub(crate) fn new(
+        heart: Heart,
+        writer: Writer,
+        told: Told,
+        support: watch::Receiver<SupportTable>,
+    ) -> Self {
+        Self { heart, writer, state: Mutex::new(told), support, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// What the machine is like and what it can tell, for questions about triggers.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { host: self.host(), table: self.support.borrow().clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, Told> {

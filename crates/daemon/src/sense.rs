@@ -14,7 +14,7 @@ use longhaul_transfer::Transfers;
 use crate::heart::Heart;
 use crate::host_desk::HostDesk;
 
-pub(crate) use blockers::{Blockers, keep_watch};
+pub(crate) use blockers::{Blockers, Orders, keep_watch};
 
 /// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
 /// unknown.

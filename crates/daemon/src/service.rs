@@ -5,10 +5,12 @@ mod doors;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
 use longhaul_engine::Engine;
+use longhaul_host::HostWatch;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -123,27 +125,19 @@ impl Service {
         let (heart, inbox) = Heart::new();
         let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
-        let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told));
+        let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
         let (blockers, orders) = sense::Blockers::new();
-        let workers = Workers::new(workers::Parts {
-            transfers: transfers.clone(),
-            reader: Arc::clone(&reader),
-            heart: heart.clone(),
-            news: Arc::clone(&news),
-            metrics: Arc::clone(&metrics),
-            blockers,
-        });
-        let runs = Runs::new(runs::Parts {
-            reader: Arc::clone(&reader),
+        let hands = Hands {
+            reader,
             writer: writer.clone(),
             heart: heart.clone(),
-            apps: Arc::clone(&apps),
+            apps,
             news: Arc::clone(&news),
-            socket: PathBuf::from(&configuration.service.socket),
-            launcher: configuration.launcher.clone(),
-        });
+            metrics: Arc::clone(&metrics),
+        };
+        let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
         let beat = Beat::new(
             Parts {
                 inbox,
@@ -159,44 +153,18 @@ impl Service {
             engine,
         )?;
         let beat = tokio::spawn(beat.run());
-        let unsaved_max = configuration.transfer.checkpoint_interval;
-        let desk = Arc::clone(&host_desk);
-        let watcher =
-            Watcher::begin(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
-        let sensing = [
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
-            tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
-            tokio::spawn(async move {
-                match watcher {
-                    Ok(watcher) => watcher.run().await,
-                    Err(error) => tracing::error!(%error, "manifests are not watched"),
-                }
-            }),
-        ];
+        let sense = Senses {
+            watch,
+            desk: Arc::clone(&host_desk),
+            transfers,
+            orders,
+            unsaved_max: configuration.transfer.checkpoint_interval,
+        };
+        let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
-        let rooms = Arc::new(Rooms {
-            heart: heart.clone(),
-            writer: writer.clone(),
-            workers,
-            runs,
-            apps,
-            host: host_desk,
-            push,
-            task_policy: configuration.engine.tasks.clone(),
-            news,
-            metrics: Arc::clone(&metrics),
-            doorkeeper: Doorkeeper::new(Arc::clone(&reader), uid),
-            reader,
-            places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
-            ids: Ids::default(),
-            names: Names::new(&addresses, &settings.hosts, &settings.origins),
-            boot: hex::encode(rand::random::<[u8; 6]>()),
-            streams: Arc::new(Semaphore::new(settings.event_streams_max)),
-            verifications: Arc::new(Semaphore::new(VERIFICATIONS_AT_ONCE)),
-            stopping: stops.clone(),
-            settings: settings.clone(),
-        });
+        let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
+        let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
             router(&rooms),
@@ -244,6 +212,111 @@ impl Service {
         if let Err(error) = self.writer.close().await {
             tracing::error!(%error, "the store was not closed cleanly");
         }
+    }
+}
+
+/// What those who do the work are given.
+struct Hands {
+    reader: Arc<dyn Reader>,
+    writer: Writer,
+    heart: Heart,
+    apps: Arc<Apps>,
+    news: Arc<News>,
+    metrics: Arc<Metrics>,
+}
+
+/// What those who watch are given beside that.
+struct Senses {
+    watch: HostWatch,
+    desk: Arc<HostDesk>,
+    transfers: Transfers,
+    orders: sense::Orders,
+    /// How long bytes that have arrived may wait to be made durable.
+    unsaved_max: Duration,
+}
+
+/// Those whom calls are passed on to.
+struct Desks {
+    workers: Workers,
+    runs: Runs,
+    host: Arc<HostDesk>,
+    push: PushDesk,
+    /// True from the moment the service stops.
+    stopping: watch::Receiver<bool>,
+}
+
+impl Hands {
+    fn engage(
+        &self,
+        configuration: &Configuration,
+        transfers: &Transfers,
+        blockers: sense::Blockers,
+    ) -> (Workers, Runs) {
+        let workers = Workers::new(workers::Parts {
+            transfers: transfers.clone(),
+            reader: Arc::clone(&self.reader),
+            heart: self.heart.clone(),
+            news: Arc::clone(&self.news),
+            metrics: Arc::clone(&self.metrics),
+            blockers,
+        });
+        let runs = Runs::new(runs::Parts {
+            reader: Arc::clone(&self.reader),
+            writer: self.writer.clone(),
+            heart: self.heart.clone(),
+            apps: Arc::clone(&self.apps),
+            news: Arc::clone(&self.news),
+            socket: PathBuf::from(&configuration.service.socket),
+            launcher: configuration.launcher.clone(),
+        });
+        (workers, runs)
+    }
+
+    fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
+        let Self { reader, writer, heart, apps, news, metrics } = self;
+        let Desks { workers, runs, host, push, stopping } = desks;
+        let settings = configuration.service.clone();
+        Rooms {
+            heart,
+            writer,
+            workers,
+            runs,
+            apps,
+            host,
+            push,
+            task_policy: configuration.engine.tasks.clone(),
+            news,
+            metrics,
+            doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
+            reader,
+            places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
+            ids: Ids::default(),
+            names: Names::new(addresses, &settings.hosts, &settings.origins),
+            boot: hex::encode(rand::random::<[u8; 6]>()),
+            streams: Arc::new(Semaphore::new(settings.event_streams_max)),
+            verifications: Arc::new(Semaphore::new(VERIFICATIONS_AT_ONCE)),
+            stopping,
+            settings,
+        }
+    }
+
+    /// Begins to watch the machine, what stands in the way of downloads, and manifests.
+    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 3] {
+        let Self { reader, writer, heart, apps, .. } = self;
+        let (reader, heart) = (Arc::clone(reader), heart.clone());
+        let Senses { watch, desk, transfers, orders, unsaved_max } = senses;
+        let watcher =
+            Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
+        [
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::keep_watch(orders, reader, heart)),
+            tokio::spawn(async move {
+                match watcher {
+                    Ok(watcher) => watcher.run().await,
+                    Err(error) => tracing::error!(%error, "manifests are not watched"),
+                }
+            }),
+        ]
     }
 }
 
