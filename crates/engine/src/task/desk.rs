@@ -70,7 +70,8 @@ pub(crate) struct TaskApp {
 
 #[derive(Debug)]
 pub(crate) struct Tasks {
-    pub(crate) rows: BTreeMap<TaskId, Task>,
+    /// Boxed: the nodes of the tree are half empty.
+    pub(crate) rows: BTreeMap<TaskId, Box<Task>>,
     pub(crate) apps: BTreeMap<AppId, TaskApp>,
     pub(crate) access: BTreeMap<AppId, AccessStatus>,
     /// Instances that are not over, also of registrations that are gone.
@@ -126,7 +127,7 @@ impl Tasks {
     }
 
     pub(crate) fn find(&self, app: &AppId, id: TaskId) -> Option<&Task> {
-        self.rows.get(&id).filter(|task| task.row.app == *app)
+        self.rows.get(&id).map(|task| &**task).filter(|task| task.row.app == *app)
     }
 
     pub(crate) fn access(&self, app: &AppId) -> AccessStatus {
@@ -170,11 +171,11 @@ impl Tasks {
             waits: None,
             row,
         };
-        self.rows.insert(task.row.id, task);
+        self.rows.insert(task.row.id, Box::new(task));
     }
 
     /// Takes a registration out of every index; its instance, if any, goes on.
-    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Task> {
+    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Box<Task>> {
         self.set_due(id, Due::Never);
         self.set_look(id, None);
         let task = self.rows.remove(&id)?;

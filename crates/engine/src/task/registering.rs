@@ -68,17 +68,15 @@ impl Engine {
             let detail = format!("{} has a task {:?} already", new.app, new.name.as_str());
             return Err(Refusal::new(ErrorCode::TaskNameTaken, detail));
         }
-        let staying = || {
-            let ids = self.tasks.apps.get(&new.app).into_iter().flat_map(|tasks| &tasks.ids);
-            ids.filter(|id| !taken.contains(id))
-        };
+        let registered = self.tasks.apps.get(&new.app);
         let quota = policy.registrations_per_application as usize;
-        if staying().count() >= quota {
+        if registered.map_or(0, |tasks| tasks.ids.len()) - taken.len() >= quota {
             let detail = format!("{} has {quota} registrations, as many as it may", new.app);
             return Err(Refusal::new(ErrorCode::TaskQuota, detail));
         }
-        let is_of_kind = |id: &TaskId| self.single_kind(*id) == Some(new.kind);
-        if new.kind.is_single() && staying().any(is_of_kind) {
+        let is_of_kind = |id: &TaskId| !taken.contains(id) && self.single_kind(*id) == Some(new.kind);
+        let mut registered = registered.into_iter().flat_map(|tasks| &tasks.ids);
+        if new.kind.is_single() && registered.any(is_of_kind) {
             let detail = format!("{} has a {} already, and may have one", new.app, new.kind);
             return Err(Refusal::new(ErrorCode::TaskQuota, detail));
         }
