@@ -5,18 +5,22 @@
 //! promised and what is forbidden. Deliberately absent: real time, threads, files and sockets.
 
 mod crash;
+mod cut;
 mod disk;
 mod event;
 mod finale;
 mod model;
 mod run;
 mod shell;
+mod task;
 mod translate;
 mod violation;
 mod worker;
 mod world;
 
+pub use cut::Cut;
 pub use event::{Event, events};
-pub use run::{Failure, check_seed, run};
+pub use run::{Failure, check_every_commit, check_seed, check_task_seed, run};
+pub use task::{TaskEvent, TaskSabotage, task_events};
 pub use violation::{Invariant, Violation};
 pub use world::Sabotage;

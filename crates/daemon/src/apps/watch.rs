@@ -71,8 +71,8 @@ impl Watcher {
     /// `None` when the service is stopping.
     async fn look(&mut self) -> Option<()> {
         self.signs.look_at(self.apps.folder());
-        // Asked before looking: who has a task by then has had a manifest, and one that is missing later is gone, even if
-        // it came and went between two looks.
+        // Asked before looking: who has a task has had a manifest by then. One that came and went between two looks was
+        // never known, and its tasks have to go all the same.
         let users = self.heart.ask(|engine, _| engine.task_apps()).await.ok()?;
         let apps = Arc::clone(&self.apps);
         let Some(found) = tokio::task::spawn_blocking(move || look(&apps)).await.ok()? else {
