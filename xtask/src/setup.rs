@@ -18,8 +18,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("ip", "iproute2"),
     ("lighttpd", "lighttpd"),
+    ("/usr/lib/lighttpd/mod_openssl.so", "lighttpd-mod-openssl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
+    ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("ModemManager", "modemmanager"),
@@ -34,15 +36,37 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("wget2", "wget2"),
 ];
 
+/// What the contracts are held against a running service with, in a Python environment of its own.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
 /// Tools of cargo with the version that is installed where there is none.
 const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-nextest", "0.9.143")];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     install_packages(workspace)?;
+    install_schemathesis(workspace)?;
     install_cargo_tools(workspace)
 }
 
-/// Where a program is, also when the caller's `PATH` leaves out the folders of servers.
+fn install_schemathesis(workspace: &Workspace) -> Result<(), Failure> {
+    let root = workspace.target()?.join("tools/python");
+    if root.join("bin/schemathesis").is_file() {
+        return Ok(());
+    }
+    println!("setup: installing {SCHEMATHESIS}");
+    let root = root.display().to_string();
+    workspace.succeed(workspace.command("python3").with_arguments(&["-m", "venv", &root])).map_err(
+        |failure| {
+            Failure::new(format!(
+                "{failure}; the checks need Python's venv: sudo apt-get install python3-venv"
+            ))
+        },
+    )?;
+    let pip = format!("{root}/bin/pip");
+    workspace.succeed(workspace.command(&pip).with_arguments(&["install", "--quiet", SCHEMATHESIS]))
+}
+
+/// Where a program is, or a file by its path; also when the caller's `PATH` leaves out the folders of servers.
 fn find(program: &str, additional: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use longhaul_contract::AppId;
 use longhaul_contract::manifest::{InvalidManifest, Manifest};
 
-pub(crate) use watch::watch;
+pub(crate) use watch::Watcher;
 
 /// Bytes of a manifest file.
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;

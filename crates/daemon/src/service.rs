@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
+use longhaul_engine::Engine;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -15,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
-use crate::apps::{self, Apps};
+use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::host_desk::{HostDesk, Told};
@@ -104,20 +106,12 @@ impl Service {
     pub async fn start_with<S: GroupStore>(
         configuration: Configuration,
         given: GivenSockets,
-        mut store: S,
+        store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (sensed, watch) = sense::look().await;
-        let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
-        let asked = Arc::clone(&reader);
-        let (store, engine, told, push) = blocking(move || {
-            let told = Told::with_kept(sensed, &*asked);
-            let circumstances = Circumstances { policy, limits, host: told.host() };
-            let (engine, pushed) = circumstances.engine_of(&mut store)?;
-            let push = PushDesk::load(&pushed, &*asked)?;
-            Ok::<_, StoreError>((store, engine, told, push))
-        })
-        .await??;
+        let Adopted { store, engine, told, push } =
+            adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
@@ -146,6 +140,7 @@ impl Service {
             writer: writer.clone(),
             heart: heart.clone(),
             apps: Arc::clone(&apps),
+            news: Arc::clone(&news),
             socket: PathBuf::from(&configuration.service.socket),
             launcher: configuration.launcher.clone(),
         });
@@ -166,10 +161,17 @@ impl Service {
         let beat = tokio::spawn(beat.run());
         let unsaved_max = configuration.transfer.checkpoint_interval;
         let desk = Arc::clone(&host_desk);
+        let watcher =
+            Watcher::begin(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         let sensing = [
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, Arc::clone(&reader), heart.clone())),
-            tokio::spawn(apps::watch(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader))),
+            tokio::spawn(async move {
+                match watcher {
+                    Ok(watcher) => watcher.run().await,
+                    Err(error) => tracing::error!(%error, "manifests are not watched"),
+                }
+            }),
         ];
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
@@ -247,6 +249,32 @@ impl Service {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+/// What the store has kept, taken over.
+struct Adopted<S> {
+    store: S,
+    engine: Engine,
+    told: Told,
+    push: PushDesk,
+}
+
+/// Makes the engine of what the store holds, in a thread that may block.
+async fn adopt<S: GroupStore>(
+    configuration: &Configuration,
+    sensed: HostState,
+    mut store: S,
+    reader: Arc<dyn Reader>,
+) -> Result<Adopted<S>, StartError> {
+    let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+    let adopted = blocking(move || {
+        let told = Told::with_kept(sensed, &*reader);
+        let circumstances = Circumstances { policy, limits, host: told.host() };
+        let (engine, pushed) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&pushed, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+    });
+    Ok(adopted.await??)
 }
 
 fn open_store(

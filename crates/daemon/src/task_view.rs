@@ -1,7 +1,7 @@
 //! Registrations and instances as their applications see them: the stored record, what the engine says of this instant,
 //! and the progress of a run.
 
-use longhaul_contract::{BackgroundTask, BackgroundTaskDetail, HostState, Instance};
+use longhaul_contract::{BackgroundTask, BackgroundTaskDetail, HostState, Instance, InstanceState};
 use longhaul_engine::task::TaskLive;
 use longhaul_store::StoredTask;
 
@@ -71,6 +71,9 @@ pub(crate) fn instance(mut instance: Instance, runs: &Runs) -> Instance {
     if !instance.state.is_over()
         && let Some(run) = runs.find(instance.id)
     {
+        if instance.state == InstanceState::Starting && run.is_up() {
+            instance.state = InstanceState::Running;
+        }
         instance.progress = run.progress();
         instance.suspended_count = run.suspended_count();
     }

@@ -19,6 +19,7 @@ pub struct JournalWrite {
 
 /// One thing to write. A commit takes many, in order, all or none.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every write is a change, and none is kept for long")]
 pub enum Write {
     Change(Change),
     Journal(JournalWrite),

@@ -76,7 +76,7 @@ impl Service {
     #[must_use]
     pub fn prepare(options: ServiceOptions) -> Self {
         let folder = tempfile::Builder::new().prefix("longhaul-").tempdir().expect("a temporary folder");
-        for name in ["state", "run", "config/longhaul", "home", "results"] {
+        for name in ["state", "run", "config/longhaul/apps", "home", "results"] {
             std::fs::create_dir_all(folder.path().join(name)).expect("a writable temporary folder");
         }
         std::fs::write(folder.path().join("config/longhaul/longhaul.toml"), &options.config)
@@ -236,6 +236,24 @@ impl Service {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// The folder of manifests.
+    #[must_use]
+    pub fn apps(&self) -> PathBuf {
+        self.folder.path().join("config/longhaul/apps")
+    }
+
+    /// Writes the manifest of an application, with these entry points in TOML, in one step.
+    ///
+    /// # Panics
+    /// The folder cannot be written.
+    pub fn install(&self, app: &str, entry_points: &str) {
+        let beside = self.apps().join(format!("{app}.new"));
+        std::fs::write(&beside, format!("[app]\nid = \"{app}\"\n{entry_points}")).expect("a manifest");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&beside, mode).expect("a mode");
+        std::fs::rename(beside, self.apps().join(format!("{app}.toml"))).expect("a name for it");
     }
 
     /// A folder for downloaded files.

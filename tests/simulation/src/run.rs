@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::cut::Cut;
 use crate::event::{Event, events};
+use crate::task::{TaskEvent, TaskSabotage, TaskWorld, task_events};
 use crate::violation::{Invariant, Violation};
 use crate::world::{Sabotage, World};
 
@@ -16,7 +17,7 @@ const SHRINK_RUNS: usize = 600;
 pub struct Failure {
     pub seed: u64,
     pub violation: Violation,
-    pub history: Vec<Event>,
+    pub history: Vec<String>,
     /// Where the power was cut beside the crashes of the history.
     pub cut: Option<Cut>,
 }
@@ -37,7 +38,7 @@ impl fmt::Display for Failure {
             self.history.len(),
             self.seed
         )?;
-        self.history.iter().try_for_each(|event| writeln!(f, "  {event:?}"))
+        self.history.iter().try_for_each(|event| writeln!(f, "  {event}"))
     }
 }
 
@@ -48,20 +49,42 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// The broken promise, shrunk.
 pub fn check_seed(seed: u64, sabotage: Sabotage) -> Result<(), Box<Failure>> {
-    let history = events(seed);
-    match run(&history, sabotage) {
+    check(seed, &events(seed), &|history| run(history, sabotage))
+}
+
+/// The same for tasks.
+///
+/// # Errors
+/// The broken promise, shrunk.
+pub fn check_task_seed(seed: u64, sabotage: TaskSabotage) -> Result<(), Box<Failure>> {
+    check(seed, &task_events(seed), &|history| run_tasks(history, sabotage))
+}
+
+/// The number of the event that broke a promise, and which.
+type Outcome = Result<(), (usize, Violation)>;
+
+fn check<E: Clone + fmt::Debug>(
+    seed: u64,
+    history: &[E],
+    run: &dyn Fn(&[E]) -> Outcome,
+) -> Result<(), Box<Failure>> {
+    match run(history) {
         Ok(()) => Ok(()),
         Err((index, violation)) => {
             let prefix = history[..history.len().min(index + 1)].to_vec();
-            let (history, violation) = shrink(prefix, violation, sabotage);
-            Err(Box::new(Failure { seed, violation, history, cut: None }))
+            let (history, violation) = shrink(prefix, violation, run);
+            Err(Box::new(Failure { seed, violation, history: shown(&history), cut: None }))
         }
     }
 }
 
+fn shown<E: fmt::Debug>(history: &[E]) -> Vec<String> {
+    history.iter().map(|event| format!("{event:?}")).collect()
+}
+
 /// # Errors
 /// The broken promise, and the number of the event that broke it.
-pub fn run(history: &[Event], sabotage: Sabotage) -> Result<(), (usize, Violation)> {
+pub fn run(history: &[Event], sabotage: Sabotage) -> Outcome {
     run_with(history, sabotage, None).map(drop)
 }
 
@@ -73,7 +96,7 @@ pub fn check_every_commit(seed: u64, sabotage: Sabotage) -> Result<u64, Box<Fail
     let history = events(seed);
     let run = |cut| {
         run_with(&history, sabotage, cut).map_err(|(index, violation)| {
-            let history = history[..history.len().min(index + 1)].to_vec();
+            let history = shown(&history[..history.len().min(index + 1)]);
             Box::new(Failure { seed, violation, history, cut })
         })
     };
@@ -86,24 +109,38 @@ pub fn check_every_commit(seed: u64, sabotage: Sabotage) -> Result<u64, Box<Fail
 
 /// Answers how many commits there were.
 fn run_with(history: &[Event], sabotage: Sabotage, cut: Option<Cut>) -> Result<u64, (usize, Violation)> {
+    let mut world = World::new(sabotage, cut).map_err(|violation| (0, violation))?;
+    replay(history, |step| match step {
+        Some(event) => world.step(event).or_else(|violation| world.survive(violation)),
+        None => world.finale().or_else(|violation| {
+            world.survive(violation)?;
+            world.finale()
+        }),
+    })?;
+    Ok(world.commits)
+}
+
+fn run_tasks(history: &[TaskEvent], sabotage: TaskSabotage) -> Outcome {
+    let mut world = TaskWorld::new(sabotage).map_err(|violation| (0, violation))?;
+    replay(history, |step| match step {
+        Some(event) => world.step(event),
+        None => world.finale(),
+    })
+}
+
+/// One event after the other, and then the end.
+fn replay<E>(history: &[E], mut step: impl FnMut(Option<&E>) -> Result<(), Violation>) -> Outcome {
     let mut reached = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(sabotage, cut)?;
         for (index, event) in history.iter().enumerate() {
             reached = index;
-            if let Err(violation) = world.step(event) {
-                world.survive(violation)?;
-            }
+            step(Some(event))?;
         }
         reached = history.len();
-        if let Err(violation) = world.finale() {
-            world.survive(violation)?;
-            world.finale()?;
-        }
-        Ok(world.commits)
+        step(None)
     }));
     match result {
-        Ok(Ok(commits)) => Ok(commits),
+        Ok(Ok(())) => Ok(()),
         Ok(Err(violation)) => Err((reached, violation)),
         Err(panic) => {
             let detail = panic
@@ -117,7 +154,11 @@ fn run_with(history: &[Event], sabotage: Sabotage, cut: Option<Cut>) -> Result<u
 }
 
 /// Leaves out whatever the same violation does without, in ever smaller pieces, until nothing more goes.
-fn shrink(mut history: Vec<Event>, mut violation: Violation, sabotage: Sabotage) -> (Vec<Event>, Violation) {
+fn shrink<E: Clone>(
+    mut history: Vec<E>,
+    mut violation: Violation,
+    run: &dyn Fn(&[E]) -> Outcome,
+) -> (Vec<E>, Violation) {
     let mut budget = SHRINK_RUNS;
     loop {
         let before = history.len();
@@ -132,7 +173,7 @@ fn shrink(mut history: Vec<Event>, mut violation: Violation, sabotage: Sabotage)
                 let end = (begin + size).min(history.len());
                 let mut shorter = history.clone();
                 shorter.drain(begin..end);
-                match run(&shorter, sabotage) {
+                match run(&shorter) {
                     Err((index, same)) if same.invariant == violation.invariant => {
                         shorter.truncate(index + 1);
                         history = shorter;

@@ -33,6 +33,12 @@ pub enum Invariant {
     GroupOrder,
     /// Everything ends once the world turns benign, without busy waiting.
     EverythingEnds,
+    /// What has fired runs as soon as everything holds.
+    NoFiringLost,
+    /// What waits, runs and fires next is what the documentation says.
+    FiringsAgree,
+    /// What is cancelled, or has had its time, is gone in time.
+    CancelEnds,
     /// Nothing panics.
     NoPanic,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use longhaul_simulation::{Failure, Sabotage, check_every_commit, check_seed};
+use longhaul_simulation::{Failure, Sabotage, TaskSabotage, check_every_commit, check_seed, check_task_seed};
 
 /// Each takes as many runs as it has commits, times four.
 const SEEDS_CUT: u64 = 3;
@@ -52,4 +52,9 @@ fn a_power_cut_at_any_commit_breaks_no_promise() {
         Ok(())
     });
     println!("{} commits, the power cut in four ways at each", commits.into_inner());
+}
+
+#[test]
+fn every_history_of_tasks_keeps_every_promise() {
+    all(seeds(240), |seed| check_task_seed(seed, TaskSabotage::None));
 }

@@ -94,11 +94,8 @@ impl CheckedTask {
             return Err(unknown(detail));
         }
         let in_process = match entry_point.kind().map_err(|error| unknown(error.to_string()))? {
-            EntryPointKind::Process(_) => None,
+            EntryPointKind::Process(_) | EntryPointKind::DBus(..) => None,
             EntryPointKind::InProcess => Some(class.as_str().into()),
-            EntryPointKind::DBus(..) => {
-                return Err(unknown("this release runs no D-Bus entry points".to_owned()));
-            }
             EntryPointKind::Wasm(_) => {
                 return Err(unknown("this release runs no WebAssembly components".to_owned()));
             }

@@ -4,7 +4,7 @@
 //! What was seen last is kept in the store, so that a change while the service was down is one all the same. It is kept
 //! after the engine has taken note: a crash between the two tells of the change twice, and never not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use longhaul_contract::{AppId, CancelReason, SystemTriggerType};
 use longhaul_engine::task::{TaskFact, TaskWish};
 use longhaul_engine::{Fact, Wish};
-use longhaul_store::{Reader, Write, Writer};
+use longhaul_store::{Reader, StoreError, Write, Writer};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,37 +25,118 @@ use crate::heart::Heart;
 /// After a sign of change, before looking: package managers and editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Watches until it is dropped.
-pub(crate) async fn watch(apps: Arc<Apps>, heart: Heart, writer: Writer, reader: Arc<dyn Reader>) {
-    let kept = tokio::task::spawn_blocking(move || reader.manifests()).await;
-    let mut known = match kept {
-        Ok(Ok(kept)) => kept
-            .into_iter()
-            .map(|(app, identity)| (app, serde_json::from_str(&identity).ok()))
-            .collect::<BTreeMap<AppId, Option<Identity>>>(),
-        Ok(Err(error)) => return tracing::error!(%error, "manifests are not watched"),
-        Err(error) => return tracing::error!(%error, "manifests are not watched"),
-    };
-    let signs = match Signs::open() {
-        Ok(signs) => signs,
-        Err(error) => return tracing::error!(%error, "manifests are not watched"),
-    };
-    loop {
-        let (looking, folder) = (Arc::clone(&apps), apps.folder().to_owned());
-        signs.look_at(&folder);
-        let Ok(found) = tokio::task::spawn_blocking(move || look(&looking)).await else { return };
-        if let Some(found) = found {
-            for identity in found.values().filter_map(Option::as_ref) {
-                identity.folders().for_each(|folder| signs.look_at(folder));
-            }
-            if compare(&mut known, found, &heart, &writer).await.is_none() {
+/// Watches the folder of manifests.
+pub(crate) struct Watcher {
+    apps: Arc<Apps>,
+    heart: Heart,
+    writer: Writer,
+    /// What was seen last.
+    known: BTreeMap<AppId, Option<Identity>>,
+    signs: Signs,
+}
+
+impl Watcher {
+    /// Looks for the first time: what changed while the service was down is told when this returns.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the kernel gives no watch.
+    pub(crate) async fn begin(
+        apps: Arc<Apps>,
+        heart: Heart,
+        writer: Writer,
+        reader: Arc<dyn Reader>,
+    ) -> Result<Self, WatchError> {
+        let kept = tokio::task::spawn_blocking(move || reader.manifests())
+            .await
+            .map_err(std::io::Error::other)??;
+        let known = kept.into_iter().map(|(app, identity)| (app, serde_json::from_str(&identity).ok()));
+        let known = known.collect();
+        let mut watcher = Self { apps, heart, writer, known, signs: Signs::open()? };
+        watcher.look().await;
+        Ok(watcher)
+    }
+
+    /// Watches until the service stops.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.signs.wait().await;
+            tokio::time::sleep(SETTLE).await;
+            self.signs.drain();
+            if self.look().await.is_none() {
                 return;
             }
         }
-        signs.wait().await;
-        tokio::time::sleep(SETTLE).await;
-        signs.drain();
     }
+
+    /// `None` when the service is stopping.
+    async fn look(&mut self) -> Option<()> {
+        self.signs.look_at(self.apps.folder());
+        // Asked before looking: who has a task has had a manifest by then. One that came and went between two looks was
+        // never known, and its tasks have to go all the same.
+        let users = self.heart.ask(|engine, _| engine.task_apps()).await.ok()?;
+        let apps = Arc::clone(&self.apps);
+        let Some(found) = tokio::task::spawn_blocking(move || look(&apps)).await.ok()? else {
+            return Some(());
+        };
+        for identity in found.values().filter_map(Option::as_ref) {
+            identity.folders().for_each(|folder| self.signs.look_at(folder));
+        }
+        let mut gone: BTreeSet<AppId> = self.known.keys().cloned().chain(users).collect();
+        gone.retain(|app| !found.contains_key(app));
+        self.compare(gone, found).await
+    }
+
+    /// Tells the engine of what is gone or another, and then keeps what was seen.
+    async fn compare(
+        &mut self,
+        gone: BTreeSet<AppId>,
+        found: BTreeMap<AppId, Option<Identity>>,
+    ) -> Option<()> {
+        let mut writes = Vec::new();
+        for app in gone {
+            tracing::info!(%app, "its manifest is gone");
+            if let Err(refused) = self.heart.wish(Wish::Task(TaskWish::Uninstall { app: app.clone() })).await
+            {
+                // It is found gone at the next look, or at the next start.
+                tracing::warn!(%app, problem = %refused.problem(), "it cannot be taken for uninstalled");
+                continue;
+            }
+            self.known.remove(&app);
+            writes.push(Write::Manifest { app, identity: None });
+        }
+        for (app, identity) in found {
+            let Some(identity) = identity else { continue };
+            let before = self.known.get(&app);
+            if before.is_some_and(|before| before.as_ref() == Some(&identity)) {
+                continue;
+            }
+            if before.is_some() {
+                tracing::info!(%app, "it was updated");
+                tell_update(&self.heart, &app);
+            }
+            let kept = serde_json::to_string(&identity).ok();
+            self.known.insert(app.clone(), Some(identity));
+            writes.push(Write::Manifest { app, identity: kept });
+        }
+        if writes.is_empty() {
+            return Some(());
+        }
+        // An answer means that what was reported before it is written down.
+        self.heart.ask(|_, _| ()).await.ok()?;
+        if let Err(error) = self.writer.submit(writes).await {
+            tracing::warn!(%error, "what manifests are now cannot be kept");
+        }
+        Some(())
+    }
+}
+
+/// Why manifests cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WatchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    System(#[from] std::io::Error),
 }
 
 /// What there is; without an identity where the manifest does not count at present. `None`: there is no folder, which
@@ -69,50 +150,6 @@ fn look(apps: &Apps) -> Option<BTreeMap<AppId, Option<Identity>>> {
         }
     });
     Some(found.collect())
-}
-
-/// `None` when the service is stopping.
-async fn compare(
-    known: &mut BTreeMap<AppId, Option<Identity>>,
-    found: BTreeMap<AppId, Option<Identity>>,
-    heart: &Heart,
-    writer: &Writer,
-) -> Option<()> {
-    let mut writes = Vec::new();
-    let gone: Vec<AppId> = known.keys().filter(|app| !found.contains_key(*app)).cloned().collect();
-    for app in gone {
-        tracing::info!(%app, "its manifest is gone");
-        if let Err(refused) = heart.wish(Wish::Task(TaskWish::Uninstall { app: app.clone() })).await {
-            // It is found gone at the next look, or at the next start.
-            tracing::warn!(%app, problem = %refused.problem(), "it cannot be taken for uninstalled");
-            continue;
-        }
-        known.remove(&app);
-        writes.push(Write::Manifest { app, identity: None });
-    }
-    for (app, identity) in found {
-        let Some(identity) = identity else { continue };
-        let before = known.get(&app);
-        if before.is_some_and(|before| before.as_ref() == Some(&identity)) {
-            continue;
-        }
-        if before.is_some() {
-            tracing::info!(%app, "it was updated");
-            tell_update(heart, &app);
-        }
-        let kept = serde_json::to_string(&identity).ok();
-        known.insert(app.clone(), Some(identity));
-        writes.push(Write::Manifest { app, identity: kept });
-    }
-    if writes.is_empty() {
-        return Some(());
-    }
-    // An answer means that what was reported before it is written down.
-    heart.ask(|_, _| ()).await.ok()?;
-    if let Err(error) = writer.submit(writes).await {
-        tracing::warn!(%error, "what manifests are now cannot be kept");
-    }
-    Some(())
 }
 
 fn tell_update(heart: &Heart, app: &AppId) {

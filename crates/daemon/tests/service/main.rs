@@ -1,5 +1,8 @@
 //! The service in this process: a state folder, a Unix socket and everything between them.
 
+mod access;
+mod activations;
+mod apps;
 mod commit;
 mod content;
 mod contract;
@@ -8,5 +11,9 @@ mod downloads;
 mod events;
 mod identity;
 mod problems;
+mod push;
 mod rig;
 mod starting;
+mod task_instances;
+mod task_problems;
+mod tasks;

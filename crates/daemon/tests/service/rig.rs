@@ -46,6 +46,8 @@ impl Rig {
             config: folder.path().join("longhaul.toml"),
             apps: folder.path().join("apps"),
         });
+        std::fs::create_dir(folder.path().join("apps")).unwrap();
+        configuration.launcher = Some(env!("CARGO_BIN_EXE_longhaul-daemon-lab").into());
         configuration.service.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         change(&mut configuration);
         let runtime =
@@ -91,6 +93,44 @@ impl Rig {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
+    }
+
+    /// Writes the manifest of an application, with these entry points in TOML.
+    pub(crate) fn install(&self, app: &str, entry_points: &str) {
+        let path = self.manifest(app);
+        let text = format!("[app]\nid = \"{app}\"\n{entry_points}");
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::set_permissions(&beside, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(beside, path).unwrap();
+    }
+
+    pub(crate) fn manifest(&self, app: &str) -> PathBuf {
+        self.folder.path().join("apps").join(format!("{app}.toml"))
+    }
+
+    /// An application that may run in the background, with one class that is this shell script.
+    pub(crate) fn app_with_script(&self, app: &str, script: &str) -> Endpoint {
+        let exec = json!(["/bin/sh", "-c", script]);
+        self.install(app, &format!("[[entry-point]]\nclass = \"Test.Task\"\nexec = {exec}\n"));
+        self.api_with_access(app)
+    }
+
+    pub(crate) fn api_with_access(&self, app: &str) -> Endpoint {
+        let api = self.api_of(app);
+        let _ = api.call("POST", "/background-tasks/access", None).unwrap().expect_status(200);
+        api
+    }
+
+    /// Sets a host signal by hand.
+    pub(crate) fn set_host(&self, signal: &str, value: &str) {
+        let body = json!({ "value": value }).to_string();
+        let path = format!("/host/{signal}");
+        let _ = self
+            .api()
+            .call("PUT", &path, Some(("application/json", body.as_bytes())))
+            .unwrap()
+            .expect_status(200);
     }
 
     pub(crate) fn state(&self) -> &Path {

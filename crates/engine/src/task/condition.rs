@@ -1,9 +1,8 @@
-//! The conditions over the state of the machine, and what each means when its signal is unknown: what has to be there must
-//! be seen to be there, and what has to be absent is taken for absent until it is seen. Power is external unless a
-//! battery is seen to be in use.
+//! The conditions over the state of the machine, and what each means when its signal is unknown: what has to be
+//! there must be seen to be there, and what has to be absent is taken for absent until it is seen.
 
 use longhaul_contract::{
-    Condition, HostState, NetworkCost, NetworkLevel, ReasonCode, Signal, Timestamp, WorkCost,
+    Condition, HostState, NetworkCost, NetworkLevel, Power, ReasonCode, Signal, Timestamp, WorkCost,
 };
 
 use crate::cost;
@@ -21,7 +20,6 @@ pub(crate) enum Holds {
 
 pub(crate) fn holds(condition: Condition, host: &HostState) -> Holds {
     let is_online = || host.network.level.value().map(|level| *level == NetworkLevel::Internet);
-    let is_on_battery = || host.power.value().map(|power| !power.is_external);
     match condition {
         Condition::UserPresent => required(host.user_present.value().copied()),
         Condition::UserNotPresent => excluded(host.user_present.value().copied()),
@@ -33,8 +31,8 @@ pub(crate) fn holds(condition: Condition, host: &HostState) -> Holds {
         Condition::BackgroundWorkCostNotHigh => {
             excluded(host.work_cost.value().map(|cost| *cost == WorkCost::High))
         }
-        Condition::ExternalPower => excluded(is_on_battery()),
-        Condition::BatteryPower => required(is_on_battery()),
+        Condition::ExternalPower => required(host.power.value().map(|power| power.is_external)),
+        Condition::BatteryPower => required(host.power.value().map(|power| !power.is_external)),
     }
 }
 
@@ -110,10 +108,6 @@ impl Seen {
     }
 }
 
-pub(crate) fn power(host: &HostState) -> Seen {
-    Seen::of(&host.power, |power| if power.is_external { "external" } else { "battery" }.to_owned())
-}
-
 /// The signal that decides about a condition.
 pub(crate) fn seen(condition: Condition, host: &HostState) -> Seen {
     let level = || Seen::of(&host.network.level, |level| format!("{level:?}"));
@@ -128,6 +122,10 @@ pub(crate) fn seen(condition: Condition, host: &HostState) -> Seen {
             if has_network { Seen::of(&host.network.cost, |value| cost::describe(*value)) } else { level() }
         }
         Condition::BackgroundWorkCostNotHigh => Seen::of(&host.work_cost, WorkCost::to_string),
-        Condition::ExternalPower | Condition::BatteryPower => power(host),
+        Condition::ExternalPower | Condition::BatteryPower => Seen::of(&host.power, describe_power),
     }
+}
+
+pub(crate) fn describe_power(power: &Power) -> String {
+    if power.is_external { "external" } else { "battery" }.to_owned()
 }

@@ -170,7 +170,7 @@ impl Words<'_> {
         let host = self.question.host();
         match self.rule {
             TaskRule::Condition(condition) => Some(condition::seen(condition, host)),
-            TaskRule::ExternalPower => Some(condition::power(host)),
+            TaskRule::ExternalPower => Some(Seen::of(&host.power, condition::describe_power)),
             TaskRule::EnergySaver => {
                 Some(Seen::of(&host.energy_saver, |is_on| if *is_on { "on" } else { "off" }.to_owned()))
             }
@@ -202,7 +202,7 @@ impl Words<'_> {
                 return format!("no connected program serves {class}");
             }
             ReasonCode::InstanceRunning => "an instance of it is running; this firing is kept for afterwards",
-            ReasonCode::ExternalPower => unmet(Condition::ExternalPower),
+            ReasonCode::ExternalPower => "the machine runs on its battery",
             ReasonCode::EnergySaver => "energy saver is on, and its application is not always allowed",
             ReasonCode::ServiceStopping => "the service is stopping",
             ReasonCode::RetryDelay => "its last run failed and is repeated later",
@@ -273,10 +273,10 @@ impl Words<'_> {
             TaskRule::Condition(Condition::BackgroundWorkCostNotHigh) => {
                 "work in the background is cheap enough"
             }
-            TaskRule::Condition(Condition::ExternalPower) | TaskRule::ExternalPower => {
+            TaskRule::ExternalPower | TaskRule::Condition(Condition::ExternalPower) => {
                 "the machine has external power"
             }
-            TaskRule::Condition(Condition::BatteryPower) => "the machine runs on its battery",
+            TaskRule::Condition(Condition::BatteryPower) => "the machine runs on battery",
             _ => "energy saver is off",
         }
     }
@@ -357,7 +357,7 @@ fn unmet(condition: Condition) -> &'static str {
         Condition::SessionDisconnected => "a session is connected",
         Condition::FreeNetworkAvailable => "there is no network that costs nothing",
         Condition::BackgroundWorkCostNotHigh => "work in the background costs much now",
-        Condition::ExternalPower => "the machine runs on its battery",
+        Condition::ExternalPower => "the machine runs on battery",
         Condition::BatteryPower => "the machine has external power",
     }
 }

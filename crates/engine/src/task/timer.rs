@@ -152,6 +152,7 @@ impl Engine {
     pub(crate) fn clock_changed(&mut self, step: &mut Step) {
         let ids: Vec<TaskId> = self.tasks.rows.keys().copied().collect();
         for id in ids {
+            self.move_retry(step, id);
             let task = &self.tasks.rows[&id];
             match (&task.row.plan.trigger, task.due) {
                 (TaskTrigger::Every { minutes, .. }, Due::Boot { at, is_estimate }) => {
@@ -171,6 +172,17 @@ impl Engine {
                 (TaskTrigger::Calendar { .. }, _) => self.set_calendar(step, id),
                 _ => {}
             }
+        }
+    }
+
+    /// A delay goes by the boot clock: what a restart will read of it follows the wall clock.
+    fn move_retry(&mut self, step: &mut Step, id: TaskId) {
+        let Some(task) = self.tasks.rows.get_mut(&id) else { return };
+        if let (Some(latch), Some(retry_at)) = (&mut task.row.state.latch, task.retry_at)
+            && retry_at > step.now.boot
+        {
+            latch.not_before = Some(plus(step.now.wall, difference(retry_at, step.now.boot)));
+            Self::keep_task(step, id);
         }
     }
 

@@ -25,10 +25,12 @@ const GROUP_MAX: usize = 512;
 const FILES_PER_SYNCFS_MIN: usize = 4;
 /// With more dirty bytes than this on the machine, syncing a file system would mean waiting for others' writes.
 const DIRTY_BYTES_MAX: u64 = 128 << 20;
+/// A crowd of files waits longer for its own syncs than for so many of others' bytes for each file.
+const DIRTY_BYTES_PER_FILE: u64 = 4 << 20;
 /// Files larger than this are made durable before they join a group.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// Syncs that run side by side.
-const SYNCS_AT_ONCE: usize = 8;
+const SYNCS_AT_ONCE: usize = 16;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -194,7 +196,8 @@ async fn make_durable(group: Vec<Request>) -> Vec<Request> {
 /// syncing each tells which.
 fn sync_file_system(files: &[Arc<Shared>]) -> bool {
     let Some(first) = files.first().map(|file| file.open_folder()) else { return true };
-    if !first.is_local || dirty_bytes().is_none_or(|dirty| dirty > DIRTY_BYTES_MAX) {
+    let dirty_max = DIRTY_BYTES_MAX.max(files.len() as u64 * DIRTY_BYTES_PER_FILE);
+    if !first.is_local || dirty_bytes().is_none_or(|dirty| dirty > dirty_max) {
         return false;
     }
     if rustix::fs::syncfs(&first.descriptor).is_err() {

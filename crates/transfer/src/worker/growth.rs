@@ -33,8 +33,12 @@ const REST: Duration = Duration::from_secs(30);
 const MUCH_WORSE: f64 = 0.6;
 /// After no seat was free it is looked for again.
 const SEAT_REST: Duration = Duration::from_secs(5);
+/// What did not help is given up one by one, as long as the whole stays at this part of its best.
+const KEPT: f64 = 0.92;
 /// Connections are renewed while the whole is slower than this part of its best.
 const SLOWED_DOWN: f64 = 0.85;
+/// A connection that gets faster by itself is left to that for so long.
+const SPEED_UP_MAX: Duration = Duration::from_secs(2);
 /// One at a time, and not more often than this.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 /// As many renewals in a row that do not bring the best back show that it is not to be had any more.
@@ -76,6 +80,7 @@ pub(crate) struct Growth {
     /// When the last connection was renewed, and how many were since the whole was at its best.
     renewed: Option<Instant>,
     renewals: u32,
+    given_up: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +103,8 @@ enum State {
     Resting {
         until: Instant,
         best: f64,
+        /// Connections that were tried and did not help.
+        surplus: usize,
     },
     Closed,
 }
@@ -116,6 +123,7 @@ impl Growth {
             lost: None,
             renewed: None,
             renewals: 0,
+            given_up: None,
         }
     }
 
@@ -128,7 +136,7 @@ impl Growth {
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
-            State::Resting { .. } if !self.is_lossy(self.looked) => Some(self.looked + CALM_STEP),
+            State::Resting { surplus: 0, .. } if !self.is_lossy(self.looked) => Some(self.looked + CALM_STEP),
             State::Watching { .. } | State::Ramping { .. } | State::Trial { .. } | State::Resting { .. } => {
                 Some(self.looked + STEP)
             }
@@ -162,11 +170,10 @@ impl Growth {
                 if now < since + TRIAL_MAX {
                     return Advice::Nothing;
                 }
-                self.allowed = self.allowed.saturating_sub(added).max(1);
-                self.rest(now, rate.max(before), REST);
-                Advice::GiveUp(added)
+                self.rest(now, rate.max(before), REST, added);
+                Advice::Nothing
             }
-            State::Resting { until, best } => self.rest_or_renew(sight, until, best),
+            State::Resting { until, best, surplus } => self.rest_or_renew(sight, until, best, surplus),
             State::Ramping { .. } | State::Trial { .. } | State::Closed => Advice::Nothing,
         }
     }
@@ -178,7 +185,11 @@ impl Growth {
         }
         let rate = self.pace.over(measure);
         if rate >= FAST {
-            self.rest(sight.now, rate, REST);
+            self.rest(sight.now, rate, REST, 0);
+            return Advice::Nothing;
+        }
+        let is_speeding_up = self.pace.over(MEASURE_LOSSY) >= rate * GAIN;
+        if is_speeding_up && sight.now < since + SPEED_UP_MAX {
             return Advice::Nothing;
         }
         self.try_more(sight, rate)
@@ -190,7 +201,7 @@ impl Growth {
         let added = if self.is_lossy(sight.now) { room } else { self.allowed.min(room) };
         let is_worth = sight.left as f64 >= rate * WORTH.as_secs_f64();
         if added == 0 || !is_worth {
-            self.rest(sight.now, rate, REST);
+            self.rest(sight.now, rate, REST, 0);
             return Advice::Nothing;
         }
         self.allowed += added;
@@ -198,31 +209,53 @@ impl Growth {
         Advice::Add(added)
     }
 
-    fn rest(&mut self, now: Instant, best: f64, time: Duration) {
+    fn rest(&mut self, now: Instant, best: f64, time: Duration, surplus: usize) {
         self.renewals = 0;
-        self.state = State::Resting { until: now + time, best };
+        self.state = State::Resting { until: now + time, best, surplus };
     }
 
-    fn rest_or_renew(&mut self, sight: Sight, until: Instant, best: f64) -> Advice {
+    fn rest_or_renew(&mut self, sight: Sight, until: Instant, best: f64, surplus: usize) -> Advice {
+        let now = sight.now;
         let rate = self.pace.over(MEASURE);
         let is_full = self.allowed >= self.max;
-        if !is_full && (sight.now >= until || rate < best * MUCH_WORSE) {
-            self.state = State::Watching { since: sight.now };
-            return Advice::Nothing;
+        let may_give_up = self.given_up.is_none_or(|at| now >= at + MEASURE);
+        if surplus > 0 && self.allowed > 1 && rate >= best * KEPT && may_give_up {
+            self.allowed -= 1;
+            self.given_up = Some(now);
+            self.state = State::Resting { until, best: best.max(rate), surplus: surplus - 1 };
+            return Advice::GiveUp(1);
         }
         if rate >= best * SLOWED_DOWN {
             self.renewals = 0;
-            self.state = State::Resting { until, best: best.max(rate) };
+            let is_over = !is_full && surplus == 0 && now >= until;
+            self.state = if is_over {
+                State::Watching { since: now }
+            } else {
+                State::Resting { until, best: best.max(rate), surplus }
+            };
             return Advice::Nothing;
         }
+        if self.is_lossy(now) {
+            return self.renew(sight, rate);
+        }
+        if !is_full && (now >= until || rate < best * MUCH_WORSE) {
+            self.state = State::Watching { since: now };
+        }
+        Advice::Nothing
+    }
+
+    /// Packets are lost and the whole has become slower.
+    fn renew(&mut self, sight: Sight, rate: f64) -> Advice {
+        if self.allowed < self.max {
+            return self.try_more(sight, rate);
+        }
         if self.renewals >= FUTILE_MAX {
-            self.rest(sight.now, rate, REST);
+            self.rest(sight.now, rate, REST, 0);
             return Advice::Nothing;
         }
         let is_due = self.renewed.is_none_or(|at| sight.now >= at + RENEWAL_INTERVAL);
         let is_worth = sight.left as f64 >= rate * WORTH.as_secs_f64();
-        let pays = is_full && is_worth && is_due && self.is_lossy(sight.now);
-        if pays { Advice::Renew } else { Advice::Nothing }
+        if is_worth && is_due { Advice::Renew } else { Advice::Nothing }
     }
 
     /// A connection was replaced.
@@ -235,7 +268,7 @@ impl Growth {
     pub(crate) fn has_no_seat(&mut self, now: Instant, under_way: usize) {
         self.allowed = under_way.max(1);
         if !matches!(self.state, State::Closed) {
-            self.rest(now, 0.0, SEAT_REST);
+            self.rest(now, 0.0, SEAT_REST, 0);
         }
     }
 

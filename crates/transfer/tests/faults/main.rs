@@ -8,6 +8,7 @@ mod framing;
 mod http2;
 mod network;
 mod random_access;
+mod rates;
 mod redirects;
 mod resume;
 mod seams;

@@ -237,7 +237,10 @@ fn a_retry_keeps_its_delay_over_a_restart_and_over_clock_jumps() {
     world.end(id, failed(false));
     assert!(started(&world.jump(315_360_000)).is_empty());
     assert!(started(&world.jump(-315_360_000)).is_empty());
-    assert!(started(&world.pass(99)).is_empty());
+    assert!(started(&world.pass(49)).is_empty());
+    world.jump(3_600);
+    assert!(started(&world.restart(20)).is_empty());
+    assert!(started(&world.pass(30)).is_empty());
     assert_eq!(started(&world.pass(1)), [id]);
 }
 
