@@ -17,6 +17,7 @@ mod samples;
 mod secrets;
 mod servers;
 mod service;
+mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;
