@@ -54,7 +54,7 @@ fn bytes_are_durable_before_the_machine_sleeps() {
     house.launch();
     house.complete(&id);
     content.assert_file(&house.result("f"));
-    let starts: Vec<u64> = server.requests().iter().map(|request| request.range_start()).collect();
+    let starts: Vec<u64> = server.requests().iter().map(longhaul_lab::Request::range_start).collect();
     assert!(starts[1..].iter().all(|start| *start + 10_000 > before), "{starts:?}, had {before}");
 }
 
