@@ -57,8 +57,8 @@ impl Cost {
             Self::Roaming => (1, 5),
         };
         let registration = format!("{{'RegistrationState': <uint32 {registration}>}}");
-        bus.set(MODEMS, MODEM, CELLULAR, &registration);
         bus.set(MANAGER, MANAGER_PATH, MANAGER, &format!("{{'Metered': <uint32 {metered}>}}"));
+        bus.set(MODEMS, MODEM, CELLULAR, &registration);
     }
 
     /// Whether downloads of UnrestrictedOnly, Default and Always run.
@@ -71,56 +71,76 @@ impl Cost {
     }
 }
 
+/// A server at the other end of a cable.
+struct Far {
+    server: Option<Server>,
+    cable: Cable,
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        // A server ends by a connection to itself, which only its own namespace can make.
+        let server = self.server.take();
+        self.cable.on_right(move || drop(server));
+    }
+}
+
+impl Far {
+    fn new() -> Self {
+        let cable = Cable::new();
+        cable.left_ip(&format!("route add default via {}", Cable::RIGHT_ADDRESS));
+        let content = Content::new(1, SIZE);
+        let server = cable.on_right(|| {
+            let address: SocketAddr = format!("{}:0", Cable::RIGHT_ADDRESS).parse().unwrap();
+            Server::build()
+                .at(address)
+                .pace(PACE)
+                .start(move |exchange| exchange.respond(Resource::new(content).answer(&exchange.request)))
+        });
+        Self { server: Some(server), cable }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.as_ref().expect("it runs until the end of the test").address()
+    }
+}
+
 #[test]
 fn running_downloads_follow_the_cost_of_the_network_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let mut bus = Bus::in_folder(folder.path());
     bus.start();
     let _daemons = start_daemons(&bus);
-    let cable = Cable::new();
-    cable.left_ip(&format!("route add default via {}", Cable::RIGHT_ADDRESS));
-    let content = Content::new(1, SIZE);
-    let server = cable.on_right(|| {
-        let address: SocketAddr = format!("{}:0", Cable::RIGHT_ADDRESS).parse().unwrap();
-        Server::build()
-            .at(address)
-            .pace(PACE)
-            .start(move |exchange| exchange.respond(Resource::new(content).answer(&exchange.request)))
-    });
+    Cost::Roaming.tell(&bus);
+    let far = Far::new();
+    let limits =
+        "[limits]\nrunning-at-once = 3\nrunning-at-once-per-application = 3\nconnections-per-host = 6\n";
     let house = House::with(ServiceOptions {
-        config: QUICK.to_owned(),
-        wrapper: cable.left_wrapper(),
+        config: format!("{QUICK}\n{limits}"),
+        wrapper: far.cable.left_wrapper(),
         environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.address())],
         ..ServiceOptions::default()
     });
     let ids = ["UnrestrictedOnly", "Default", "Always"].map(|policy| {
-        let mut spec = house.spec(&format!("http://{}/{policy}", server.address()), policy);
+        let mut spec = house.spec(&format!("http://{}/{policy}", far.address()), policy);
         spec["costPolicy"] = policy.into();
-        let id = house.create(&spec);
-        house.wait_for_bytes(&id, 1);
-        id
+        house.create(&spec)
     });
+    house.wait_for_bytes(&ids[2], 1);
     let status = |id: &String| house.operation(id)["status"].clone();
-    let mut slowest = Duration::ZERO;
-    // The second change within a minute counts as flapping: what it opens waits for a minute. So each way once.
-    for cost in [Cost::Metered, Cost::Roaming] {
+    // Each gate opens once and closes once: more than that within a minute is damped.
+    for cost in [Cost::Roaming, Cost::Unmetered, Cost::Metered, Cost::Roaming] {
         cost.tell(&bus);
         let told = Instant::now();
         let expected = cost.runs().map(|runs| if runs { "Running" } else { "PausedCostedNetwork" });
         wait_until(&format!("{expected:?} while {cost:?}"), DEADLINE, || {
             (ids.each_ref().map(status) == expected).then_some(())
         });
-        slowest = slowest.max(told.elapsed());
+        println!("{cost:?} took effect within {:?}", told.elapsed());
+        assert!(told.elapsed() < REACTION_MAX, "{cost:?} {:?}", told.elapsed());
     }
-    assert!(slowest < REACTION_MAX, "{slowest:?}");
     let host = house.call("GET", "/host").expect_status(200).json();
     assert_eq!(host["network"]["cost"]["source"], "NetworkManager", "{host:#}");
     let explained = house.of(&ids[0], "explain");
     assert_eq!(explained["blocking"][0]["code"], Value::from("networkCost"), "{explained:#}");
-    Cost::Unmetered.tell(&bus);
-    wait_until("all going on by themselves", DEADLINE * 2, || {
-        ids.iter().all(|id| status(id) == "Running").then_some(())
-    });
-    println!("a change of cost takes effect within {slowest:?}");
-    cable.on_right(move || drop(server));
 }

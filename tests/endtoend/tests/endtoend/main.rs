@@ -18,6 +18,7 @@ mod samples;
 mod secrets;
 mod servers;
 mod service;
+mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;
