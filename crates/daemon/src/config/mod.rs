@@ -413,7 +413,7 @@ mod tests {
         let (shown, kept) = zone(None, &[("TZ", ":Asia/Tokyo")]);
         assert_eq!(
             (shown.value.as_str(), shown.origin),
-            ("\"Asia/Tokyo\"", Origin::Machine("$TZ".to_owned()))
+            ("\"Asia/Tokyo\"", Origin::Machine("TZ".to_owned()))
         );
         assert_eq!(kept.as_deref(), Some("Asia/Tokyo"));
         let file = "[engine]\ntime-zone = \"Europe/Berlin\"";
