@@ -19,11 +19,24 @@ pub(crate) enum Tool {
     Direct,
     /// A loop of commits of one row.
     Sqlite,
+    /// task-spooler, which starts tasks.
+    Tsp,
+    /// Starts tasks too.
+    Pueue,
 }
 
 impl Tool {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Longhaul, Self::Curl, Self::Wget2, Self::Aria2, Self::Aria2x16, Self::Direct, Self::Sqlite];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Longhaul,
+        Self::Curl,
+        Self::Wget2,
+        Self::Aria2,
+        Self::Aria2x16,
+        Self::Direct,
+        Self::Sqlite,
+        Self::Tsp,
+        Self::Pueue,
+    ];
     /// Programs that people use, in place of loops that show what the machine can do.
     pub(crate) const PEERS: [Self; 4] = [Self::Curl, Self::Wget2, Self::Aria2, Self::Aria2x16];
 
@@ -36,6 +49,8 @@ impl Tool {
             Self::Aria2x16 => "aria2 -x16",
             Self::Direct => "direct loop",
             Self::Sqlite => "SQLite commit",
+            Self::Tsp => "tsp",
+            Self::Pueue => "pueue",
         }
     }
 
@@ -46,7 +61,23 @@ impl Tool {
             Self::Aria2 | Self::Aria2x16 => program("aria2c", "aria2"),
             Self::Longhaul => longhaul_lab::service::binary(),
             Self::Direct | Self::Sqlite => std::env::current_exe().expect("a running program has a path"),
+            Self::Tsp => program("tsp", "task-spooler"),
+            Self::Pueue => self.sibling("pueue"),
         }
+    }
+
+    /// A program of pueue, which Debian has not: of `PATH`, or of the tools that cargo installs beside the builds.
+    pub(crate) fn sibling(self, name: &str) -> PathBuf {
+        let this = std::env::current_exe().expect("a running program has a path");
+        let tools = this.ancestors().nth(2).map(|target| target.join("tools/bin"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain(tools)
+            .map(|folder| folder.join(name))
+            .find(|found| found.is_file())
+            .unwrap_or_else(|| {
+                panic!("{} is missing: cargo install pueue --locked --root target/tools", self.name())
+            })
     }
 
     /// The first line of what the program says of itself.
@@ -72,7 +103,7 @@ impl Tool {
                 "--min-split-size=1M",
                 "--file-allocation=falloc",
             ]),
-            Self::Longhaul | Self::Direct | Self::Sqlite => &mut command,
+            Self::Longhaul | Self::Direct | Self::Sqlite | Self::Tsp | Self::Pueue => &mut command,
         };
         command.env("HOME", home).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
@@ -93,7 +124,9 @@ impl Tool {
                 command.arg("direct").arg(address).arg(path).arg(output);
                 return command;
             }
-            Self::Longhaul | Self::Sqlite => unreachable!("{} is no peer", self.name()),
+            Self::Longhaul | Self::Sqlite | Self::Tsp | Self::Pueue => {
+                unreachable!("{} is no peer", self.name())
+            }
         };
         if let Some(root) = root {
             let option = if self == Self::Curl { "--cacert" } else { "--ca-certificate" };
@@ -109,7 +142,9 @@ impl Tool {
         match self {
             Self::Curl => command.args(["--continue-at", "-"]),
             Self::Wget2 | Self::Aria2 | Self::Aria2x16 => command.arg("--continue"),
-            Self::Longhaul | Self::Direct | Self::Sqlite => unreachable!("{} is no peer", self.name()),
+            Self::Longhaul | Self::Direct | Self::Sqlite | Self::Tsp | Self::Pueue => {
+                unreachable!("{} is no peer", self.name())
+            }
         };
         command
     }
@@ -146,7 +181,9 @@ impl Tool {
                 .arg(folder)
                 .arg("--input-file")
                 .arg(list),
-            Self::Longhaul | Self::Direct | Self::Sqlite => unreachable!("{} is no peer", self.name()),
+            Self::Longhaul | Self::Direct | Self::Sqlite | Self::Tsp | Self::Pueue => {
+                unreachable!("{} is no peer", self.name())
+            }
         };
         Ok(command)
     }

@@ -42,12 +42,20 @@ enum Inner {
     /// Receives one file and writes it past the page cache: what the machine can do.
     #[command(hide = true)]
     Direct { address: String, path: String, output: PathBuf },
+    /// The work of a task: writes down when it was reached.
+    #[command(hide = true)]
+    Stamp {
+        #[arg(env = "LONGHAUL_BENCH_STAMPS")]
+        file: PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Inner::Direct { address, path, output }) = arguments.inner {
-        return direct::receive(&address, &path, &output);
+    match arguments.inner {
+        Some(Inner::Direct { address, path, output }) => return direct::receive(&address, &path, &output),
+        Some(Inner::Stamp { file }) => return rows::tasks::stamp(&file),
+        None => {}
     }
     if std::env::var_os("LONGHAUL_BIN").is_none() {
         return build_and_start_again();

@@ -6,6 +6,7 @@ mod large;
 mod lossy;
 mod many;
 mod queue;
+pub(crate) mod tasks;
 
 use anyhow::Result;
 
@@ -38,10 +39,12 @@ pub(crate) enum Row {
     Interrupted,
     /// A long link that loses packets.
     Lossy,
+    /// Starting background tasks, beside task-spooler and pueue.
+    Tasks,
 }
 
 impl Row {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Http1g,
         Self::Http4g,
         Self::Https1g,
@@ -52,6 +55,7 @@ impl Row {
         Self::Queue,
         Self::Interrupted,
         Self::Lossy,
+        Self::Tasks,
     ];
 
     pub(crate) fn measure(self, bench: &mut Bench) -> Result<Vec<Report>> {
@@ -67,6 +71,7 @@ impl Row {
             Self::Queue => return queue::measure(bench),
             Self::Interrupted => interrupted::measure(bench)?,
             Self::Lossy => lossy::measure(bench)?,
+            Self::Tasks => return tasks::measure(bench),
         }])
     }
 }

@@ -70,8 +70,20 @@ impl Connection {
 
     /// Sends a call and returns the body of its answer, which must have the status `expected`.
     pub(crate) fn call(&mut self, method: &str, path: &str, body: &[u8], expected: u16) -> Result<Vec<u8>> {
+        self.call_as("io.longhaul.cli", method, path, body, expected)
+    }
+
+    /// The same, in the name of an application.
+    pub(crate) fn call_as(
+        &mut self,
+        app: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        expected: u16,
+    ) -> Result<Vec<u8>> {
         let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nLonghaul-App: {app}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         )
         .into_bytes();

@@ -5,14 +5,16 @@ use std::process::Command;
 
 use crate::workspace::{Failure, Workspace};
 
-/// Each program with the Debian package that brings it.
+/// Each program, or file, with the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("apache2", "apache2"),
     ("aria2c", "aria2"),
     ("caddy", "caddy"),
     ("curl", "curl"),
+    ("dbus-daemon", "dbus-daemon"),
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
+    ("gdbus", "libglib2.0-bin"),
     ("git", "git"),
     ("ip", "iproute2"),
     ("lighttpd", "lighttpd"),
@@ -21,6 +23,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("NetworkManager", "network-manager"),
+    ("umockdev-wrapper", "umockdev"),
+    ("/usr/lib/python3/dist-packages/dbusmock/__init__.py", "python3-dbusmock"),
+    ("/usr/share/doc/gir1.2-umockdev-1.0/copyright", "gir1.2-umockdev-1.0"),
+    ("/usr/libexec/upowerd", "upower"),
+    ("/lib/systemd/systemd-logind", "systemd"),
+    ("systemd-analyze", "systemd"),
+    ("systemd-socket-activate", "systemd"),
     ("wget2", "wget2"),
 ];
 
@@ -43,9 +53,13 @@ fn install_schemathesis(workspace: &Workspace) -> Result<(), Failure> {
     }
     println!("setup: installing {SCHEMATHESIS}");
     let root = root.display().to_string();
-    workspace.succeed(workspace.command("python3").with_arguments(&["-m", "venv", &root])).map_err(|failure| {
-        Failure::new(format!("{failure}; the checks need Python's venv: sudo apt-get install python3-venv"))
-    })?;
+    workspace.succeed(workspace.command("python3").with_arguments(&["-m", "venv", &root])).map_err(
+        |failure| {
+            Failure::new(format!(
+                "{failure}; the checks need Python's venv: sudo apt-get install python3-venv"
+            ))
+        },
+    )?;
     let pip = format!("{root}/bin/pip");
     workspace.succeed(workspace.command(&pip).with_arguments(&["install", "--quiet", SCHEMATHESIS]))
 }

@@ -151,7 +151,7 @@ impl Console {
     /// One line of talk on standard error. `line` may be styled and has to be escaped.
     pub(crate) fn say(&self, line: &str) {
         // With standard error gone there is nobody left to tell.
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
     }
 
     /// Tells why the command ends.

@@ -2,12 +2,15 @@
 
 use futures_util::StreamExt;
 use longhaul_client::{Client, ClientError};
-use longhaul_contract::{CreateDownload, CreateDownloads, OperationId};
+use longhaul_contract::{CreateDownload, OperationId};
 
 use crate::connect::Context;
 use crate::exit::Exit;
 use crate::trouble::Trouble;
 
+/// Operations of one call: fewer than there may be, so that the first ones are under way while the others are being
+/// created, and watchers are told of each instead of being told to look at everything anew.
+const BATCH: usize = 500;
 /// Creations under way at one time, where a batch was refused.
 const CALLS_AT_ONCE: usize = 16;
 
@@ -38,7 +41,7 @@ pub(crate) async fn create(
     let mut created = Created { operations: Vec::with_capacity(specs.len()), refused: None };
     let mut rest = specs;
     while !rest.is_empty() {
-        let behind = rest.split_off(rest.len().min(CreateDownloads::MAX));
+        let behind = rest.split_off(rest.len().min(BATCH));
         if is_alone {
             create_each(context, client, rest, &mut created).await?;
         } else {

@@ -96,7 +96,9 @@ pub(crate) fn waiting_within(operation: &Operation, now: Timestamp, columns: usi
     if needs_input(operation) {
         return Some(fit_end(&failure(operation), columns).into_owned());
     }
-    let Some(reason) = operation.waiting.first() else {
+    // That a worker lets go takes moments, and is of interest only where it is all there is.
+    let lasting = operation.waiting.iter().find(|reason| reason.code != ReasonCode::Stopping);
+    let Some(reason) = lasting.or(operation.waiting.first()) else {
         return match operation.status {
             TransferStatus::Running => None,
             _ => Some(status(operation).0.to_owned()),
@@ -134,6 +136,9 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
     let id = operation.id;
     let error = operation.error.as_ref()?;
     if !operation.status.is_final() {
+        if !needs_input(operation) {
+            return None;
+        }
         return Some(match error.http_status {
             Some(401 | 407) => {
                 format!(
@@ -167,7 +172,10 @@ fn failed_advice(id: OperationId, error: &OperationError) -> Option<String> {
         }
         Cause::FileTooLarge => "choose a folder on another file system with -d".to_owned(),
         Cause::Canceled => return None,
-        _ if matches!(error.remedy, Remedy::Permanent) && error.http_status.is_some() => {
+        _ if matches!(error.http_status, Some(401 | 403 | 407)) => {
+            "the server wants to know who asks: give --user NAME, or a --header with a token".to_owned()
+        }
+        _ if matches!(error.remedy, Remedy::Permanent | Remedy::NeedsInput) && error.http_status.is_some() => {
             "check the address".to_owned()
         }
         _ => format!("see what happened with longhaul why {id}, and try again with longhaul get"),

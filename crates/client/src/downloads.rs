@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use longhaul_contract::{
-    ByteRange, CreateDownload, CreateDownloads, CreatedDownloads, Explanation, GroupName, Operation,
-    OperationId, Page, PatchDownload, Receipt, ResponseInformation, TransferStatus, Verification,
+    AttachDownloads, AttachedDownloads, ByteRange, CreateDownload, CreateDownloads, CreatedDownloads,
+    Explanation, GroupName, Operation, OperationId, Page, PatchDownload, Receipt, ResponseInformation,
+    TransferStatus, Verification,
 };
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
@@ -138,6 +139,22 @@ impl Client {
             rest = behind;
         }
         Ok(ids)
+    }
+
+    /// Takes the results of those that are over, in as many calls as [`AttachDownloads::MAX`] makes necessary, and
+    /// answers which they were. Waits for none.
+    ///
+    /// # Errors
+    /// What any call may fail with; results of the calls before have been taken then.
+    pub async fn attach_downloads(&self, ids: &[OperationId]) -> Result<Vec<OperationId>, ClientError> {
+        let mut taken = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(AttachDownloads::MAX) {
+            let asked = AttachDownloads { ids: ids.to_vec() };
+            let answer: AttachedDownloads =
+                self.call(Method::POST, format!("{DOWNLOADS}/attach"), &asked).await?;
+            taken.extend(answer.ids);
+        }
+        Ok(taken)
     }
 
     /// The downloads that match, page by page.

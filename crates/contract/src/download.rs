@@ -257,25 +257,6 @@ impl CreateDownload {
     }
 }
 
-/// Body of `POST /background-transfers/downloads/batch`: up to [`CreateDownloads::MAX`] operations, all or none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CreateDownloads {
-    pub operations: Vec<CreateDownload>,
-}
-
-impl CreateDownloads {
-    /// The most operations of one batch.
-    pub const MAX: usize = 1_000;
-}
-
-/// Answer to a batch: the ids in the order of the operations asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CreatedDownloads {
-    pub ids: Vec<OperationId>,
-}
-
 /// One header of a request. Values are write-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

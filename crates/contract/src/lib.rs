@@ -3,6 +3,7 @@
 //! Plain data and constant tables only. Nothing here decides and nothing here does input or output; the
 //! words and numbers of the Windows API are kept so that a port needs no translation table.
 
+pub mod batch;
 pub mod download;
 pub mod event;
 pub mod explain;
@@ -28,10 +29,10 @@ pub mod time;
 pub mod trigger;
 pub mod web_error;
 
+pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreatedDownloads};
 pub use download::{
-    Checksum, ChecksumAlgorithm, CreateDownload, CreateDownloads, CreatedDownloads, Credential, Expectation,
-    IfExists, Operation, OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation,
-    WaitingReason,
+    Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
+    OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation, WaitingReason,
 };
 pub use event::{Event, EventKind, RangesAdded};
 pub use explain::{Decision, Explanation, Reason, ReasonCode};

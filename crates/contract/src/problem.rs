@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! error_codes {
     ($($variant:ident, $word:literal, $status:literal, $exit:literal, $title:literal, $remedy:literal;)+) => {
         /// Why a request was refused.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ErrorCode { $(#[serde(rename = $word)] $variant),+ }
 
         impl ErrorCode {
@@ -79,6 +79,23 @@ error_codes! {
     Internal, "internal", 500, 1, "The service failed", "Look into the log of the service with the id given in instance.";
     StoreUnavailable, "store-unavailable", 503, 1, "The service cannot write its records", "Free space on the disk that holds the state folder; nothing was changed.";
     ShuttingDown, "shutting-down", 503, 3, "The service is stopping", "Try again once it runs.";
+}
+
+/// Written by hand: the words are those of the table.
+impl utoipa::PartialSchema for ErrorCode {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("Why a request was refused."))
+            .enum_values(Some(Self::ALL.iter().map(|code| code.word())))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for ErrorCode {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ErrorCode".into()
+    }
 }
 
 /// `application/problem+json` (RFC 9457).

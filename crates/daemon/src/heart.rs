@@ -4,6 +4,8 @@
 //! A commit that fails leaves the engine ahead of the store. Then everything of the batch is refused, the workers let
 //! go, and a new engine is built from what the store has: the same path as after a crash.
 
+mod adopting;
+mod ahead;
 mod beat;
 
 use longhaul_contract::{ErrorCode, Timestamp};
@@ -13,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::http::{Answer, Refused};
 
+pub(crate) use adopting::Circumstances;
 pub(crate) use beat::{Beat, Parts};
 
 /// Wishes and questions that may wait; more callers wait at the door.
@@ -101,6 +104,14 @@ impl Heart {
         });
         self.messages.send(Message::Question(question)).await.map_err(|_| Refused::shutting_down())?;
         answer.await.map_err(|_| Refused::shutting_down())
+    }
+
+    /// Resolves once the loop has come to this question; answers whether it goes on. A loop that cannot answer because
+    /// the store is away still turns, and starting the service again would not bring the store back.
+    pub(crate) async fn turns(&self) -> bool {
+        // Answered or dropped: either way somebody has taken it.
+        let _ = self.ask(|_, _| ()).await;
+        !self.messages.is_closed()
     }
 
     /// Never waits and never loses: facts may not.

@@ -9,11 +9,14 @@ use longhaul_contract::{
     WorkCost,
 };
 use longhaul_engine::Fact;
+use longhaul_host::SupportTable;
 use longhaul_store::{Reader, StoreError, Write, Writer};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::heart::Heart;
 use crate::http::{Answer, Refused};
+use crate::triggers::Reach;
 
 /// The setting of the store that holds what is set by hand.
 const SETTING: &str = "host";
@@ -33,39 +36,41 @@ type Overrides = BTreeMap<HostSignal, Set>;
 pub(crate) struct HostDesk {
     heart: Heart,
     writer: Writer,
-    state: Mutex<State>,
+    state: Mutex<Told>,
+    /// Which events this machine can tell of at all.
+    support: watch::Receiver<SupportTable>,
     /// One administrator at a time: what is kept is what holds.
     turn: tokio::sync::Mutex<()>,
 }
 
-struct State {
+/// What the sources say, and what is set in its place.
+pub(crate) struct Told {
     sensed: HostState,
     overrides: Overrides,
 }
 
 impl HostDesk {
-    /// With what the store keeps.
-    pub(crate) fn new(heart: Heart, writer: Writer, sensed: HostState, reader: &dyn Reader) -> Self {
-        let overrides = kept(reader).unwrap_or_else(|error| {
-            tracing::error!(%error, "host signals that were set by hand cannot be read");
-            Overrides::new()
-        });
-        let state = Mutex::new(State { sensed, overrides });
-        Self { heart, writer, state, turn: tokio::sync::Mutex::default() }
+    pub(crate) fn new(
+        heart: Heart,
+        writer: Writer,
+        told: Told,
+        support: watch::Receiver<SupportTable>,
+    ) -> Self {
+        Self { heart, writer, state: Mutex::new(told), support, turn: tokio::sync::Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// What the machine is like and what it can tell, for questions about triggers.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { host: self.host(), table: self.support.borrow().clone() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Told> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What holds now.
     pub(crate) fn host(&self) -> HostState {
         self.state().host()
-    }
-
-    /// What the sources have said last.
-    pub(crate) fn of_sources(&self) -> HostState {
-        self.state().sensed.clone()
     }
 
     /// The sources say this.
@@ -105,8 +110,17 @@ impl HostDesk {
     }
 }
 
-impl State {
-    fn host(&self) -> HostState {
+impl Told {
+    /// With what the store keeps.
+    pub(crate) fn with_kept(sensed: HostState, reader: &dyn Reader) -> Self {
+        let overrides = kept(reader).unwrap_or_else(|error| {
+            tracing::error!(%error, "host signals that were set by hand cannot be read");
+            Overrides::new()
+        });
+        Self { sensed, overrides }
+    }
+
+    pub(crate) fn host(&self) -> HostState {
         let mut host = self.sensed.clone();
         for (signal, set) in &self.overrides {
             if let Err(problem) = apply(&mut host, *signal, set) {

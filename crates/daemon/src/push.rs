@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{AppId, RegisterTaskRequest, TaskId, TriggerKind};
-use longhaul_engine::task::{TaskRow, TaskTrigger};
 use longhaul_store::{Reader, StoreError};
 
 /// Beginning of every channel that was made here.
@@ -25,13 +24,9 @@ impl PushDesk {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) fn load(rows: &[TaskRow], reader: &dyn Reader) -> Result<Self, StoreError> {
-        let is_push = |row: &&TaskRow| {
-            row.plan.trigger == TaskTrigger::Sourced { kind: TriggerKind::PushNotificationTrigger }
-        };
-        let ids: Vec<TaskId> = rows.iter().filter(is_push).map(|row| row.id).collect();
+    pub(crate) fn load(tasks: &[TaskId], reader: &dyn Reader) -> Result<Self, StoreError> {
         let desk = Self::default();
-        for record in reader.tasks(&ids)? {
+        for record in reader.tasks(tasks)? {
             desk.add(&record.row.app, record.row.id, &record.spec);
         }
         Ok(desk)

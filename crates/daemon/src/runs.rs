@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::apps::Apps;
 use crate::heart::{Heart, Life};
+use crate::news::{Item, News};
 
 pub(crate) use activations::Activations;
 pub(crate) use live::{Live, ProtocolError};
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) writer: Writer,
     pub(crate) heart: Heart,
     pub(crate) apps: Arc<Apps>,
+    pub(crate) news: Arc<News>,
     /// Of the service, for the tasks to call.
     pub(crate) socket: PathBuf,
     /// The binary that can be the launcher; this process's own when absent.
@@ -193,7 +195,13 @@ impl Runs {
         };
         match work {
             prepare::Work::Process(launch) => match self.runner().await {
-                Ok(runner) => process::run(runner, *launch, live, || self.report_running(live)).await,
+                Ok(runner) => process::run(runner.start(*launch), live, || self.report_running(live)).await,
+                Err(problem) => failed(problem),
+            },
+            prepare::Work::OnBus(launch) => match self.runner().await {
+                Ok(runner) => {
+                    process::run(runner.start_on_bus(*launch), live, || self.report_running(live)).await
+                }
                 Err(problem) => failed(problem),
             },
             prepare::Work::InProcess(activation) => {
@@ -219,7 +227,10 @@ impl Runs {
         made.await.as_ref().map_err(String::as_str)
     }
 
+    /// That its code runs is no commit of its own: watchers hear of it from here.
     fn report_running(&self, live: &Live) {
+        live.set_up();
+        self.room.parts.news.publish_tasks(vec![(live.app.clone(), Item::Instance(live.id))]);
         let fact = TaskFact::Running { id: live.task, instance: live.id };
         self.room.parts.heart.report(Some(live.life), Fact::Task(fact));
     }

@@ -1,63 +1,80 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
-use std::sync::Arc;
+mod blockers;
 
-use longhaul_contract::{HostState, Signal};
-use longhaul_host::network::{NetworkError, NetworkWatch};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_contract::HostState;
+use longhaul_engine::Fact;
+use longhaul_engine::task::TaskFact;
+use longhaul_host::{Delay, HostChange, HostWatch, Machine};
 use longhaul_transfer::Transfers;
 
+use crate::heart::Heart;
 use crate::host_desk::HostDesk;
 
-/// The first look at the host, and the watch that tells of changes; without one, its signals stay unknown.
-pub(crate) fn look() -> (HostState, Option<NetworkWatch>) {
-    let mut host = HostState::unmeasured();
-    match NetworkWatch::open() {
-        Ok(watch) => {
-            host.network.level = watch.level();
-            (host, Some(watch))
-        }
-        Err(error) => {
-            host.network.level = unknown(&error);
-            (host, None)
-        }
-    }
+pub(crate) use blockers::{Blockers, Orders, keep_watch};
+
+/// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
+/// unknown.
+pub(crate) async fn look() -> (HostState, HostWatch) {
+    let watch = HostWatch::open(Machine::here()).await;
+    (watch.state().clone(), watch)
 }
 
-/// Reports every change until the watch breaks and cannot be opened again.
-pub(crate) async fn sense(watch: Option<NetworkWatch>, desk: Arc<HostDesk>, transfers: Transfers) {
-    let Some(mut watch) = watch else { return };
-    let mut host = desk.of_sources();
+/// Reports every change, for ever. `unsaved_max` is how long bytes that have arrived may wait to be made durable.
+pub(crate) async fn sense(
+    mut watch: HostWatch,
+    desk: Arc<HostDesk>,
+    heart: Heart,
+    transfers: Transfers,
+    unsaved_max: Duration,
+) {
     loop {
-        let is_moved = match watch.news().await {
-            Ok(news) => {
-                host.network.level = news.level;
-                news.is_moved
+        match watch.next().await {
+            HostChange::State => {
+                let state = watch.state();
+                tracing::info!(level = ?state.network.level.value(), "the host changed");
+                desk.sensed(state.clone());
             }
-            Err(broken) => {
-                tracing::warn!(error = %broken, "the network is watched anew");
-                match NetworkWatch::open() {
-                    Ok(next) => {
-                        host.network.level = next.level();
-                        watch = next;
-                        true
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "the network is no longer watched");
-                        host.network.level = unknown(&error);
-                        desk.sensed(host);
-                        return;
-                    }
-                }
+            HostChange::Moved => {
+                tracing::info!("the network changed");
+                transfers.network_changed();
             }
-        };
-        tracing::info!(level = ?host.network.level.value(), is_moved, "the network changed");
-        if is_moved {
-            transfers.network_changed();
+            HostChange::Clock(change) => {
+                tracing::info!(shift_micros = change.shift_micros, slept = ?change.slept, "the clock changed");
+                heart.report(None, Fact::Task(TaskFact::ClockChanged));
+            }
+            HostChange::Suspending(delay) => {
+                tracing::info!(waits = delay.is_held(), "the machine is about to sleep");
+                tokio::spawn(hold(delay, heart.clone(), unsaved_max));
+            }
+            HostChange::Resumed => {
+                tracing::info!("the machine woke up");
+                transfers.network_changed();
+                heart.report(None, Fact::Task(TaskFact::ClockChanged));
+            }
+            HostChange::ShuttingDown(delay) => {
+                tracing::info!(waits = delay.is_held(), "the machine is about to shut down");
+                tokio::spawn(hold(delay, heart.clone(), unsaved_max));
+            }
+            HostChange::Event(event, details) => {
+                tracing::info!(%event, "the machine tells of something");
+                let details = Arc::from(details.to_string());
+                heart.report(None, Fact::Task(TaskFact::System { event, app: None, details }));
+            }
         }
-        desk.sensed(host.clone());
     }
 }
 
-fn unknown<T>(error: &NetworkError) -> Signal<T> {
-    Signal::Unknown { reason: error.to_string() }
+/// Lets the machine go on once what has arrived up to now is durable: the workers see to that at least every
+/// `unsaved_max`, and an answer of the loop comes after its commit.
+async fn hold(delay: Delay, heart: Heart, unsaved_max: Duration) {
+    if delay.is_held() {
+        tokio::time::sleep(unsaved_max).await;
+        // A loop that is gone has written everything down.
+        let _ = heart.ask(|_, _| ()).await;
+    }
+    drop(delay);
 }

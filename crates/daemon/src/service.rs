@@ -5,9 +5,13 @@ mod doors;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
-use longhaul_store::{GroupStore, Loaded, Reader, StoreError, Writer};
+use longhaul_engine::Engine;
+use longhaul_host::HostWatch;
+use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
 use tokio::sync::{Semaphore, watch};
@@ -17,8 +21,8 @@ use tokio::time::Instant;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
-use crate::heart::{Beat, Heart, Parts};
-use crate::host_desk::HostDesk;
+use crate::heart::{Beat, Circumstances, Heart, Parts};
+use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
@@ -82,8 +86,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: JoinHandle<()>,
-    watching: JoinHandle<()>,
+    sensing: [JoinHandle<()>; 3],
     server: JoinHandle<()>,
 }
 
@@ -94,8 +97,8 @@ impl Service {
     /// Says what stands in the way; nothing is left running then.
     pub async fn start(configuration: Configuration, given: GivenSockets) -> Result<Self, StartError> {
         let folder = PathBuf::from(&configuration.service.state);
-        let (store, readers, loaded) = blocking(move || open_store(&folder)).await??;
-        Self::start_with(configuration, given, store, Arc::new(readers), loaded).await
+        let (store, readers) = blocking(move || open_store(&folder)).await??;
+        Self::start_with(configuration, given, store, Arc::new(readers)).await
     }
 
     /// Starts on a store that is open already.
@@ -107,8 +110,11 @@ impl Service {
         given: GivenSockets,
         store: S,
         reader: Arc<dyn Reader>,
-        loaded: Loaded,
     ) -> Result<Self, StartError> {
+        let (sensed, watch) = sense::look().await;
+        let Adopted { store, engine, told, push } =
+            adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
+        let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
@@ -119,32 +125,19 @@ impl Service {
         let (heart, inbox) = Heart::new();
         let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
-        let (asked, desk_heart, desk_writer) = (Arc::clone(&reader), heart.clone(), writer.clone());
-        let rows = loaded.tasks.clone();
-        let (host_desk, push, network) = blocking(move || {
-            let (sensed, network) = sense::look();
-            let push = PushDesk::load(&rows, &*asked)?;
-            Ok::<_, StoreError>((HostDesk::new(desk_heart, desk_writer, sensed, &*asked), push, network))
-        })
-        .await??;
-        let host_desk = Arc::new(host_desk);
+        let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
-        let workers = Workers::new(workers::Parts {
-            transfers: transfers.clone(),
-            reader: Arc::clone(&reader),
-            heart: heart.clone(),
-            news: Arc::clone(&news),
-            metrics: Arc::clone(&metrics),
-        });
-        let runs = Runs::new(runs::Parts {
-            reader: Arc::clone(&reader),
+        let (blockers, orders) = sense::Blockers::new();
+        let hands = Hands {
+            reader,
             writer: writer.clone(),
             heart: heart.clone(),
-            apps: Arc::clone(&apps),
-            socket: PathBuf::from(&configuration.service.socket),
-            launcher: configuration.launcher.clone(),
-        });
+            apps,
+            news: Arc::clone(&news),
+            metrics: Arc::clone(&metrics),
+        };
+        let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
         let beat = Beat::new(
             Parts {
                 inbox,
@@ -155,44 +148,23 @@ impl Service {
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
-                host: host_desk.host(),
+                host,
             },
-            loaded,
+            engine,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sensing = tokio::spawn(sense::sense(network, Arc::clone(&host_desk), transfers));
-        let watcher =
-            Watcher::begin(Arc::clone(&apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
-        let watching = tokio::spawn(async move {
-            match watcher {
-                Ok(watcher) => watcher.run().await,
-                Err(error) => tracing::error!(%error, "manifests are not watched"),
-            }
-        });
+        let sense = Senses {
+            watch,
+            desk: Arc::clone(&host_desk),
+            transfers,
+            orders,
+            unsaved_max: configuration.transfer.checkpoint_interval,
+        };
+        let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
-        let rooms = Arc::new(Rooms {
-            heart: heart.clone(),
-            writer: writer.clone(),
-            workers,
-            runs,
-            apps,
-            host: host_desk,
-            push,
-            task_policy: configuration.engine.tasks.clone(),
-            news,
-            metrics: Arc::clone(&metrics),
-            doorkeeper: Doorkeeper::new(Arc::clone(&reader), uid),
-            reader,
-            places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
-            ids: Ids::default(),
-            names: Names::new(&addresses, &settings.hosts, &settings.origins),
-            boot: hex::encode(rand::random::<[u8; 6]>()),
-            streams: Arc::new(Semaphore::new(settings.event_streams_max)),
-            verifications: Arc::new(Semaphore::new(VERIFICATIONS_AT_ONCE)),
-            stopping: stops.clone(),
-            settings: settings.clone(),
-        });
+        let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
+        let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
             router(&rooms),
@@ -201,18 +173,7 @@ impl Service {
             settings.request_timeout,
             stops,
         ));
-        Ok(Self {
-            heart,
-            writer,
-            stopping,
-            addresses,
-            socket,
-            configuration,
-            beat,
-            sensing,
-            watching,
-            server,
-        })
+        Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
     }
 
     /// Where it listens on TCP.
@@ -226,9 +187,9 @@ impl Service {
         &self.configuration
     }
 
-    /// Resolves when the loop still turns.
+    /// Resolves once the loop has turned; answers whether it goes on.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.heart.ask(|_, _| ()).await.is_ok()
+        self.heart.turns().await
     }
 
     /// Stops: no new calls, all workers make their bytes durable and let go, the store closes. Bounded by
@@ -236,8 +197,7 @@ impl Service {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.configuration.service.stop_timeout;
         self.stopping.send_replace(true);
-        self.sensing.abort();
-        self.watching.abort();
+        self.sensing.iter().for_each(JoinHandle::abort);
         self.heart.stop(deadline).await;
         if let Err(error) = self.beat.await {
             tracing::error!(%error, "the loop failed");
@@ -255,18 +215,147 @@ impl Service {
     }
 }
 
+/// What those who do the work are given.
+struct Hands {
+    reader: Arc<dyn Reader>,
+    writer: Writer,
+    heart: Heart,
+    apps: Arc<Apps>,
+    news: Arc<News>,
+    metrics: Arc<Metrics>,
+}
+
+/// What those who watch are given beside that.
+struct Senses {
+    watch: HostWatch,
+    desk: Arc<HostDesk>,
+    transfers: Transfers,
+    orders: sense::Orders,
+    /// How long bytes that have arrived may wait to be made durable.
+    unsaved_max: Duration,
+}
+
+/// Those whom calls are passed on to.
+struct Desks {
+    workers: Workers,
+    runs: Runs,
+    host: Arc<HostDesk>,
+    push: PushDesk,
+    /// True from the moment the service stops.
+    stopping: watch::Receiver<bool>,
+}
+
+impl Hands {
+    fn engage(
+        &self,
+        configuration: &Configuration,
+        transfers: &Transfers,
+        blockers: sense::Blockers,
+    ) -> (Workers, Runs) {
+        let workers = Workers::new(workers::Parts {
+            transfers: transfers.clone(),
+            reader: Arc::clone(&self.reader),
+            heart: self.heart.clone(),
+            news: Arc::clone(&self.news),
+            metrics: Arc::clone(&self.metrics),
+            blockers,
+        });
+        let runs = Runs::new(runs::Parts {
+            reader: Arc::clone(&self.reader),
+            writer: self.writer.clone(),
+            heart: self.heart.clone(),
+            apps: Arc::clone(&self.apps),
+            news: Arc::clone(&self.news),
+            socket: PathBuf::from(&configuration.service.socket),
+            launcher: configuration.launcher.clone(),
+        });
+        (workers, runs)
+    }
+
+    fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
+        let Self { reader, writer, heart, apps, news, metrics } = self;
+        let Desks { workers, runs, host, push, stopping } = desks;
+        let settings = configuration.service.clone();
+        Rooms {
+            heart,
+            writer,
+            workers,
+            runs,
+            apps,
+            host,
+            push,
+            task_policy: configuration.engine.tasks.clone(),
+            news,
+            metrics,
+            doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
+            reader,
+            places: Arc::new(Places::new(Path::new(&settings.state), configuration.apps.clone())),
+            ids: Ids::default(),
+            names: Names::new(addresses, &settings.hosts, &settings.origins),
+            boot: hex::encode(rand::random::<[u8; 6]>()),
+            streams: Arc::new(Semaphore::new(settings.event_streams_max)),
+            verifications: Arc::new(Semaphore::new(VERIFICATIONS_AT_ONCE)),
+            stopping,
+            settings,
+        }
+    }
+
+    /// Begins to watch the machine, what stands in the way of downloads, and manifests.
+    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 3] {
+        let Self { reader, writer, heart, apps, .. } = self;
+        let (reader, heart) = (Arc::clone(reader), heart.clone());
+        let Senses { watch, desk, transfers, orders, unsaved_max } = senses;
+        let watcher =
+            Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
+        [
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::keep_watch(orders, reader, heart)),
+            tokio::spawn(async move {
+                match watcher {
+                    Ok(watcher) => watcher.run().await,
+                    Err(error) => tracing::error!(%error, "manifests are not watched"),
+                }
+            }),
+        ]
+    }
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }
 
+/// What the store has kept, taken over.
+struct Adopted<S> {
+    store: S,
+    engine: Engine,
+    told: Told,
+    push: PushDesk,
+}
+
+/// Makes the engine of what the store holds, in a thread that may block.
+async fn adopt<S: GroupStore>(
+    configuration: &Configuration,
+    sensed: HostState,
+    mut store: S,
+    reader: Arc<dyn Reader>,
+) -> Result<Adopted<S>, StartError> {
+    let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+    let adopted = blocking(move || {
+        let told = Told::with_kept(sensed, &*reader);
+        let circumstances = Circumstances { policy, limits, host: told.host() };
+        let (engine, pushed) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&pushed, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+    });
+    Ok(adopted.await??)
+}
+
 fn open_store(
     folder: &Path,
-) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders, Loaded), StoreError> {
-    use longhaul_store::Store;
-    let longhaul_store::Opened { mut store, readers, notice } = longhaul_store::open(folder)?;
+) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders), StoreError> {
+    let longhaul_store::Opened { store, readers, notice } = longhaul_store::open(folder)?;
     if let Some(notice) = notice {
         tracing::error!("{notice}");
     }
-    let loaded = store.load()?;
-    Ok((store, readers, loaded))
+    Ok((store, readers))
 }

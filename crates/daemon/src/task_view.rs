@@ -1,15 +1,16 @@
 //! Registrations and instances as their applications see them: the stored record, what the engine says of this instant,
 //! and the progress of a run.
 
-use longhaul_contract::{BackgroundTask, BackgroundTaskDetail, HostState, Instance};
+use longhaul_contract::{BackgroundTask, BackgroundTaskDetail, Instance, InstanceState};
 use longhaul_engine::task::TaskLive;
 use longhaul_store::StoredTask;
 
 use crate::admission;
 use crate::runs::Runs;
+use crate::triggers::Reach;
 
 /// The view in lists.
-pub(crate) fn task(record: &StoredTask, live: TaskLive, host: &HostState) -> BackgroundTask {
+pub(crate) fn task(record: &StoredTask, live: TaskLive, reach: &Reach) -> BackgroundTask {
     let StoredTask { row, spec, .. } = record;
     BackgroundTask {
         id: row.id,
@@ -21,7 +22,7 @@ pub(crate) fn task(record: &StoredTask, live: TaskLive, host: &HostState) -> Bac
         last_run_result: live.last.as_ref().map(|last| last.result.to_string()),
         last_completed_time: live.last.as_ref().map(|last| last.ended),
         waiting: live.waiting,
-        warnings: admission::warnings(spec, host),
+        warnings: admission::warnings(spec, reach),
     }
 }
 
@@ -30,7 +31,7 @@ pub(crate) fn detail(
     record: StoredTask,
     live: TaskLive,
     history: Vec<Instance>,
-    host: &HostState,
+    reach: &Reach,
     runs: &Runs,
 ) -> BackgroundTaskDetail {
     let StoredTask { row, spec, created } = record;
@@ -43,7 +44,7 @@ pub(crate) fn detail(
         id: row.id,
         name: row.name,
         trigger: (&spec.trigger).into(),
-        warnings: admission::warnings(&spec, host),
+        warnings: admission::warnings(&spec, reach),
         entry_point: spec.entry_point,
         conditions: spec.conditions,
         is_active: running.is_some(),
@@ -71,6 +72,9 @@ pub(crate) fn instance(mut instance: Instance, runs: &Runs) -> Instance {
     if !instance.state.is_over()
         && let Some(run) = runs.find(instance.id)
     {
+        if instance.state == InstanceState::Starting && run.is_up() {
+            instance.state = InstanceState::Running;
+        }
         instance.progress = run.progress();
         instance.suspended_count = run.suspended_count();
     }

@@ -2,6 +2,7 @@
 
 use longhaul_contract::trigger::{SystemTriggerSupport, TriggerType};
 use longhaul_contract::{HostState, Signal, SystemTriggerType, TriggerKind};
+use longhaul_host::SupportTable;
 
 /// Whether something can fire, and why, or why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,12 @@ impl Support {
     }
 }
 
+/// What a question about triggers depends on.
+pub(crate) struct Reach {
+    pub(crate) host: HostState,
+    pub(crate) table: SupportTable,
+}
+
 pub(crate) fn support(kind: TriggerKind) -> Support {
     match kind {
         TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
@@ -57,7 +64,8 @@ pub(crate) fn support(kind: TriggerKind) -> Support {
     }
 }
 
-pub(crate) fn system_support(event: SystemTriggerType, host: &HostState) -> Support {
+pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support {
+    let host = &reach.host;
     match event {
         SystemTriggerType::UserPresent | SystemTriggerType::UserAway => {
             Support::of(&host.user_present, "user presence")
@@ -70,7 +78,10 @@ pub(crate) fn system_support(event: SystemTriggerType, host: &HostState) -> Supp
         SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
         SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
         SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
-        SystemTriggerType::SmsReceived => Support::none("this release has no source of text messages"),
+        SystemTriggerType::SmsReceived => {
+            let longhaul_host::Support { is_supported, source, reason } = reach.table.system_trigger(event);
+            Support { supported: is_supported, source, reason }
+        }
         SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
             Support::none("no Linux lock screen has places for applications")
@@ -82,17 +93,17 @@ pub(crate) fn system_support(event: SystemTriggerType, host: &HostState) -> Supp
 }
 
 /// `GET /background-tasks/triggers`.
-pub(crate) fn all(host: &HostState) -> Vec<TriggerType> {
-    TriggerKind::ALL.iter().map(|kind| view(*kind, host)).collect()
+pub(crate) fn all(reach: &Reach) -> Vec<TriggerType> {
+    TriggerKind::ALL.iter().map(|kind| view(*kind, reach)).collect()
 }
 
-fn view(kind: TriggerKind, host: &HostState) -> TriggerType {
+fn view(kind: TriggerKind, reach: &Reach) -> TriggerType {
     let Support { supported, source, reason } = support(kind);
     let system_trigger_types = match kind {
         TriggerKind::SystemTrigger => SystemTriggerType::ALL
             .iter()
             .map(|event| {
-                let Support { supported, source, reason } = system_support(*event, host);
+                let Support { supported, source, reason } = system_support(*event, reach);
                 SystemTriggerSupport { system_trigger_type: *event, supported, source, reason }
             })
             .collect(),

@@ -3,6 +3,7 @@
 //! What is asked for is a state and not an act, so asking again is harmless. Whatever becomes of a worker, the engine
 //! hears that its attempt has ended.
 
+mod clerk;
 mod job;
 
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ use crate::heart::{Heart, Life};
 use crate::journal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::sense::Blockers;
+use clerk::Clerk;
 
 /// Operations forgotten in one wish.
 const PRUNED_AT_ONCE: usize = 1000;
@@ -36,10 +39,12 @@ pub(crate) struct Parts {
     pub(crate) heart: Heart,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) blockers: Blockers,
 }
 
 struct Room {
     parts: Parts,
+    clerk: Arc<Clerk>,
     floor: Mutex<Floor>,
     /// How many there are; changes with the floor.
     count: watch::Sender<usize>,
@@ -67,7 +72,9 @@ struct Slot {
 
 impl Workers {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self { room: Arc::new(Room { parts, floor: Mutex::default(), count: watch::Sender::new(0) }) }
+        let clerk = Arc::new(Clerk::new(Arc::clone(&parts.reader)));
+        let (floor, count) = (Mutex::default(), watch::Sender::new(0));
+        Self { room: Arc::new(Room { parts, clerk, floor, count }) }
     }
 
     fn floor(&self) -> MutexGuard<'_, Floor> {
@@ -76,6 +83,7 @@ impl Workers {
 
     /// From now on facts are reported for `life`; workers of earlier lives let go and keep their bytes.
     pub(crate) fn begin_life(&self, life: Life) {
+        self.room.parts.blockers.unwatch_all();
         let mut floor = self.floor();
         floor.life = life;
         for slot in floor.slots.values_mut().filter(|slot| slot.life != life) {
@@ -109,6 +117,8 @@ impl Workers {
             Effect::EnsureRunning { id, attempt } => self.ensure_running(id, attempt),
             Effect::EnsureStopped { id, attempt, mode } => self.ensure_stopped(id, attempt, mode),
             Effect::EnsureDiscarded { id } => self.ensure_discarded(id),
+            Effect::EnsureWatched { id, on } => self.room.parts.blockers.watch(id, on),
+            Effect::EnsureUnwatched { id } => self.room.parts.blockers.unwatch(id),
             Effect::SetRate { id, bytes_per_second } => {
                 if let Some(handle) = self.handle(id) {
                     handle.set_rate(bytes_per_second);
@@ -139,6 +149,12 @@ impl Workers {
             .filter_map(|(id, slot)| Some((*id, slot.handle.clone()?)))
             .collect();
         handles.into_iter().map(|(id, handle)| (id, handle.progress())).collect()
+    }
+
+    /// Whether any worker of `app` moves bytes; of any when there is none.
+    pub(crate) fn is_running(&self, app: Option<&AppId>) -> bool {
+        let floor = self.floor();
+        floor.slots.values().any(|slot| slot.handle.is_some() && (app.is_none() || slot.app.as_ref() == app))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -220,15 +236,14 @@ impl Workers {
     }
 
     async fn attempt(&self, id: OperationId, attempt: u32, life: Life) -> AttemptEnd {
-        let reader = Arc::clone(&self.room.parts.reader);
-        let prepared = tokio::task::spawn_blocking(move || job::prepare(&*reader, id, attempt)).await;
-        let (app, job) = match prepared {
-            Ok(Ok(Some(prepared))) => prepared,
-            Ok(Ok(None)) => return AttemptEnd::Stopped,
-            Ok(Err(failure)) => return failed(failure),
-            Err(error) => {
-                tracing::error!(%id, %error, "a job cannot be prepared");
-                return failed(internal("the job cannot be prepared"));
+        let (app, job) = match self.room.clerk.prepare(id, attempt).await {
+            Some(Ok(Some(prepared))) => prepared,
+            Some(Ok(None)) => return AttemptEnd::Stopped,
+            Some(Err(failure)) => return failed(failure),
+            None => {
+                return failed(internal(
+                    "the job cannot be prepared; the log of the service has the details",
+                ));
             }
         };
         let journal = job.journal.clone();
@@ -270,6 +285,7 @@ impl Workers {
         let parts = &self.room.parts;
         match report {
             Report::Progressed => parts.heart.report(Some(life), Fact::Progressed { id, attempt }),
+            Report::Received => parts.heart.report(Some(life), Fact::Received { id, attempt }),
             Report::Response(_) => parts.news.publish(vec![(app.clone(), id)], Vec::new()),
             Report::RangesAdded { ranges, was_restarted } => {
                 let added = RangesAdded { id, added_ranges: ranges, was_download_restarted: was_restarted };

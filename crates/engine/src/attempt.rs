@@ -28,6 +28,12 @@ impl Engine {
         self.set_record(step, slot, next);
     }
 
+    pub(crate) fn received(&mut self, id: OperationId, attempt: u32) {
+        if let Some((slot, _)) = self.running_attempt(id, attempt) {
+            self.finish_moving(slot);
+        }
+    }
+
     fn set_record(&mut self, step: &mut Step, slot: Slot, record: Record) {
         let entry = &mut self.roster[slot];
         let kept = (entry.record.fruitless_attempts, entry.record.has_bytes);

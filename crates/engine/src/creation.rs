@@ -9,7 +9,7 @@ use crate::download::{Phase, Stopping};
 use crate::engine::Engine;
 use crate::group::takes_turns;
 use crate::plan::{Change, Effect};
-use crate::roster::{Rare, Slot};
+use crate::roster::{Settings, Slot};
 use crate::row::{Origin, Row, StoredPhase};
 use crate::step::Step;
 use crate::wish::{NewOperation, Refusal};
@@ -190,14 +190,14 @@ impl Engine {
             entry.record.fruitless_attempts = 0;
             entry.record.stale_restarts = 0;
         }
-        let mut rare = entry.rare.take().map_or_else(Rare::default, |rare| *rare);
+        let mut settings = Settings::from(&entry.rare);
         if let Some(rate) = patch.rate_limit {
-            rare.rate_limit = rate;
+            settings.rate_limit = rate;
         }
         if let Some(statuses) = &patch.recoverable_web_error_statuses {
-            rare.recoverable = (!statuses.is_empty()).then(|| Arc::from(statuses.as_slice()));
+            settings.recoverable = (!statuses.is_empty()).then(|| Arc::from(statuses.as_slice()));
         }
-        entry.rare = rare.boxed();
+        entry.rare = settings.into();
     }
 
     /// What a worker that runs now has to learn of the patch.

@@ -25,10 +25,11 @@ pub(crate) enum Phase {
         until: BootTime,
         failure: Box<Failure>,
     },
-    /// Holds a slot. `origin` is the one the slot was granted for.
+    /// Has a worker. `origin` is the one its slot was granted for; `None` once the slot was given back because all
+    /// bytes have come.
     Running {
         attempt: u32,
-        origin: u32,
+        origin: Option<u32>,
         stopping: Option<Stopping>,
     },
     PausedByApplication,
@@ -327,7 +328,7 @@ mod tests {
     }
 
     fn running(stopping: Option<Stopping>) -> Phase {
-        Phase::Running { attempt: 3, origin: 0, stopping }
+        Phase::Running { attempt: 3, origin: Some(0), stopping }
     }
 
     /// Every phase with the outcome of start, pause, resume, cancel and DELETE: `.` stays, `x` is refused.

@@ -55,8 +55,10 @@ pub struct Engine {
     pub(crate) origins: Table<Origin, u32>,
     pub(crate) groups: Table<(u32, GroupName), Members>,
     pub(crate) queue: Queue,
-    /// Operations that hold a slot.
+    /// Operations that have a worker.
     pub(crate) running: BTreeSet<Slot>,
+    /// How many of them have given their slot back and are being published.
+    pub(crate) publishing: u32,
     pub(crate) boot_timers: BTreeSet<(BootTime, Slot)>,
     pub(crate) wall_timers: BTreeSet<(Timestamp, Slot)>,
     pub(crate) blocked: BTreeMap<Blocker, BTreeSet<Slot>>,
@@ -88,6 +90,7 @@ impl Engine {
             origins: Table::default(),
             groups: Table::default(),
             running: BTreeSet::new(),
+            publishing: 0,
             boot_timers: BTreeSet::new(),
             wall_timers: BTreeSet::new(),
             blocked: BTreeMap::new(),
@@ -141,6 +144,11 @@ impl Engine {
         match wish {
             Wish::Create(operations) => self.create(&mut step, operations)?,
             Wish::Command { app, id, command } => self.command_one(&mut step, &app, id, command)?,
+            Wish::Consume { app, ids } => {
+                for id in ids {
+                    self.consume(&mut step, app.clone(), id);
+                }
+            }
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
             Wish::Task(wish) => self.command_task(&mut step, wish)?,
@@ -163,6 +171,7 @@ impl Engine {
         let mut step = Step::new(now);
         match fact {
             Fact::Progressed { id, attempt } => self.progressed(&mut step, id, attempt),
+            Fact::Received { id, attempt } => self.received(id, attempt),
             Fact::Ended { id, attempt, end } => self.attempt_ended(&mut step, id, attempt, end),
             Fact::Discarded { id } => self.discarded(&mut step, id),
             Fact::Host(host) => {
@@ -170,11 +179,7 @@ impl Engine {
                 self.host_changed_for_tasks(&mut step);
             }
             Fact::Task(fact) => self.observe_task(&mut step, fact),
-            Fact::BlockerEased(blocker) => {
-                for slot in self.blocked.remove(&blocker).unwrap_or_default() {
-                    self.set_phase(&mut step, slot, Phase::Queued);
-                }
-            }
+            Fact::BlockerEased { on, id } => self.blocker_eased(&mut step, on, id),
         }
         self.conclude(step)
     }
@@ -361,6 +366,17 @@ impl Engine {
                 .network_retried_at
                 .map_or(settled, |last| last.plus_millis(NETWORK_RETRY_SPACING_MS).max(settled));
             self.network_retry_at = Some(spaced);
+        }
+    }
+
+    fn blocker_eased(&mut self, step: &mut Step, on: Blocker, id: Option<OperationId>) {
+        let Some(waiting) = self.blocked.get(&on) else { return };
+        let eased: Vec<Slot> = match id {
+            Some(id) => self.roster.find(id).filter(|slot| waiting.contains(slot)).into_iter().collect(),
+            None => waiting.iter().copied().collect(),
+        };
+        for slot in eased {
+            self.set_phase(step, slot, Phase::Queued);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What workers and the host saw.
 
-use longhaul_contract::{Failure, HostState, OperationId, Receipt, ResponseInformation};
+use longhaul_contract::{Blocker, Failure, HostState, OperationId, Receipt, ResponseInformation};
 use serde::{Deserialize, Serialize};
 
 use crate::task::TaskFact;
@@ -30,8 +30,15 @@ pub enum AttemptEnd {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// The attempt brought its first new bytes: the retry counter starts again. At most once an attempt.
+    /// The attempt brought its first new bytes, and more are missing: the retry counter starts again. At most once
+    /// an attempt.
     Progressed {
+        id: OperationId,
+        attempt: u32,
+    },
+    /// All bytes of the file have come and are right: what is left, publishing it, needs no connection. At most once
+    /// an attempt.
+    Received {
         id: OperationId,
         attempt: u32,
     },
@@ -46,6 +53,10 @@ pub enum Fact {
     },
     Host(Box<HostState>),
     /// What stood in the way may be gone (space was freed, a folder appeared): try now what waits for it.
-    BlockerEased(longhaul_contract::Blocker),
+    BlockerEased {
+        on: Blocker,
+        /// The operation in whose way it stood; `None` for all of them.
+        id: Option<OperationId>,
+    },
     Task(TaskFact),
 }

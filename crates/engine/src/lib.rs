@@ -34,6 +34,7 @@ pub use fact::{AttemptEnd, Fact, Finished};
 pub use plan::{Change, Effect, Plan, StopMode};
 pub use policy::{Policy, TaskPolicy};
 pub use row::{Origin, Row, StoredPhase, TargetKey};
+pub use schedule::is_time_zone;
 pub use wish::{Command, NewOperation, Refusal, Wish};
 
 #[cfg(test)]

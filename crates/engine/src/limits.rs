@@ -114,7 +114,7 @@ impl Engine {
             .filter_map(|slot| {
                 let entry = &self.roster[*slot];
                 match entry.phase {
-                    Phase::Running { origin, stopping: None, .. } => {
+                    Phase::Running { origin: Some(origin), stopping: None, .. } => {
                         Some((Rank::from(entry.priority), entry.since, *slot, origin))
                     }
                     _ => None,

@@ -1,8 +1,8 @@
 //! What must follow from a decision.
 
 use longhaul_contract::{
-    AppId, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode, ResponseInformation,
-    TaskId, Timestamp, TransferBehavior,
+    AppId, Blocker, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
+    ResponseInformation, TaskId, Timestamp, TransferBehavior,
 };
 
 use crate::fact::Finished;
@@ -75,6 +75,21 @@ pub enum Change {
 }
 
 impl Change {
+    /// The operation it is about, if it is about one.
+    #[must_use]
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::Created { row, .. } | Self::Updated { row } | Self::Ended { row, .. } => Some(row.id),
+            Self::Counted { id, .. }
+            | Self::Patched { id, .. }
+            | Self::Started { id, .. }
+            | Self::Consumed { id, .. }
+            | Self::Removed { id }
+            | Self::Waited { id, .. } => Some(*id),
+            Self::Group { .. } | Self::GroupRemoved { .. } | Self::Limits(_) | Self::Task(_) => None,
+        }
+    }
+
     /// Whether a caller may have been promised this: such changes reach the disk before anything else leaves.
     /// The others are written along with the next durable ones, and losing them costs nothing but detail.
     #[must_use]
@@ -112,6 +127,16 @@ pub enum Effect {
     },
     /// No part file and no journal of it remain; answered with `Discarded`.
     EnsureDiscarded {
+        id: OperationId,
+    },
+    /// The machine is watched for the end of what stands in the way of the operation, which is then told as
+    /// [`crate::Fact::BlockerEased`].
+    EnsureWatched {
+        id: OperationId,
+        on: Blocker,
+    },
+    /// It is not watched for that any more.
+    EnsureUnwatched {
         id: OperationId,
     },
     /// The live worker, if any, keeps to this rate.

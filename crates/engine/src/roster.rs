@@ -1,10 +1,11 @@
 //! The entries of all live operations, and the names they share.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use longhaul_contract::{
     CostPolicy, OperationId, OperationKind, Priority, ReasonCode, Timestamp, WebErrorStatus,
 };
@@ -25,16 +26,37 @@ impl Slot {
 
 /// What few operations have.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rare {
+pub(crate) struct Settings {
     pub(crate) rate_limit: Option<u64>,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) recoverable: Option<Arc<[WebErrorStatus]>>,
 }
 
-impl Rare {
-    pub(crate) fn boxed(self) -> Option<Box<Self>> {
-        let is_empty = self.rate_limit.is_none() && self.not_before.is_none() && self.recoverable.is_none();
-        (!is_empty).then(|| Box::new(self))
+/// The same in little room: most operations have none of it, and most of the others one.
+#[derive(Debug)]
+pub(crate) enum Rare {
+    Nothing,
+    NotBefore(Timestamp),
+    Several(Box<Settings>),
+}
+
+impl From<Settings> for Rare {
+    fn from(settings: Settings) -> Self {
+        match settings {
+            Settings { rate_limit: None, not_before: None, recoverable: None } => Self::Nothing,
+            Settings { rate_limit: None, not_before: Some(time), recoverable: None } => Self::NotBefore(time),
+            settings => Self::Several(Box::new(settings)),
+        }
+    }
+}
+
+impl From<&Rare> for Settings {
+    fn from(rare: &Rare) -> Self {
+        match rare {
+            Rare::Nothing => Self::default(),
+            Rare::NotBefore(time) => Self { not_before: Some(*time), ..Self::default() },
+            Rare::Several(settings) => (**settings).clone(),
+        }
     }
 }
 
@@ -47,7 +69,7 @@ pub(crate) struct Entry {
     pub(crate) order: i64,
     /// When the present stretch of waiting or running began.
     pub(crate) since: Timestamp,
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) rare: Rare,
     pub(crate) app: u32,
     pub(crate) group: Option<u32>,
     pub(crate) origin: u32,
@@ -74,28 +96,40 @@ impl Entry {
     }
 
     pub(crate) fn rate_limit(&self) -> Option<u64> {
-        self.rare.as_ref().and_then(|rare| rare.rate_limit)
+        match &self.rare {
+            Rare::Nothing | Rare::NotBefore(_) => None,
+            Rare::Several(settings) => settings.rate_limit,
+        }
     }
 
     pub(crate) fn not_before(&self) -> Option<Timestamp> {
-        self.rare.as_ref().and_then(|rare| rare.not_before)
+        match &self.rare {
+            Rare::Nothing => None,
+            Rare::NotBefore(time) => Some(*time),
+            Rare::Several(settings) => settings.not_before,
+        }
     }
 
     pub(crate) fn recoverable(&self) -> &[WebErrorStatus] {
-        self.rare.as_ref().and_then(|rare| rare.recoverable.as_deref()).unwrap_or(&[])
+        match &self.rare {
+            Rare::Nothing | Rare::NotBefore(_) => &[],
+            Rare::Several(settings) => settings.recoverable.as_deref().unwrap_or(&[]),
+        }
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    slots: HashMap<OperationId, Slot>,
+    /// By the id of the entry, which is not kept twice.
+    slots: HashTable<Slot>,
+    hasher: RandomState,
     entries: Vec<Option<Entry>>,
     free: Vec<Slot>,
 }
 
 impl Roster {
     pub(crate) fn find(&self, id: OperationId) -> Option<Slot> {
-        self.slots.get(&id).copied()
+        self.slots.find(self.hasher.hash_one(id), |slot| self[*slot].id == id).copied()
     }
 
     pub(crate) fn insert(&mut self, entry: Entry) -> Slot {
@@ -103,14 +137,20 @@ impl Roster {
             self.entries.push(None);
             Slot(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 live operations"))
         });
-        self.slots.insert(entry.id, slot);
+        let hash = self.hasher.hash_one(entry.id);
         self.entries[slot.0 as usize] = Some(entry);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let id_of = |slot: &Slot| entries[slot.0 as usize].as_ref().map(|entry| entry.id);
+        self.slots.insert_unique(hash, slot, |slot| id_of(slot).map_or(0, |id| hasher.hash_one(id)));
         slot
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Entry {
+        let hash = self.hasher.hash_one(self[slot].id);
+        if let Ok(found) = self.slots.find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
         let entry = self.entries[slot.0 as usize].take().expect("a slot is in use until it is removed");
-        self.slots.remove(&entry.id);
         self.free.push(slot);
         entry
     }

@@ -117,6 +117,12 @@ impl Window {
     }
 }
 
+/// Whether scheduled rates may name this zone.
+#[must_use]
+pub fn is_time_zone(name: &str) -> bool {
+    TimeZoneDatabase::bundled().get(name).is_ok()
+}
+
 fn weekday(word: &str) -> Result<u32, String> {
     ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
         .iter()

@@ -8,12 +8,14 @@ use crate::fact::Finished;
 use crate::plan::{Change, Effect, StopMode};
 use crate::queue::Place;
 use crate::retry;
-use crate::roster::{Entry, Rare, Slot};
+use crate::roster::{Entry, Settings, Slot};
 use crate::row::{Row, StoredPhase};
 use crate::step::Step;
 
 /// Shorter stretches of waiting are not worth remembering.
 const WAIT_MICROS_MIN: i64 = 1_000_000;
+/// Files that are being published while their slots are used by others; each is an open file.
+const PUBLISHING_MAX: u32 = 256;
 /// Results expire in batches of an hour, so that pruning needs few wake-ups.
 const EXPIRY_STEP_MICROS: i64 = 3_600_000_000;
 
@@ -28,7 +30,7 @@ impl Engine {
         self.origins[origin] += 1;
         let group = row.group.map(|name| self.group_number(app, name));
         let recoverable = (!row.recoverable.is_empty()).then_some(row.recoverable);
-        let rare = Rare { rate_limit: row.rate_limit, not_before: row.not_before, recoverable };
+        let settings = Settings { rate_limit: row.rate_limit, not_before: row.not_before, recoverable };
         self.targets.extend(row.target);
         let slot = self.roster.insert(Entry {
             id: row.id,
@@ -37,7 +39,7 @@ impl Engine {
             phase,
             order: row.order,
             since: Timestamp(0),
-            rare: rare.boxed(),
+            rare: settings.into(),
             app,
             group,
             origin,
@@ -135,6 +137,9 @@ impl Engine {
                 if matches!(on, Blocker::Network | Blocker::Portal) {
                     self.network_waiters.insert(slot);
                 }
+                if is_watched(*on) {
+                    step.plan.effects.push(Effect::EnsureWatched { id, on: *on });
+                }
             }
             Phase::Running { attempt, stopping, .. } => {
                 let mode = match stopping {
@@ -175,13 +180,18 @@ impl Engine {
                 if let Some(slots) = self.blocked.get_mut(on) {
                     slots.remove(&slot);
                 }
+                if is_watched(*on) {
+                    step.plan.effects.push(Effect::EnsureUnwatched { id: entry.id });
+                }
             }
             Phase::Running { origin, .. } => {
                 let origin = *origin;
                 self.running.remove(&slot);
-                self.queue.give_slot_back(app, origin);
                 self.count_running_member(slot, false);
-                self.release_origin(origin);
+                match origin {
+                    Some(origin) => self.give_slot_back(app, origin),
+                    None => self.publishing -= 1,
+                }
             }
         }
     }
@@ -203,7 +213,7 @@ impl Engine {
         entry.may_have_part = true;
         entry.waits_for = None;
         let (id, attempt, origin) = (entry.id, entry.attempts, entry.origin);
-        entry.phase = Phase::Running { attempt, origin, stopping: None };
+        entry.phase = Phase::Running { attempt, origin: Some(origin), stopping: None };
         self.origins[origin] += 1;
         self.running.insert(slot);
         self.count_running_member(slot, true);
@@ -212,6 +222,27 @@ impl Engine {
         }
         step.plan.effects.push(Effect::EnsureRunning { id, attempt });
         step.touch(&self.apps, &self.roster[slot]);
+    }
+
+    fn give_slot_back(&mut self, app: u32, origin: u32) {
+        self.queue.give_slot_back(app, origin);
+        self.release_origin(origin);
+    }
+
+    /// Its worker needs no connection any more: the slot is for another operation, unless too many files are being
+    /// published already.
+    pub(crate) fn finish_moving(&mut self, slot: Slot) {
+        if self.publishing >= PUBLISHING_MAX {
+            return;
+        }
+        let entry = &mut self.roster[slot];
+        let app = entry.app;
+        if let Phase::Running { origin, .. } = &mut entry.phase
+            && let Some(origin) = origin.take()
+        {
+            self.publishing += 1;
+            self.give_slot_back(app, origin);
+        }
     }
 
     /// The operation is final and no longer the engine's.
@@ -301,6 +332,14 @@ impl Engine {
         let hours = keep_until.micros().div_euclid(EXPIRY_STEP_MICROS).saturating_add(1);
         self.expiries.insert(Timestamp(hours.saturating_mul(EXPIRY_STEP_MICROS)));
         keep_until
+    }
+}
+
+/// What the machine can be watched for. The network has its own signal, and the store its own condition.
+const fn is_watched(on: Blocker) -> bool {
+    match on {
+        Blocker::DiskSpace | Blocker::Folder | Blocker::ReadOnly => true,
+        Blocker::Network | Blocker::Portal | Blocker::Resources | Blocker::Store => false,
     }
 }
 

@@ -57,6 +57,11 @@ pub enum Wish {
         id: OperationId,
         command: Command,
     },
+    /// The results of these were taken. The shell has looked that they are final, and of this application.
+    Consume {
+        app: AppId,
+        ids: Vec<OperationId>,
+    },
     PutGroup {
         app: AppId,
         name: GroupName,

@@ -10,6 +10,10 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+mod changes;
+
+pub use changes::{ClockChange, ClockWatch};
+
 /// Microseconds of CLOCK_BOOTTIME: monotonic, and it goes on during suspend.
 #[must_use]
 pub fn boot_micros() -> u64 {

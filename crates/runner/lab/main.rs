@@ -2,6 +2,8 @@
 //!
 //! The first argument says which; it is also a launcher, as every binary that starts tasks.
 
+mod bus;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -31,6 +33,12 @@ fn main() -> ExitCode {
         "comet" => comet(),
         "kill-parent" => kill_parent(argument(1)),
         "connect" => return connect(),
+        "bus" => {
+            if let Err(error) = bus::serve(argument(1)) {
+                eprintln!("{error}");
+                return ExitCode::FAILURE;
+            }
+        }
         "service" => return service(argument(1), argument(2)),
         other => {
             eprintln!("there is no {other:?}");

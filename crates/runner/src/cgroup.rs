@@ -146,6 +146,12 @@ impl Group {
         fs::read_to_string(self.folder.join("memory.peak")).ok()?.trim().parse().ok()
     }
 
+    /// Whether the kernel has killed something in it for want of memory.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
+        events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
+    }
+
     /// Kills what is in it, waits until it is empty, and removes it. Blocks, at most for `patience`.
     pub(crate) fn remove(self, patience: Duration) -> io::Result<()> {
         let deadline = Instant::now() + patience;
@@ -245,4 +251,39 @@ fn enabled_controllers(own: &Path, folder: &Path) -> Vec<String> {
             && fs::write(folder.join("cgroup.subtree_control"), &switch).is_ok()
     };
     available.into_iter().filter(hand_down).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plain folder takes the same files.
+    #[test]
+    fn limits_are_written_as_far_as_there_are_controllers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let controllers = vec!["memory".to_owned(), "cpu".to_owned()];
+        let delegation = Delegation { folder: folder.path().to_owned(), controllers };
+        let limits = Limits {
+            memory_max: Some(512 << 20),
+            cpu_percent_max: Some(150),
+            processes_max: Some(20),
+            cpu_time_max: Some(Duration::from_secs(9)),
+        };
+        let mut enforcement = Enforcement::default();
+        let (group, rest) = delegation.make_group("one", limits, &mut enforcement).expect("a group");
+        let written = |file: &str| fs::read_to_string(folder.path().join("one").join(file)).expect("a file");
+        assert_eq!(
+            (written("memory.max").as_str(), written("cpu.max").as_str()),
+            ("536870912", "150000 100000")
+        );
+        let left = Limits { memory_max: None, cpu_percent_max: None, ..limits };
+        assert_eq!(rest, left, "what it cannot hold is left to others");
+        let held: Vec<Limit> = enforcement.enforced.iter().map(|enforced| enforced.limit).collect();
+        assert_eq!(held, [Limit::Memory, Limit::Cpu]);
+        fs::write(folder.path().join("one/memory.peak"), "4096\n").expect("a file");
+        assert_eq!(group.memory_peak(), Some(4096));
+        assert!(!group.ran_out_of_memory());
+        fs::write(folder.path().join("one/memory.events"), "low 0\noom 3\noom_kill 1\n").expect("a file");
+        assert!(group.ran_out_of_memory());
+    }
 }

@@ -15,6 +15,9 @@ pub struct Ended {
     /// Processes that could not be killed within some seconds (they wait in the kernel, on a dead disk for example). 0
     /// is the rule.
     pub survivors: u32,
+    /// The kernel killed something of the tree because its cgroup had no memory left. Nobody tells that of a limit that each
+    /// process has by itself: there, memory is refused.
+    pub ran_out_of_memory: bool,
     pub usage: Usage,
     /// From the start of the program to the end of its tree.
     pub duration: Duration,
@@ -30,6 +33,13 @@ pub enum Outcome {
     Signaled {
         signal: i32,
         core_dumped: bool,
+    },
+    /// A task on the message bus answered.
+    Returned,
+    /// A task on the message bus answered with an error (D-Bus specification, "Error" messages).
+    Failed {
+        error: String,
+        message: String,
     },
     /// It was killed from here: it had not ended within the time it was given, or was not given any.
     Killed,
@@ -52,19 +62,25 @@ pub struct Usage {
 
 impl Ended {
     pub(crate) fn lost(why: impl Into<String>) -> Self {
+        Self::bare(Outcome::Lost { why: why.into() }, 0)
+    }
+
+    /// An end of which no more is known.
+    pub(crate) fn bare(outcome: Outcome, survivors: u32) -> Self {
         Self {
-            outcome: Outcome::Lost { why: why.into() },
+            outcome,
             canceled: None,
             leftovers_killed: 0,
-            survivors: 0,
+            survivors,
+            ran_out_of_memory: false,
             usage: Usage::default(),
             duration: Duration::ZERO,
         }
     }
 
-    /// Exited with code 0, and was not asked to end before.
+    /// Exited with code 0 or answered without an error, and was not asked to end before.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.outcome == Outcome::Exited { code: 0 } && self.canceled.is_none()
+        matches!(self.outcome, Outcome::Exited { code: 0 } | Outcome::Returned) && self.canceled.is_none()
     }
 }

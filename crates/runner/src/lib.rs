@@ -7,8 +7,11 @@
 //! Three processes take part. The service sends a launch to its *launcher*, a small program without threads that it
 //! started from its own binary ([`launcher::main_if_asked`]). The launcher forks a *supervisor* for the instance, which
 //! confines and starts the task, is the reaper of everything that descends from it, and ends when nothing is left.
+//!
+//! A task can also be a program on the message bus ([`bus`]); the handle is the same.
 
 pub mod account;
+pub mod bus;
 pub mod cgroup;
 pub mod ended;
 pub mod enforcement;
@@ -23,6 +26,7 @@ mod watch;
 mod wire;
 
 pub use account::{Account, AccountError};
+pub use bus::{Bus, BusLaunch};
 pub use ended::{Ended, Outcome, Usage};
 pub use enforcement::{Enforced, Enforcement, Limit, Means, NotEnforced};
 pub use launch::{Access, Grant, Launch, Leftovers, Limits, Network, ProcessView, Sandbox, Unenforceable};

@@ -16,6 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use crate::account::Account;
+use crate::bus::{BusLaunch, Buses};
 use crate::cgroup::{Delegation, Group};
 use crate::enforcement::Enforcement;
 use crate::environment::{self, CANCEL_REASON_FILE};
@@ -49,6 +50,7 @@ pub struct Runner {
     run_folder: PathBuf,
     cgroups: Option<Arc<Delegation>>,
     own_uid: u32,
+    buses: Buses,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ pub enum StartError {
     EmptyCommand,
     #[error("{0} holds a NUL")]
     Nul(&'static str),
+    #[error("{0:?} is no name of a variable of the environment")]
+    Variable(String),
     #[error("{0:?} is no name for an instance")]
     Name(String),
     #[error("the program {program} cannot be executed: {source}")]
@@ -82,6 +86,8 @@ pub enum StartError {
     RunFolder { path: PathBuf, source: io::Error },
     #[error("its cgroup cannot be made: {0}")]
     Cgroup(#[source] io::Error),
+    #[error("the message bus: {what}: {detail}")]
+    Bus { what: &'static str, detail: String },
     /// Too many processes, descriptors or too little memory, most often.
     #[error("the system gives no process for it: {0}")]
     System(#[source] io::Error),
@@ -102,7 +108,7 @@ impl Runner {
         let line = Line::new(launcher.unwrap_or_else(|| "/proc/self/exe".into()));
         line.open().map_err(RunnerError::Launcher)?;
         let own_uid = rustix::process::geteuid().as_raw();
-        Ok(Self { line, run_folder, cgroups: cgroups.map(Arc::new), own_uid })
+        Ok(Self { line, run_folder, cgroups: cgroups.map(Arc::new), own_uid, buses: Buses::default() })
     }
 
     /// Starts a program; answers once it runs, which is after its execve(2), or why it does not.
@@ -157,6 +163,15 @@ impl Runner {
         };
         tokio::spawn(instance.look_after());
         Ok(Running { pid, enforcement, output, progress, wishes, ended })
+    }
+
+    /// The same for an entry point on the message bus. Answers once the program is on the bus; that it cannot do what it is
+    /// called for shows at the end.
+    ///
+    /// # Errors
+    /// There is no bus, or nothing there that answers to the name.
+    pub async fn start_on_bus(&self, launch: BusLaunch) -> Result<Running, StartError> {
+        self.buses.start(launch).await
     }
 
     fn make_group(
@@ -218,6 +233,9 @@ fn check(launch: &Launch) -> Result<(), StartError> {
     if environment.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
         return Err(StartError::Nul("the environment"));
     }
+    if let Some((name, _)) = environment.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+        return Err(StartError::Variable(name.clone()));
+    }
     Ok(())
 }
 
@@ -252,7 +270,12 @@ fn pipes(launch: &Launch) -> io::Result<(Pipes, [OwnedFd; 3])> {
 
 /// A file in memory: whole from the start, so that nobody has to write behind a program that reads late or never.
 fn input(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("task-input", MemfdFlags::CLOEXEC)?;
+    let make = |flags| rustix::fs::memfd_create("task-input", flags);
+    let file = match make(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
+        // The flag came with Linux 6.3, and hardened systems insist on it.
+        Err(rustix::io::Errno::INVAL) => make(MemfdFlags::CLOEXEC)?,
+        made => made?,
+    };
     let mut file = fs::File::from(file);
     io::Write::write_all(&mut file, bytes)?;
     io::Seek::rewind(&mut file)?;

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
-use crate::ended::{Ended, Usage};
+use crate::ended::Ended;
 use crate::output::{Output, Stream};
 use crate::runner::Place;
 use crate::running::Wish;
@@ -46,7 +46,10 @@ impl Instance {
         ended.duration = self.started.elapsed();
         self.pipes.read_rest(&self.output);
         self.output.complete();
-        ended.usage.memory_peak = self.place.group().and_then(crate::cgroup::Group::memory_peak);
+        if let Some(group) = self.place.group() {
+            ended.usage.memory_peak = group.memory_peak();
+            ended.ran_out_of_memory = group.ran_out_of_memory();
+        }
         self.place.clear().await;
         self.report.send_replace(Some(Arc::new(ended)));
     }
@@ -59,8 +62,7 @@ impl Instance {
         loop {
             match self.inbox.next() {
                 Ok(Some(Report::Ended { outcome, leftovers_killed, survivors, usage })) => {
-                    let duration = Duration::ZERO;
-                    return Ended { outcome, canceled, leftovers_killed, survivors, usage, duration };
+                    return Ended { canceled, leftovers_killed, usage, ..Ended::bare(outcome, survivors) };
                 }
                 Ok(None) => {}
                 Ok(Some(Report::Started { .. } | Report::Failed(_))) | Err(_) => {
@@ -103,11 +105,11 @@ impl Instance {
         if let Some(group) = self.place.group() {
             let _ = group.kill();
         }
-        Ended { canceled, usage: Usage::default(), ..Ended::lost(why) }
+        Ended { canceled, ..Ended::lost(why) }
     }
 }
 
-async fn until(deadline: Option<Instant>) {
+pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

@@ -298,6 +298,8 @@ pub trait Reader: Send + Sync {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<OperationId>, StoreError>;
+    /// Of these, in their order, the final ones of this application whose results nobody has taken.
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError>;
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError>;
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError>;

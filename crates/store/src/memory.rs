@@ -88,9 +88,20 @@ impl MemoryStore {
     /// and this store takes nothing any more.
     #[must_use]
     pub fn crash(&self) -> Self {
+        self.crash_keeping(|_| 0)
+    }
+
+    /// As [`Self::crash`], but of the lazy changes since the last durable one so many were written in time as `kept`
+    /// says of their number.
+    #[must_use]
+    pub fn crash_keeping(&self, kept: impl FnOnce(usize) -> usize) -> Self {
         let mut shared = lock(&self.shared);
         shared.is_crashed = true;
-        let durable = shared.durable.clone();
+        let mut durable = shared.durable.clone();
+        let count = kept(shared.lazy.len());
+        for write in shared.lazy.iter().take(count) {
+            durable.apply(write);
+        }
         let survivor = Shared { committed: durable.clone(), durable, ..Shared::default() };
         Self { shared: Arc::new(Mutex::new(survivor)) }
     }
@@ -346,6 +357,16 @@ impl Reader for MemoryReader {
         let shared = lock(&self.shared);
         let matching = shared.committed.operations.range(lower..=upper);
         Ok(matching.filter(|(_, kept)| kept.record.row.app == *app).map(|(id, _)| *id).take(limit).collect())
+    }
+
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError> {
+        let shared = lock(&self.shared);
+        let is_unconsumed = |id: &&OperationId| {
+            shared.committed.operations.get(id).is_some_and(|kept| {
+                kept.is_final() && kept.record.consumed.is_none() && kept.record.row.app == *app
+            })
+        };
+        Ok(ids.iter().filter(is_unconsumed).copied().collect())
     }
 
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -32,6 +32,9 @@ use row::{RowNames, decode, from_json, row_columns, unreadable};
 
 use crate::contract_types::{Adopt, GroupStore, Queue, Store, StoreError, Write};
 
+/// The page cache of the writer. It is small before, because looking through all rows once would only fill it.
+const WORKING_CACHE: &str = "PRAGMA cache_size = -4096";
+
 /// Pages of the write-ahead log (of 4 KiB) after which they go back into the database when nobody waits.
 const CHECKPOINT_PAGES: usize = 1_024;
 
@@ -93,7 +96,9 @@ fn cannot_read(error: rusqlite::Error) -> StoreError {
 
 impl Store for SqliteStore {
     fn load_into(&mut self, adopter: &mut dyn Adopt) -> Result<(), StoreError> {
-        load_into(&self.connection, adopter).map_err(cannot_read)
+        load_into(&self.connection, adopter)
+            .and_then(|()| self.connection.execute_batch(WORKING_CACHE))
+            .map_err(cannot_read)
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {

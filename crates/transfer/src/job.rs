@@ -37,12 +37,14 @@ pub struct Job {
 /// Sent by a worker; `id` and `attempt` travel beside it.
 #[derive(Debug, Clone)]
 pub enum Report {
-    /// The first new body bytes of this attempt arrived.
+    /// The first new bytes of this attempt are in the part file, and more are missing.
     Progressed,
     /// A response was accepted (each new one replaces the last).
     Response(ResponseInformation),
     /// Bytes became readable; coalesced. Only for random-access jobs.
     RangesAdded { ranges: Vec<ByteRange>, was_restarted: bool },
+    /// All bytes have come and have the right digests; only the publication is left. At most once.
+    Received,
     /// The last report.
     Ended(Box<TransferEnd>),
 }

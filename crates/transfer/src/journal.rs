@@ -44,6 +44,12 @@ pub struct JournalRecord {
     /// Tells whether the next attempt asks the address that `validators` came from, without keeping the address.
     #[serde(default)]
     pub source: Option<String>,
+    /// The same version as the other addresses that brought bytes of it name it, by what `source` tells them by.
+    #[serde(default)]
+    pub others: Vec<(String, Validators)>,
+    /// Where bytes of two responses meet and nothing has shown yet that both are of one version.
+    #[serde(default)]
+    pub seams: Vec<u64>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

@@ -73,7 +73,12 @@ impl House {
     /// Folders without a service.
     #[must_use]
     pub fn empty() -> Self {
-        let options = ServiceOptions { config: QUICK.to_owned(), ..ServiceOptions::default() };
+        Self::prepared(ServiceOptions { config: QUICK.to_owned(), ..ServiceOptions::default() })
+    }
+
+    /// Folders for a service that is started later.
+    #[must_use]
+    pub fn prepared(options: ServiceOptions) -> Self {
         Self { service: Service::prepare(options) }
     }
 

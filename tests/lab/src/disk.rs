@@ -28,10 +28,19 @@ impl Disk {
     /// The caller may not mount.
     #[must_use]
     pub fn tmpfs(bytes: u64) -> Self {
-        let disk = Self::prepare();
+        let mut disk = Self::prepare();
+        disk.plug_in_tmpfs(bytes);
+        disk
+    }
+
+    /// Mounts another, empty memory file system in place of one that was pulled.
+    ///
+    /// # Panics
+    /// The caller may not mount.
+    pub fn plug_in_tmpfs(&mut self, bytes: u64) {
         let options = std::ffi::CString::new(format!("size={bytes}")).expect("no NUL inside");
-        let mounted = mount("longhaul-lab", disk.path(), "tmpfs", MountFlags::empty(), options.as_c_str());
-        disk.mounted(mounted.map_err(|e| format!("tmpfs: {e}")))
+        let mounted = mount("longhaul-lab", self.path(), "tmpfs", MountFlags::empty(), options.as_c_str());
+        self.note_mount(mounted.map_err(|e| format!("tmpfs: {e}")));
     }
 
     /// A file system in an image of `bytes`, by way of a loop device.
@@ -40,7 +49,7 @@ impl Disk {
     /// The caller may not mount, or the kernel or the machine lacks the file system.
     #[must_use]
     pub fn image(kind: ImageKind, bytes: u64) -> Self {
-        let disk = Self::prepare();
+        let mut disk = Self::prepare();
         let image = disk.folder.path().join("image");
         std::fs::File::create(&image).and_then(|file| file.set_len(bytes)).expect("a temporary file");
         let mut make = match kind {
@@ -58,7 +67,8 @@ impl Disk {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             if output.status.success() { Ok(()) } else { Err(text) }
         });
-        disk.mounted(outcome)
+        disk.note_mount(outcome);
+        disk
     }
 
     fn prepare() -> Self {
@@ -68,12 +78,11 @@ impl Disk {
     }
 
     #[track_caller]
-    fn mounted(mut self, outcome: Result<(), String>) -> Self {
+    fn note_mount(&mut self, outcome: Result<(), String>) {
         if let Err(problem) = outcome {
             panic!("cannot mount a test disk (this needs root): {problem}");
         }
         self.is_mounted = true;
-        self
     }
 
     /// Where the file system is mounted.

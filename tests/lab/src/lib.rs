@@ -5,6 +5,7 @@
 //! Problems of the lab itself (a missing program, a port that never answers) panic with what to do about them:
 //! a test never skips silently. Deliberately absent: assertions about Longhaul; those belong to the tests.
 
+pub mod bus;
 pub mod content;
 pub mod disk;
 pub mod hostile;
@@ -19,6 +20,7 @@ pub mod tls;
 pub mod tracer;
 pub mod wait;
 
+pub use bus::Bus;
 pub use content::Content;
 pub use hostile::{Exchange, Gate, Request, Resource, Response, Server};
 pub use http_client::{Answer, Endpoint};

@@ -1,7 +1,10 @@
 //! Network namespaces joined by a virtual cable, for addresses and routes that come and go. Needs root.
 
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::disk::run;
 use crate::process::program;
@@ -60,6 +63,40 @@ impl Cable {
     #[must_use]
     pub fn right_command(&self, program: &str) -> Command {
         inside(&self.right, program)
+    }
+
+    /// Words that a command has to be put behind, to run in the left namespace.
+    #[must_use]
+    pub fn left_wrapper(&self) -> Vec<String> {
+        ["ip", "netns", "exec", &self.left].map(str::to_owned).to_vec()
+    }
+
+    /// Runs `work` on a thread in the right namespace: sockets that it makes are of that namespace.
+    ///
+    /// # Panics
+    /// The caller may not enter namespaces, or `work` panics.
+    pub fn on_right<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let namespace = std::fs::File::open(format!("/run/netns/{}", self.right));
+                let namespace = namespace.expect("the namespace has a name");
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may enter a namespace");
+                work()
+            });
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// `ip` in the left namespace.
+    pub fn left_ip(&self, words: &str) {
+        ip(&["-n", &self.left].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    }
+
+    /// Pulls the cable out of the machine at the right end, or plugs it in: the left end keeps its settings and
+    /// loses what is at its other end.
+    pub fn set_plugged(&self, is_plugged: bool) {
+        ip(&["-n", &self.right, "link", "set", "cable", if is_plugged { "up" } else { "down" }]);
     }
 
     /// Plugs the cable in or out at its left end.

@@ -1,5 +1,6 @@
 //! The real `longhaul` program as a service with folders of its own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -28,6 +29,8 @@ pub struct ServiceOptions {
     /// Further arguments of `longhaul daemon`.
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// Words before those of the service: a program that becomes it, such as `ip netns exec NAME`.
+    pub wrapper: Vec<String>,
 }
 
 /// A service and everything it owns: state, runtime and configuration folders, and a folder for results.
@@ -119,7 +122,9 @@ impl Service {
 
     fn daemon_command(&self) -> Command {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = Command::new(binary());
+        let mut words = self.options.wrapper.iter().map(OsString::from).chain([binary().into()]);
+        let mut command = Command::new(words.next().expect("the program itself is among them"));
+        command.args(words);
         command.arg("daemon").arg("--state").arg(self.state());
         if let Some(address) = self.address {
             command.arg("--listen").arg(address.to_string());
@@ -150,6 +155,14 @@ impl Service {
         if let Some(mut running) = self.running.take() {
             running.kill();
         }
+    }
+
+    /// Sends a signal to the running service.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn signal(&mut self, signal: Signal) {
+        self.running.as_mut().expect("the service runs").signal(signal);
     }
 
     /// SIGTERM, and waits for the end.

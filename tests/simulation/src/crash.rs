@@ -4,6 +4,7 @@ use longhaul_contract::{HostState, OperationId, TransferBehavior};
 use longhaul_engine::{BootTime, Engine, Row};
 use longhaul_store::{ListQuery, Reader as _, Store as _};
 
+use crate::cut::Tear;
 use crate::model::Want;
 use crate::shell::{Batch, policy};
 use crate::translate::host_state;
@@ -13,6 +14,17 @@ use crate::world::{Sabotage, World, broken};
 impl World {
     /// The power goes, and the service starts again on what is left.
     pub(crate) fn crash(&mut self, lands: bool, off_seconds: i64) -> Result<(), Violation> {
+        let has_landed = lands && self.write_batch()?;
+        self.restart(has_landed, off_seconds, Tear::Lost)
+    }
+
+    /// Starts the service again. `has_landed` says whether what was decided last made it to the disk.
+    pub(crate) fn restart(
+        &mut self,
+        has_landed: bool,
+        off_seconds: i64,
+        tear: Tear,
+    ) -> Result<(), Violation> {
         let given_up: Vec<OperationId> = self
             .ahead
             .operations
@@ -20,12 +32,11 @@ impl World {
             .filter(|(_, operation)| operation.is_failing || operation.want == Want::Error)
             .map(|(id, _)| *id)
             .collect();
-        let has_landed = lands && self.write_batch();
         let mut model = if has_landed { self.ahead.clone() } else { self.acknowledged.clone() };
         model.forget_counts();
-        self.store = self.store.crash();
+        self.store = self.store.crash_keeping(|lazy| usize::try_from(tear.left_of(lazy as u64)).unwrap_or(0));
         self.reader = self.store.reader();
-        self.disk.power_cut();
+        self.disk.power_cut(tear);
         self.workers.clear();
         self.discards.clear();
         self.decided.clear();

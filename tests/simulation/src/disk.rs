@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use longhaul_contract::OperationId;
 
+use crate::cut::Tear;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Part {
     pub(crate) written: u64,
@@ -43,10 +45,10 @@ impl Disk {
         }
     }
 
-    /// What was written and not synced is lost.
-    pub(crate) fn power_cut(&mut self) {
+    /// What was written and not synced is lost, or some of it is there by chance.
+    pub(crate) fn power_cut(&mut self, tear: Tear) {
         for part in self.parts.values_mut() {
-            part.written = part.durable;
+            part.written = part.durable + tear.left_of(part.written.saturating_sub(part.durable));
         }
     }
 }

@@ -60,7 +60,7 @@ impl World {
                 None if self.workers[id].is_published => self.finish(*id)?,
                 None => {
                     self.receive(*id, u64::from(u32::MAX))?;
-                    self.publish(*id);
+                    self.publish(*id)?;
                     self.finish(*id)?;
                 }
             }

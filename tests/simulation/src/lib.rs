@@ -5,6 +5,7 @@
 //! promised and what is forbidden. Deliberately absent: real time, threads, files and sockets.
 
 mod crash;
+mod cut;
 mod disk;
 mod event;
 mod finale;
@@ -17,8 +18,9 @@ mod violation;
 mod worker;
 mod world;
 
+pub use cut::Cut;
 pub use event::{Event, events};
-pub use run::{Failure, check_seed, check_task_seed, run};
+pub use run::{Failure, check_every_commit, check_seed, check_task_seed, run};
 pub use task::{TaskEvent, TaskSabotage, task_events};
 pub use violation::{Invariant, Violation};
 pub use world::Sabotage;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::cut::Cut;
 use crate::event::{Event, events};
 use crate::task::{TaskEvent, TaskSabotage, TaskWorld, task_events};
 use crate::violation::{Invariant, Violation};
@@ -17,6 +18,8 @@ pub struct Failure {
     pub seed: u64,
     pub violation: Violation,
     pub history: Vec<String>,
+    /// Where the power was cut beside the crashes of the history.
+    pub cut: Option<Cut>,
 }
 
 impl fmt::Display for Failure {
@@ -26,6 +29,9 @@ impl fmt::Display for Failure {
             "seed {}: {:?} is broken: {}",
             self.seed, self.violation.invariant, self.violation.detail
         )?;
+        if let Some(cut) = self.cut {
+            writeln!(f, "with the power cut at {cut:?}")?;
+        }
         writeln!(
             f,
             "by these {} events (LONGHAUL_SEED={} runs the whole history):",
@@ -67,20 +73,51 @@ fn check<E: Clone + fmt::Debug>(
         Err((index, violation)) => {
             let prefix = history[..history.len().min(index + 1)].to_vec();
             let (history, violation) = shrink(prefix, violation, run);
-            let history = history.iter().map(|event| format!("{event:?}")).collect();
-            Err(Box::new(Failure { seed, violation, history }))
+            Err(Box::new(Failure { seed, violation, history: shown(&history), cut: None }))
         }
     }
+}
+
+fn shown<E: fmt::Debug>(history: &[E]) -> Vec<String> {
+    history.iter().map(|event| format!("{event:?}")).collect()
 }
 
 /// # Errors
 /// The broken promise, and the number of the event that broke it.
 pub fn run(history: &[Event], sabotage: Sabotage) -> Outcome {
-    let mut world = World::new(sabotage).map_err(|violation| (0, violation))?;
+    run_with(history, sabotage, None).map(drop)
+}
+
+/// Runs the history of a seed once for each commit in it and each way to lose the power there.
+///
+/// # Errors
+/// The first broken promise. It is not shrunk: leaving out events would move the commits.
+pub fn check_every_commit(seed: u64, sabotage: Sabotage) -> Result<u64, Box<Failure>> {
+    let history = events(seed);
+    let run = |cut| {
+        run_with(&history, sabotage, cut).map_err(|(index, violation)| {
+            let history = shown(&history[..history.len().min(index + 1)]);
+            Box::new(Failure { seed, violation, history, cut })
+        })
+    };
+    let commits = run(None)?;
+    for cut in (1..=commits).flat_map(Cut::all_at) {
+        run(Some(cut))?;
+    }
+    Ok(commits)
+}
+
+/// Answers how many commits there were.
+fn run_with(history: &[Event], sabotage: Sabotage, cut: Option<Cut>) -> Result<u64, (usize, Violation)> {
+    let mut world = World::new(sabotage, cut).map_err(|violation| (0, violation))?;
     replay(history, |step| match step {
-        Some(event) => world.step(event),
-        None => world.finale(),
-    })
+        Some(event) => world.step(event).or_else(|violation| world.survive(violation)),
+        None => world.finale().or_else(|violation| {
+            world.survive(violation)?;
+            world.finale()
+        }),
+    })?;
+    Ok(world.commits)
 }
 
 fn run_tasks(history: &[TaskEvent], sabotage: TaskSabotage) -> Outcome {

@@ -3,7 +3,7 @@
 
 use longhaul_contract::{Limits, OperationId};
 use longhaul_engine::{Change, Effect, Fact, Plan, Policy, StoredPhase, Wish};
-use longhaul_store::{Reader as _, Store as _, Write};
+use longhaul_store::{Reader as _, Write};
 
 use crate::model::{Report, Want};
 use crate::translate::contract_limits;
@@ -22,6 +22,8 @@ pub(crate) struct Batch {
 pub(crate) struct Decided {
     pub(crate) attempt: u32,
     pub(crate) is_stopping: bool,
+    /// Until all its bytes have come.
+    pub(crate) has_slot: bool,
     /// Where its slot counts, even if the address changes meanwhile.
     pub(crate) host: u8,
 }
@@ -128,15 +130,15 @@ impl World {
             ensure(other.is_none(), Invariant::NoForbiddenStart, || format!("{id} starts beside {other:?}"))?;
         }
         let (app, host) = (operation.app.clone(), operation.host);
-        self.decided.insert(id, Decided { attempt, is_stopping: false, host });
+        self.decided.insert(id, Decided { attempt, is_stopping: false, has_slot: true, host });
         let limits = self.ahead.limits.as_ref().map_or_else(Limits::default, contract_limits);
         let count = |of: &dyn Fn(&OperationId, &Decided) -> bool| {
-            self.decided.iter().filter(|(id, decided)| of(id, decided)).count()
+            self.decided.iter().filter(|(id, decided)| decided.has_slot && of(id, decided)).count()
         };
         let of_app =
             count(&|id, _| self.ahead.operations.get(id).is_some_and(|operation| operation.app == app));
         for (name, count, cap) in [
-            ("in all", self.decided.len(), limits.running_at_once),
+            ("in all", count(&|_, _| true), limits.running_at_once),
             ("of the application", of_app, limits.running_at_once_per_application),
             ("of the host", count(&|_, decided| decided.host == host), limits.connections_per_host),
         ] {
@@ -149,7 +151,7 @@ impl World {
 
     /// Writes what has been gathered; only then anything leaves.
     pub(crate) fn commit(&mut self) -> Result<(), Violation> {
-        if self.write_batch() {
+        if self.write_batch()? {
             self.acknowledged = self.ahead.clone();
             self.let_go()?;
             if let Some(time) = self.prune.take() {
@@ -164,7 +166,7 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn write_batch(&mut self) -> bool {
+    pub(crate) fn write_batch(&mut self) -> Result<bool, Violation> {
         let changes = &self.batch.changes;
         let is_durable = changes.iter().any(Change::is_durable);
         let is_forgotten = |change: &Change| {
@@ -175,21 +177,22 @@ impl World {
             changes.iter().filter(|change| !is_forgotten(change)).cloned().map(Write::Change).collect();
         if is_durable {
             let all: Vec<Write> = self.lazy.iter().cloned().chain(writes).collect();
-            if self.store.commit(&all).is_err() {
-                return false;
+            if !self.keep(&all, true)? {
+                return Ok(false);
             }
             self.lazy.clear();
         } else {
             self.lazy.extend(writes);
         }
         self.batch.changes.clear();
-        true
+        Ok(true)
     }
 
-    pub(crate) fn commit_lazily(&mut self) {
-        if !self.lazy.is_empty() && self.store.commit(&self.lazy).is_ok() {
+    pub(crate) fn commit_lazily(&mut self) -> Result<(), Violation> {
+        if !self.lazy.is_empty() && self.keep(&self.lazy.clone(), false)? {
             self.lazy.clear();
         }
+        Ok(())
     }
 
     fn let_go(&mut self) -> Result<(), Violation> {
@@ -201,7 +204,9 @@ impl World {
                     self.discards.insert(id);
                 }
                 Effect::Prune { time } => self.prune = Some(time),
-                Effect::SetRate { .. }
+                Effect::EnsureWatched { .. }
+                | Effect::EnsureUnwatched { .. }
+                | Effect::SetRate { .. }
                 | Effect::SetTotalRate { .. }
                 | Effect::SetConnectionsPerHost { .. }
                 | Effect::Task(_) => {}

@@ -2,7 +2,7 @@
 
 use longhaul_contract::{Blocker, Cause, Failure, OperationId, Receipt, Remedy, WebErrorStatus};
 use longhaul_engine::{AttemptEnd, Fact, Finished, StopMode};
-use longhaul_store::{JournalWrite, Reader as _, Store as _, Write};
+use longhaul_store::{JournalWrite, Reader as _, Write};
 
 use crate::event::{Level, Work};
 use crate::model::Report;
@@ -37,7 +37,7 @@ impl World {
         let worker = Worker { attempt, received, total, has_progressed: false, is_published, stop: None };
         self.workers.insert(id, worker);
         if received < recorded && !is_published {
-            self.record(id, received);
+            self.record(id, received)?;
         }
         Ok(())
     }
@@ -74,14 +74,8 @@ impl World {
         match work {
             Work::Receive { .. } if self.disk.is_full => self.fail(id, disk_full(), Report::Blocked),
             Work::Receive { bytes } => self.receive(id, bytes),
-            Work::Checkpoint => {
-                self.checkpoint(id);
-                Ok(())
-            }
-            Work::Publish => {
-                self.publish(id);
-                Ok(())
-            }
+            Work::Checkpoint => self.checkpoint(id),
+            Work::Publish => self.publish(id),
             Work::Report | Work::LetGo => Ok(()),
             Work::Reset => self.fail(id, transient(None), Report::Transient),
             Work::ServerError { retry_after } => self.fail(id, transient(retry_after), Report::Transient),
@@ -123,32 +117,34 @@ impl World {
         Ok(())
     }
 
-    fn checkpoint(&mut self, id: OperationId) {
-        if self.sabotage == Sabotage::RecordBeforeSync {
-            self.record(id, self.workers[&id].received);
-            return;
+    fn checkpoint(&mut self, id: OperationId) -> Result<(), Violation> {
+        if self.sabotage != Sabotage::RecordBeforeSync {
+            self.disk.sync(id);
         }
-        self.disk.sync(id);
-        self.record(id, self.workers[&id].received);
+        self.record(id, self.workers[&id].received).map(drop)
     }
 
     /// Whether the record was kept.
-    fn record(&mut self, id: OperationId, received: u64) -> bool {
+    fn record(&mut self, id: OperationId, received: u64) -> Result<bool, Violation> {
         let total = self.workers[&id].total;
         let write = JournalWrite { id, received, total, record: received.to_le_bytes().to_vec() };
-        self.store.commit(&[Write::Journal(write)]).is_ok()
+        self.keep(&[Write::Journal(write)], false)
     }
 
-    pub(crate) fn publish(&mut self, id: OperationId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    pub(crate) fn publish(&mut self, id: OperationId) -> Result<(), Violation> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
         if self.sabotage != Sabotage::PublishEarly {
             worker.received = worker.total;
         }
         worker.is_published = true;
-        let received = worker.received;
+        let (attempt, received) = (worker.attempt, worker.received);
         self.disk.write(id, received);
         self.disk.sync(id);
         self.disk.publish(id);
+        if let Some(decided) = self.decided.get_mut(&id).filter(|decided| decided.attempt == attempt) {
+            decided.has_slot = false;
+        }
+        self.observe(Fact::Received { id, attempt }, None)
     }
 
     pub(crate) fn finish(&mut self, id: OperationId) -> Result<(), Violation> {
@@ -158,7 +154,7 @@ impl World {
 
     pub(crate) fn let_worker_go(&mut self, id: OperationId, mode: StopMode) -> Result<(), Violation> {
         match mode {
-            StopMode::Keep if !self.workers[&id].is_published => self.checkpoint(id),
+            StopMode::Keep if !self.workers[&id].is_published => self.checkpoint(id)?,
             StopMode::Keep => {}
             StopMode::Discard => {
                 if self.sabotage != Sabotage::KeepParts {
@@ -170,8 +166,11 @@ impl World {
     }
 
     fn source_changed(&mut self, id: OperationId) -> Result<(), Violation> {
+        if self.sabotage == Sabotage::TruncateBeforeRecord {
+            self.disk.truncate(id);
+        }
         // The record goes back first: it must never claim what is no longer there.
-        if self.record(id, 0) {
+        if self.record(id, 0)? {
             self.disk.truncate(id);
             if let Some(worker) = self.workers.get_mut(&id) {
                 worker.received = 0;
@@ -181,7 +180,7 @@ impl World {
     }
 
     fn fail(&mut self, id: OperationId, failure: Failure, report: Report) -> Result<(), Violation> {
-        self.checkpoint(id);
+        self.checkpoint(id)?;
         let has_progressed = self.workers[&id].has_progressed;
         let end = AttemptEnd::Failed { failure, has_progressed, response: None };
         self.end(id, end, report, has_progressed)
@@ -218,6 +217,7 @@ impl World {
         }
         let end = AttemptEnd::Finished(Box::new(Finished { receipt: Receipt::default(), response: None }));
         self.observe(Fact::Progressed { id, attempt }, None)?;
+        self.observe(Fact::Received { id, attempt }, None)?;
         self.observe(Fact::Ended { id, attempt, end }, None)
     }
 

@@ -9,6 +9,7 @@ use longhaul_contract::{
 use longhaul_engine::{BootTime, Engine, Fact, Now, Wish};
 use longhaul_store::{MemoryReader, MemoryStore, Reader as _};
 
+use crate::cut::Cut;
 use crate::disk::Disk;
 use crate::event::{Command, Cost, Create, Event, Level, Machine, NewLimits};
 use crate::model::{Circumstances, Model, Operation, Want};
@@ -43,6 +44,8 @@ pub enum Sabotage {
     RushClock,
     /// Files are published before they are whole.
     PublishEarly,
+    /// Part files are emptied before the record says so.
+    TruncateBeforeRecord,
 }
 
 pub(crate) struct World {
@@ -65,11 +68,16 @@ pub(crate) struct World {
     /// Attempts that are over.
     pub(crate) past: Vec<(OperationId, u32)>,
     pub(crate) sabotage: Sabotage,
+    /// Commits so far.
+    pub(crate) commits: u64,
+    pub(crate) cut: Option<Cut>,
+    /// The power has gone: whether what was decided last had landed.
+    pub(crate) landed: Option<bool>,
     next: u64,
 }
 
 impl World {
-    pub(crate) fn new(sabotage: Sabotage) -> Result<Self, Violation> {
+    pub(crate) fn new(sabotage: Sabotage, cut: Option<Cut>) -> Result<Self, Violation> {
         let store = MemoryStore::new();
         let machine =
             Machine { level: Some(Level::Internet), cost: Some(Cost::Unmetered), energy_saver: Some(false) };
@@ -90,6 +98,9 @@ impl World {
             lazy: Vec::new(),
             past: Vec::new(),
             sabotage,
+            commits: 0,
+            cut,
+            landed: None,
             next: 0,
         };
         let plan = world.engine.begin(world.engine_now());
@@ -122,7 +133,7 @@ impl World {
             Event::Disk { is_full } => {
                 self.disk.is_full = *is_full;
                 if !is_full {
-                    self.observe(Fact::BlockerEased(Blocker::DiskSpace), None)?;
+                    self.observe(Fact::BlockerEased { on: Blocker::DiskSpace, id: None }, None)?;
                 }
             }
             Event::Wait { milliseconds } => self.wait(*milliseconds)?,
@@ -131,7 +142,7 @@ impl World {
                 self.wake()?;
             }
             Event::Commit => self.commit()?,
-            Event::CommitLazily => self.commit_lazily(),
+            Event::CommitLazily => self.commit_lazily()?,
             Event::CommitFails => {
                 self.store.fail_next(longhaul_store::StoreError::CannotWrite("the disk is full".to_owned()));
             }
@@ -298,7 +309,7 @@ impl World {
     }
 
     /// What must hold after every event.
-    fn check(&self) -> Result<(), Violation> {
+    pub(crate) fn check(&self) -> Result<(), Violation> {
         for (id, operation) in self.ahead.live() {
             let live = self.engine.live(self.engine_now(), &operation.app, id).ok_or_else(|| {
                 Violation::new(Invariant::AcknowledgedIsKept, format!("the engine has lost {id}"))

@@ -1,20 +1,20 @@
 //! `longhaul access`.
 
 use longhaul_client::Client;
-use longhaul_contract::{AccessStatus, AppId};
+use longhaul_contract::{AccessStatus, AppId, ErrorCode};
 use serde::Serialize;
 
 use crate::command_line;
 use crate::connect::Context;
-use crate::console::{BAD, GOOD, View, WARNING};
+use crate::console::{BAD, FAINT, GOOD, View};
 use crate::exit::Exit;
-use crate::table::pairs;
+use crate::table::{Align, Cell, Table};
 use crate::text::escape;
 use crate::trouble::Trouble;
 
 /// Show or decide whether an application may run in the background
 ///
-/// Without a command it shows the status of the application that is spoken for. Tasks of an application that may not are
+/// Without a command it shows what was decided, the application that is spoken for first. Tasks of an application that may not are
 /// registered all the same, and wait.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -49,18 +49,27 @@ enum Command {
     Request,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
-    app: &'a AppId,
+#[derive(Debug, Serialize)]
+struct Status {
+    app: AppId,
     status: AccessStatus,
+}
+
+#[derive(Serialize)]
+struct Items<'a> {
+    items: &'a [Status],
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
     let own = command_line::application(context);
-    let (app, status) = match arguments.command {
-        None => (own, client.access_status().await?),
-        Some(Command::Request) => (own, client.request_access(None).await?),
+    let decided = match arguments.command {
+        None => {
+            let items = all(&client, own).await?;
+            context.console.data(&Items { items: &items }, |view| render(&items, view))?;
+            return Ok(Exit::Success);
+        }
+        Some(Command::Request) => Status { app: own, status: client.request_access(None).await? },
         Some(Command::Grant { app, always }) => {
             let status =
                 if always { AccessStatus::AlwaysAllowed } else { AccessStatus::AllowedSubjectToSystemPolicy };
@@ -69,21 +78,47 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Some(Command::Deny { app }) => decide(&client, app, AccessStatus::DeniedByUser).await?,
         Some(Command::Reset { app }) => decide(&client, app, AccessStatus::Unspecified).await?,
     };
-    let answer = Answer { app: &app, status };
-    context.console.data(&answer, |view| render(&answer, view))?;
+    context.console.data(&decided, |view| render(std::slice::from_ref(&decided), view))?;
     Ok(Exit::Success)
 }
 
-async fn decide(client: &Client, app: AppId, status: AccessStatus) -> Result<(AppId, AccessStatus), Trouble> {
-    client.put_access(&app, status).await?;
-    Ok((app, status))
+/// The application that is spoken for, and the others as far as the caller may know of them.
+async fn all(client: &Client, own: AppId) -> Result<Vec<Status>, Trouble> {
+    let status = client.access_status().await?;
+    let others = match client.apps().await {
+        Ok(apps) => apps,
+        Err(error) if error.code() == Some(ErrorCode::Forbidden) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let others = others
+        .into_iter()
+        .filter(|app| app.id != own && (app.access != AccessStatus::Unspecified || app.tasks > 0))
+        .map(|app| Status { app: app.id, status: app.access });
+    let mut all: Vec<Status> = others.collect();
+    all.insert(0, Status { app: own, status });
+    Ok(all)
 }
 
-fn render(answer: &Answer<'_>, view: &View) -> String {
-    let style = match answer.status {
+async fn decide(client: &Client, app: AppId, status: AccessStatus) -> Result<Status, Trouble> {
+    client.put_access(&app, status).await?;
+    Ok(Status { app, status })
+}
+
+pub(super) fn style(status: AccessStatus) -> anstyle::Style {
+    match status {
         AccessStatus::AlwaysAllowed | AccessStatus::AllowedSubjectToSystemPolicy => GOOD,
-        AccessStatus::Unspecified => WARNING,
+        AccessStatus::Unspecified => FAINT,
         AccessStatus::DeniedBySystemPolicy | AccessStatus::DeniedByUser => BAD,
-    };
-    pairs(view, [(escape(answer.app.as_str()).as_ref(), view.paint.paint(style, answer.status.word()))])
+    }
+}
+
+fn render(items: &[Status], view: &View) -> String {
+    let mut table = Table::new(&[("APP", Align::Left), ("ACCESS", Align::Left)]);
+    for item in items {
+        table.row([
+            Cell::from(escape(item.app.as_str())),
+            Cell::styled(item.status.word(), style(item.status)),
+        ]);
+    }
+    table.render(view)
 }

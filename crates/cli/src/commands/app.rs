@@ -1,15 +1,15 @@
 //! `longhaul app`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use longhaul_contract::{App, AppId, Scope};
 use serde::Serialize;
 
+use crate::commands::access;
 use crate::connect::Context;
 use crate::console::{BAD, View};
 use crate::exit::Exit;
-use crate::manifest::{self, ManifestFolder, ManifestText};
+use crate::manifest::{ManifestFolder, ManifestText};
 use crate::table::{Align, Cell, Table};
 use crate::text::escape;
 use crate::trouble::Trouble;
@@ -73,20 +73,7 @@ impl From<ScopeWord> for Scope {
 
 #[derive(Serialize)]
 struct Items<'a> {
-    items: &'a [Listed],
-}
-
-/// What the service knows of an application, and what its manifest says.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    #[serde(flatten)]
-    app: App,
-    /// Classes of the manifest.
-    entry_points: Vec<String>,
-    /// What is wrong with the manifest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
+    items: &'a [App],
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
@@ -150,64 +137,40 @@ async fn remove(app: &AppId, context: &Context) -> Result<(), Trouble> {
 
 async fn list(context: &Context) -> Result<(), Trouble> {
     let apps = context.client().await?.apps().await?;
-    let manifests = if context.is_local() {
-        let folder = context.paths()?.apps;
-        manifest::all(&folder).map_err(|error| Trouble::file(&folder, &error))?
-    } else {
-        Vec::new()
-    };
-    let listed = listed(apps, manifests);
-    context.console.data(&Items { items: &listed }, |view| render(&listed, view))?;
-    if listed.is_empty() && !context.console.is_json {
+    context.console.data(&Items { items: &apps }, |view| render(&apps, view))?;
+    if apps.is_empty() && !context.console.is_json {
         context.console.say("No applications.");
     }
     Ok(())
 }
 
-fn listed(
-    apps: Vec<App>,
-    manifests: Vec<(PathBuf, Result<longhaul_contract::manifest::Manifest, Trouble>)>,
-) -> Vec<Listed> {
-    let with = |app| Listed { app, entry_points: Vec::new(), problem: None };
-    let mut listed: BTreeMap<AppId, Listed> =
-        apps.into_iter().map(|app| (app.id.clone(), with(app))).collect();
-    for (path, manifest) in manifests {
-        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // Files of other names are none of the service's manifests; `doctor` tells of them.
-        let Ok(id) = AppId::new(&name) else { continue };
-        let item = listed.entry(id.clone()).or_insert_with(|| with(App::new(id)));
-        match manifest {
-            Ok(manifest) => {
-                item.entry_points =
-                    manifest.entry_points.into_iter().map(|entry_point| entry_point.class).collect();
-            }
-            Err(trouble) => item.problem = Some(trouble.message),
-        }
-    }
-    listed.into_values().collect()
-}
-
-fn render(listed: &[Listed], view: &View) -> String {
-    if listed.is_empty() {
+fn render(apps: &[App], view: &View) -> String {
+    if apps.is_empty() {
         return String::new();
     }
     let mut table = Table::new(&[
         ("APP", Align::Left),
         ("UNDER WAY", Align::Right),
+        ("TASKS", Align::Right),
+        ("ACCESS", Align::Left),
         ("TOKENS", Align::Right),
         ("SCOPES", Align::Left),
         ("ENTRY POINTS", Align::Left),
     ]);
-    for Listed { app, entry_points, problem } in listed {
+    for app in apps {
         let scopes: Vec<_> = app.scopes.iter().map(|scope| format!("{scope:?}").to_lowercase()).collect();
+        let classes: Vec<_> =
+            app.entry_points.iter().flatten().map(|entry_point| entry_point.class.as_str()).collect();
         table.row([
             Cell::from(escape(app.id.as_str())),
             Cell::from(app.live_operations.to_string()),
+            Cell::from(app.tasks.to_string()),
+            Cell::styled(app.access.word(), access::style(app.access)),
             Cell::from(app.tokens.to_string()),
             Cell::from(scopes.join(",")),
-            match problem {
+            match &app.manifest_problem {
                 Some(problem) => Cell::styled(escape(problem), BAD),
-                None => Cell::from(escape(&entry_points.join(", "))),
+                None => Cell::from(escape(&classes.join(", "))),
             },
         ]);
     }
@@ -216,26 +179,35 @@ fn render(listed: &[Listed], view: &View) -> String {
 
 #[cfg(test)]
 mod tests {
+    use longhaul_contract::AccessStatus;
+    use longhaul_contract::service::AppEntryPoint;
+
     use super::*;
     use crate::sample;
 
     #[test]
     fn applications() {
-        let app = App {
-            id: AppId::new("org.example.Photos").unwrap(),
-            live_operations: 12,
-            tokens: 2,
-            scopes: vec![Scope::Submit, Scope::Read],
-            ..App::new(AppId::new("org.example.Photos").unwrap())
+        let app = |name: &str| App::new(AppId::new(name).unwrap());
+        let class = |class: &str| AppEntryPoint {
+            class: class.to_owned(),
+            kind: "process".to_owned(),
+            triggers: Vec::new(),
         };
-        let text = "[app]\nid = \"io.longhaul.cli\"\n[[entry-point]]\nclass = \"command:one\"\nexec = [\"/bin/true\"]\n";
-        let manifests = ["org.example.Photos.toml", "io.longhaul.cli.toml", "stray.toml"].map(|name| {
-            let path = Path::new("/apps").join(name);
-            let text = if name.starts_with("io") { text } else { "[app]" };
-            let read = ManifestText::parse(text, &path).map(|(_, manifest)| manifest);
-            (path, read)
-        });
-        let listed = listed(vec![app], manifests.into());
-        insta::assert_snapshot!(render(&listed, &sample::view(100)));
+        let apps = [
+            App {
+                live_operations: 12,
+                tokens: 2,
+                scopes: vec![Scope::Submit, Scope::Read],
+                ..app("org.example.Photos")
+            },
+            App {
+                tasks: 2,
+                access: AccessStatus::AllowedSubjectToSystemPolicy,
+                entry_points: Some(vec![class("Mine"), class("command:one\u{1b}[2J")]),
+                ..app("io.longhaul.cli")
+            },
+            App { manifest_problem: Some("may be written by others".to_owned()), ..app("org.example.Odd") },
+        ];
+        insta::assert_snapshot!(render(&apps, &sample::view(160)));
     }
 }

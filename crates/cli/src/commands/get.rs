@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use longhaul_client::Client;
 use longhaul_contract::{
     Checksum, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists, Operation,
-    OperationId, Priority, RequestHeader, Secret, Timestamp, WebErrorStatus,
+    OperationId, Priority, RequestHeader, Secret, Timestamp, TransferStatus, WebErrorStatus,
 };
 use serde::Serialize;
 use url::Url;
@@ -16,7 +17,7 @@ use crate::exit::Exit;
 use crate::following::picture::{Picture, State};
 use crate::following::{Ending, Following, Showing};
 use crate::input::source::{Source, parse_url, result_file};
-use crate::input::{headers, list, metalink, password, time};
+use crate::input::{headers, linked, list, metalink, password, time};
 use crate::measure::{parse_bytes, parse_rate};
 use crate::text::escape;
 use crate::trouble::Trouble;
@@ -28,7 +29,8 @@ use crate::{creation, describe};
 /// the following and not the download. The exit code is 0 only when every file is complete and checked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Addresses (http, https), or Metalink 4 documents (FILE.meta4)
+    /// Addresses (http, https), or Metalink 4 documents: a file, or an address that ends in .meta4 or .metalink or
+    /// answers with their media type
     #[arg(value_name = "URL", required_unless_present = "input_file")]
     urls: Vec<String>,
     /// Read addresses from this file (- is standard input), one a line, options such as out=NAME behind tabs
@@ -41,6 +43,9 @@ pub(crate) struct Arguments {
     /// Folder of the file, made if need be; the current folder otherwise
     #[arg(short, long, value_name = "DIR", help_heading = "Where to")]
     directory: Option<PathBuf>,
+    /// Keep Metalink documents as they are; what they list is downloaded in their place otherwise
+    #[arg(long, help_heading = "Where to")]
+    as_is: bool,
     /// What to do when the file exists
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Where to")]
     if_exists: IfExistsWord,
@@ -154,8 +159,14 @@ struct Items<'a> {
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
-    let specs = specs(&arguments)?;
+    let request = Request::of(&arguments)?;
+    let sources = sources(&arguments)?;
+    let is_any_document = sources.iter().any(|source| is_document(&arguments, source));
+    let mut specs = if is_any_document { Vec::new() } else { request.specs(sources.clone())? };
     let client = context.client().await?;
+    if is_any_document {
+        specs = request.specs(request.expand(context, &client, sources).await?)?;
+    }
     if arguments.detach || arguments.hold {
         let created = creation::create(context, &client, specs).await?;
         let ids: Vec<_> = created.operations.iter().map(|(id, _)| *id).collect();
@@ -164,54 +175,156 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
             .data(&serde_json::json!({ "ids": ids }), |_| ids.iter().map(|id| format!("{id}\n")).collect())?;
         return Ok(created.exit());
     }
+    let mut rounds = vec![follow(&arguments, context, &client, specs).await?];
+    let listed = request.listed_by(context, &client, &rounds[0]).await?;
+    if !listed.is_empty() {
+        rounds.push(follow(&arguments, context, &client, request.specs(listed)?).await?);
+    }
+    if context.console.is_json {
+        let items = rounds.iter().flat_map(|round| round.picture.items());
+        context.console.json(&Items { items: items.filter_map(|(_, item)| item.operation()).collect() })?;
+    }
+    Ok(rounds.iter().map(Round::exit).find(|exit| *exit != Exit::Success).unwrap_or(Exit::Success))
+}
+
+/// Downloads that were created and followed together.
+struct Round {
+    picture: Picture,
+    /// Of what the service refused, or of Ctrl-C.
+    early: Exit,
+}
+
+impl Round {
+    fn exit(&self) -> Exit {
+        match self.early {
+            Exit::Success => self.picture.exit(),
+            early => early,
+        }
+    }
+}
+
+async fn follow(
+    arguments: &Arguments,
+    context: &Context,
+    client: &Client,
+    specs: Vec<CreateDownload>,
+) -> Result<Round, Trouble> {
     let showing = if arguments.quiet { Showing::Nothing } else { Showing::Progress };
     let watch = client.watch(&kinds_without_snapshot());
     let picture = Picture::of_expected();
     let mut following = Following::new(context, client.clone(), watch, picture, showing).taking_results();
     // The stream stands before anything is created, and so tells all of it.
     following.connected().await?;
-    let created = creation::create(context, &client, specs).await?;
+    let created = creation::create(context, client, specs).await?;
     for (id, spec) in &created.operations {
         following.picture.expect(*id, describe::short_name_of(&spec.requested_uri, &spec.result_file));
     }
-    if created.operations.is_empty() {
-        return Ok(created.exit());
+    let mut early = created.exit();
+    if !created.operations.is_empty() {
+        if following.run().await? == Ending::Interrupted {
+            say_detached(arguments, &following.picture, context);
+            early = Exit::Interrupted;
+        } else {
+            say_advice(&following.picture, context);
+        }
     }
-    let ending = following.run().await?;
-    let picture = &following.picture;
-    if context.console.is_json {
-        let items = picture.items().filter_map(|(_, item)| item.operation()).collect();
-        context.console.json(&Items { items })?;
-    }
-    if ending == Ending::Interrupted {
-        say_detached(&arguments, picture, context);
-        return Ok(Exit::Interrupted);
-    }
-    say_advice(picture, context);
-    Ok(match created.exit() {
-        Exit::Success => picture.exit(),
-        refused => refused,
-    })
+    Ok(Round { picture: following.picture, early })
 }
 
-fn specs(arguments: &Arguments) -> Result<Vec<CreateDownload>, Trouble> {
-    let sources = sources(arguments)?;
-    if arguments.output.is_some() && sources.len() != 1 {
-        return Err(Trouble::usage(format!("-o names one file, and there are {}", sources.len()))
+fn is_document(arguments: &Arguments, source: &Source) -> bool {
+    !arguments.as_is && linked::is_document(&source.url)
+}
+
+/// What the command line says of every download.
+struct Request<'a> {
+    arguments: &'a Arguments,
+    headers: Vec<RequestHeader>,
+    credential: Option<Credential>,
+}
+
+impl<'a> Request<'a> {
+    fn of(arguments: &'a Arguments) -> Result<Self, Trouble> {
+        let credential = match &arguments.user {
+            Some(user) => Some(password::credential(user, arguments.password_file.as_deref())?),
+            None => None,
+        };
+        Ok(Self { arguments, headers: headers::parse(&arguments.header)?, credential })
+    }
+
+    fn specs(&self, sources: Vec<Source>) -> Result<Vec<CreateDownload>, Trouble> {
+        check_counts(self.arguments, sources.len())?;
+        let credential = self.credential.as_ref();
+        sources.into_iter().map(|source| spec(self.arguments, source, &self.headers, credential)).collect()
+    }
+
+    /// Puts what documents list in the place of their addresses.
+    async fn expand(
+        &self,
+        context: &Context,
+        client: &Client,
+        sources: Vec<Source>,
+    ) -> Result<Vec<Source>, Trouble> {
+        let mut expanded = Vec::new();
+        for source in sources {
+            if !is_document(self.arguments, &source) {
+                expanded.push(source);
+                continue;
+            }
+            let folder = source.folder.clone();
+            let name = format!(".longhaul-{}.meta4", std::process::id());
+            let document = Source { output: Some(name.into()), ..source };
+            let whole = spec(self.arguments, document, &self.headers, self.credential.as_ref())?;
+            let spec = CreateDownload {
+                checksum: None,
+                expect: None,
+                mirrors: Vec::new(),
+                transfer_group: None,
+                not_before: None,
+                is_random_access_required: false,
+                label: None,
+                ..whole
+            };
+            let listed = linked::fetch(context, client, &spec).await?;
+            expanded.extend(listed.into_iter().map(|file| Source { folder: folder.clone(), ..file }));
+        }
+        Ok(expanded)
+    }
+
+    /// What those files list that turned out to be documents. A file that was given a name is what it is.
+    async fn listed_by(
+        &self,
+        context: &Context,
+        client: &Client,
+        round: &Round,
+    ) -> Result<Vec<Source>, Trouble> {
+        let mut listed = Vec::new();
+        if self.arguments.as_is || self.arguments.output.is_some() || round.early != Exit::Success {
+            return Ok(listed);
+        }
+        let operations = round.picture.items().filter_map(|(_, item)| item.operation());
+        let completed = operations.filter(|operation| operation.status == TransferStatus::Completed);
+        for operation in completed.take(DOCUMENTS_LOOKED_FOR) {
+            listed.extend(linked::listed_by(context, client, operation).await?.into_iter().flatten());
+        }
+        Ok(listed)
+    }
+}
+
+/// Among more files than this nobody looks for documents by their media type.
+const DOCUMENTS_LOOKED_FOR: usize = 64;
+
+fn check_counts(arguments: &Arguments, count: usize) -> Result<(), Trouble> {
+    if arguments.output.is_some() && count != 1 {
+        return Err(Trouble::usage(format!("-o names one file, and there are {count}"))
             .advise("Name a folder with -d."));
     }
-    if sources.len() != 1
+    if count != 1
         && (arguments.checksum.is_some() || arguments.size.is_some() || !arguments.mirror.is_empty())
     {
         return Err(Trouble::usage("--checksum, --size and --mirror belong to one file")
             .advise("Use a list (-i) with checksum=, size= and mirror= behind each address."));
     }
-    let headers = headers::parse(&arguments.header)?;
-    let credential = match &arguments.user {
-        Some(user) => Some(password::credential(user, arguments.password_file.as_deref())?),
-        None => None,
-    };
-    sources.into_iter().map(|source| spec(arguments, source, &headers, credential.as_ref())).collect()
+    Ok(())
 }
 
 fn sources(arguments: &Arguments) -> Result<Vec<Source>, Trouble> {
@@ -249,7 +362,10 @@ fn spec(
     headers: &[RequestHeader],
     credential: Option<&Credential>,
 ) -> Result<CreateDownload, Trouble> {
-    let output = arguments.output.as_deref().or(source.output.as_deref());
+    let is_document = is_document(arguments, &source);
+    let given = arguments.output.as_deref().filter(|_| !is_document);
+    let output = given.or(source.output.as_deref());
+    let (headers, credential) = if source.is_trusted { (headers, credential) } else { (&[][..], None) };
     let folder = match (&arguments.directory, &source.folder) {
         (Some(base), Some(below)) => Some(base.join(below)),
         (base, below) => base.clone().or_else(|| below.clone()),

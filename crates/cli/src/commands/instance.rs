@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longhaul_client::InstanceConnection;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connect::Context;
 use crate::exit::Exit;
@@ -65,6 +66,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         }
         Command::CompleteDeferral { id } => instance.deferral(id).complete().await?,
         Command::WaitCancel { timeout } => {
+            // It goes to the whole process group of a task that is to end, which is what this waits for.
+            let _terminate = signal(SignalKind::terminate())
+                .map_err(|error| Trouble::new(Exit::Internal, format!("SIGTERM: {error}")))?;
             let cancelled = instance.cancelled();
             let reason = match timeout {
                 Some(seconds) => {

@@ -18,7 +18,7 @@ use crate::trouble::Trouble;
 
 /// The background service: install, start, stop
 ///
-/// Where systemd runs, `install` makes units for it, and the downloads go on after a reboot. Elsewhere the service is
+/// Where systemd runs, `install` makes units for it, and downloads and tasks go on after a reboot. Elsewhere the service is
 /// a plain background process that the first command starts.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
@@ -135,8 +135,11 @@ fn stop(context: &Context, paths: &ServicePaths) -> Result<Exit, Trouble> {
         }
         None => stop_process(paths)?,
     };
-    let said =
-        if was_running { "Stopped; downloads go on after the next start." } else { "It is not running." };
+    let said = if was_running {
+        "Stopped; downloads and tasks go on after the next start."
+    } else {
+        "It is not running."
+    };
     context.console.data(&serde_json::json!({ "wasRunning": was_running }), |_| String::new())?;
     if !context.console.is_json {
         context.console.say(said);

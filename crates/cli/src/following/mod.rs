@@ -10,7 +10,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -39,6 +39,10 @@ const FRAME: Duration = Duration::from_millis(100);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the results of the last operations may take to be handed over.
 const TAKING_DEADLINE: Duration = Duration::from_secs(10);
+/// The same where somebody has pressed Ctrl-C.
+const HASTY_TAKING_DEADLINE: Duration = Duration::from_secs(1);
+/// Results that are taken by one call while others are still coming.
+const TAKEN_AT_ONCE: usize = 500;
 /// Rows of the terminal that are left to what scrolls.
 const ROWS_LEFT_FREE: usize = 4;
 const ROWS_MAX: usize = 16;
@@ -62,7 +66,8 @@ pub(crate) enum Ending {
     Interrupted,
 }
 
-type Taking = Pin<Box<dyn Future<Output = Result<Operation, ClientError>>>>;
+/// Gives those whose results are still to be taken.
+type Taking = Pin<Box<dyn Future<Output = Result<Vec<OperationId>, ClientError>>>>;
 
 pub(crate) struct Following<'a> {
     context: &'a Context,
@@ -76,7 +81,7 @@ pub(crate) struct Following<'a> {
     places: Places,
     folder: Option<PathBuf>,
     begin: Instant,
-    to_take: VecDeque<OperationId>,
+    to_take: Vec<OperationId>,
     takings: FuturesUnordered<Taking>,
     /// The parts of a snapshot that is not whole yet.
     snapshot: HashSet<OperationId>,
@@ -103,7 +108,7 @@ impl<'a> Following<'a> {
             places: Places::default(),
             folder: std::env::current_dir().ok(),
             begin: Instant::now(),
-            to_take: VecDeque::new(),
+            to_take: Vec::new(),
             takings: FuturesUnordered::new(),
             snapshot: HashSet::new(),
             away: None,
@@ -183,13 +188,14 @@ impl<'a> Following<'a> {
             screen.clear();
         }
         let ending = result?;
-        if ending == Ending::Settled {
-            let taken = tokio::time::timeout(TAKING_DEADLINE, self.take_rest()).await;
-            if taken.is_err() {
-                self.context
-                    .console
-                    .say("The service is slow to hand over the results; `longhaul ls` shows them.");
-            }
+        let patience = match ending {
+            Ending::Settled => TAKING_DEADLINE,
+            Ending::Interrupted => HASTY_TAKING_DEADLINE,
+        };
+        if tokio::time::timeout(patience, self.take_rest()).await.is_err() {
+            self.context
+                .console
+                .say("The service is slow to hand over the results; `longhaul ls` shows them.");
         }
         if self.showing == Showing::Progress {
             let view = self.context.console.err_view();
@@ -311,8 +317,8 @@ impl<'a> Following<'a> {
         if let Some(News::Ended(operation)) = news
             && self.takes
         {
-            self.to_take.push_back(operation.id);
-            self.fill_takings();
+            self.to_take.push(operation.id);
+            self.fill_takings(TAKEN_AT_ONCE);
         }
         Ok(())
     }
@@ -351,29 +357,48 @@ impl<'a> Following<'a> {
         }
     }
 
-    fn fill_takings(&mut self) {
-        while self.takings.len() < CALLS_AT_ONCE
-            && let Some(id) = self.to_take.pop_front()
-        {
-            let download = self.client.download(id);
-            self.takings.push(Box::pin(async move { download.attach_within(Duration::ZERO).await }));
+    /// One call takes many results, and only one is under way: meanwhile the next ones gather.
+    fn fill_takings(&mut self, least: usize) {
+        if self.takings.is_empty() && self.to_take.len() >= least.max(1) {
+            let (client, ids) = (self.client.clone(), std::mem::take(&mut self.to_take));
+            self.takings.push(Box::pin(async move {
+                let taken: HashSet<OperationId> = client.attach_downloads(&ids).await?.into_iter().collect();
+                Ok(ids.into_iter().filter(|id| !taken.contains(id)).collect())
+            }));
         }
     }
 
     /// A result that could not be taken stays with the service, which is no reason to fail.
-    fn taken(&mut self, taken: Result<Operation, ClientError>) -> Result<(), Trouble> {
-        self.fill_takings();
+    fn taken(&mut self, taken: Result<Vec<OperationId>, ClientError>) -> Result<(), Trouble> {
         match taken {
-            Err(error) if !error.is_passing() && error.code() != Some(ErrorCode::NotFound) => {
-                Err(error.into())
+            // What is canceled counts as over while its bytes are still being deleted.
+            Ok(left) => self.take_each(left),
+            Err(error) if error.is_passing() => {}
+            // A service that was started before an update of this program may not know the call.
+            Err(error) if matches!(error.code(), Some(ErrorCode::NotFound | ErrorCode::MethodNotAllowed)) => {
             }
-            Ok(_) | Err(_) => Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        self.fill_takings(TAKEN_AT_ONCE);
+        Ok(())
+    }
+
+    fn take_each(&mut self, ids: Vec<OperationId>) {
+        for id in ids {
+            let download = self.client.download(id);
+            self.takings.push(Box::pin(async move {
+                download.attach_within(Duration::ZERO).await?;
+                Ok(Vec::new())
+            }));
         }
     }
 
     async fn take_rest(&mut self) {
-        while self.takings.next().await.is_some() {
-            self.fill_takings();
+        self.fill_takings(1);
+        while let Some(taken) = self.takings.next().await {
+            // The downloads have ended well or badly whatever becomes of their results.
+            let _ = self.taken(taken);
+            self.fill_takings(1);
         }
     }
 }

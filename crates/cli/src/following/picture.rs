@@ -127,7 +127,7 @@ impl Picture {
         let reason = if describe::needs_input(&operation) {
             Some(ReasonCode::NeedsInput)
         } else {
-            operation.waiting.first().map(|reason| reason.code)
+            operation.waiting.iter().map(|reason| reason.code).find(|code| *code != ReasonCode::Stopping)
         };
         if std::mem::replace(&mut item.told, reason) == reason {
             return None;

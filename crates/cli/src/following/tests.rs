@@ -1,12 +1,12 @@
 //! Following, against a service that says what a test wants it to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
 use longhaul_client::Endpoint;
-use longhaul_contract::{Cause, Secret, TransferStatus};
+use longhaul_contract::{AttachDownloads, AttachedDownloads, Cause, Secret, TransferStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -97,11 +97,14 @@ async fn serve(
             while is_last && stream.read_u8().await.is_ok() {}
             return;
         }
+        let mut body = vec![0; content_length(&head)];
+        stream.read_exact(&mut body).await.unwrap();
         let id = target.split('/').nth(3).unwrap_or_default().to_owned();
-        if target.contains("/attach") {
+        if target.contains("/attach?") {
             taken.lock().unwrap().push(id.clone());
         }
         let (status, body) = match operations.get(&id) {
+            None if id == "attach" => ("200 OK", attach(&body, &operations, &taken)),
             Some(operation) => ("200 OK", serde_json::to_string(operation).unwrap()),
             None => {
                 let problem = longhaul_contract::Problem::new(ErrorCode::NotFound, "forgotten");
@@ -111,6 +114,24 @@ async fn serve(
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
+}
+
+fn content_length(head: &str) -> usize {
+    let mut lengths = head.lines().filter_map(|line| line.strip_prefix("content-length: "));
+    lengths.next().map_or(0, |length| length.parse().unwrap())
+}
+
+/// Leaves out what is canceled, as a service does that still deletes its part file.
+fn attach(body: &[u8], operations: &HashMap<String, Operation>, taken: &Mutex<Vec<String>>) -> String {
+    let AttachDownloads { mut ids } = serde_json::from_slice(body).unwrap();
+    let is_taken = |id: &OperationId| {
+        operations.get(&id.to_string()).is_some_and(|operation| {
+            operation.status.is_final() && operation.status != TransferStatus::Canceled
+        })
+    };
+    ids.retain(is_taken);
+    taken.lock().unwrap().extend(ids.iter().map(ToString::to_string));
+    serde_json::to_string(&AttachedDownloads { ids }).unwrap()
 }
 
 fn told(number: u32, operation: &Operation) -> String {
@@ -168,4 +189,17 @@ async fn what_waits_for_its_caller_is_not_waited_for() {
     let fake = Fake::start(vec![told(1, &stuck)], vec![stuck.clone()]).await;
     assert_eq!(fake.follow([stuck.id]).await, (Ending::Settled, Exit::NeedsInput));
     assert!(fake.taken.lock().unwrap().is_empty(), "there is no result to take");
+}
+
+#[tokio::test]
+async fn many_results_are_taken_and_a_canceled_one_by_itself() {
+    let mut all: Vec<Operation> = (1..=1_200).map(done).collect();
+    all.push(with_status(numbered(2_000, "film.mkv"), TransferStatus::Canceled));
+    let stream = (1..).zip(&all).map(|(number, operation)| told(number, operation)).collect();
+    let fake = Fake::start(vec![stream], all.clone()).await;
+    let ids: Vec<OperationId> = all.iter().map(|operation| operation.id).collect();
+    assert_eq!(fake.follow(ids.clone()).await, (Ending::Settled, Exit::TransferFailed));
+    let mut taken = fake.taken.lock().unwrap().clone();
+    taken.sort();
+    assert_eq!(taken, ids.iter().map(ToString::to_string).collect::<Vec<_>>());
 }

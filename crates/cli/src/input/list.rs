@@ -1,4 +1,4 @@
-//! Lists of addresses: one a line, with options behind tabs.
+//! Lists of addresses: one a line, with options behind tabs or, as other programs write them, on indented lines below.
 
 use std::path::PathBuf;
 
@@ -7,26 +7,35 @@ use crate::measure::parse_bytes;
 use crate::trouble::Trouble;
 
 /// Reads a list. A line is an address and, each behind a tab, `out=`, `dir=`, `checksum=`, `size=`, `mirror=` (any
-/// number) and `label=`. Empty lines and lines that begin with `#` say nothing.
+/// number) and `label=`. A line that begins with a blank has options for the address above it. Empty lines and lines
+/// that begin with `#` say nothing.
 pub(crate) fn parse(text: &str, name: &str) -> Result<Vec<Source>, Trouble> {
-    let mut sources = Vec::new();
+    let mut sources: Vec<Source> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim_end_matches('\r');
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        let source = parse_line(line).map_err(|mut trouble| {
+        parse_line(line, &mut sources).map_err(|mut trouble| {
             trouble.message = format!("{name} line {}: {}", index + 1, trouble.message);
             trouble
         })?;
-        sources.push(source);
     }
     Ok(sources)
 }
 
-fn parse_line(line: &str) -> Result<Source, Trouble> {
+fn parse_line(line: &str, sources: &mut Vec<Source>) -> Result<(), Trouble> {
     let mut fields = line.split('\t').map(str::trim).filter(|field| !field.is_empty());
-    let mut source = Source::parse(fields.next().unwrap_or_default())?;
+    if !line.starts_with([' ', '\t']) {
+        sources.push(Source::parse(fields.next().unwrap_or_default())?);
+    }
+    match sources.last_mut() {
+        Some(source) => set_options(source, fields),
+        None => Err(Trouble::usage("there is no address above these options")),
+    }
+}
+
+fn set_options<'a>(source: &mut Source, fields: impl Iterator<Item = &'a str>) -> Result<(), Trouble> {
     for field in fields {
         let (key, value) = field
             .split_once('=')
@@ -45,7 +54,7 @@ fn parse_line(line: &str) -> Result<Source, Trouble> {
             }
         }
     }
-    Ok(source)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -58,7 +67,7 @@ mod tests {
         let text = format!(
             "# films\nhttps://example.org/a b.mkv\r\n\n\
              https://example.org/c\tout=c.mkv\tdir=films\tmirror=http://other.example/c\tmirror=http://third.example/c\t\
-             checksum=sha256:{sha}\tsize=2k\tlabel=x=y\n"
+             checksum=sha256:{sha}\n  size=2k\n\tlabel=x=y\n"
         );
         let sources = parse(&text, "list").unwrap();
         assert_eq!(sources.len(), 2);
@@ -76,6 +85,7 @@ mod tests {
         for (text, word) in [
             ("https://example.org/\nexample.org", "no scheme"),
             ("\nhttps://example.org/\tname", "not an option"),
+            ("#\n  out=name", "no address above"),
             ("#\nhttps://example.org/\tcolour=red", "colour"),
             ("#\nhttps://example.org/\tchecksum=abc", "algorithm"),
         ] {

@@ -1,6 +1,7 @@
 //! What a person gives to `get` and `set`: addresses, lists, Metalink documents, headers, passwords, times.
 
 pub(crate) mod headers;
+pub(crate) mod linked;
 pub(crate) mod list;
 pub(crate) mod metalink;
 pub(crate) mod password;

@@ -22,6 +22,8 @@ pub(crate) struct Source {
     /// Bytes.
     pub(crate) size: Option<u64>,
     pub(crate) label: Option<String>,
+    /// Whether it may get the headers and credentials of the command line.
+    pub(crate) is_trusted: bool,
 }
 
 impl Source {
@@ -35,6 +37,7 @@ impl Source {
             checksum: None,
             size: None,
             label: None,
+            is_trusted: true,
         }
     }
 

@@ -240,6 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn systemd_understands_them() {
+        for is_user in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let systemd = Systemd { is_user, folder: folder.path().to_owned() };
+            let units = [SERVICE_UNIT, SOCKET_UNIT].map(|unit| folder.path().join(unit));
+            fs::write(&units[0], systemd.service_unit(&std::env::current_exe().unwrap())).unwrap();
+            fs::write(&units[1], systemd.socket_unit()).unwrap();
+            let output = Command::new("systemd-analyze")
+                .args(is_user.then_some("--user"))
+                .arg("verify")
+                .args(&units)
+                .env("XDG_RUNTIME_DIR", folder.path())
+                .output()
+                .expect("systemd-analyze is installed (package systemd)");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+        }
+    }
+
+    #[test]
     fn units_of_the_system() {
         let systemd = Systemd { is_user: false, folder: PathBuf::new() };
         insta::assert_snapshot!(systemd.service_unit(Path::new("/usr/bin/longhaul")));

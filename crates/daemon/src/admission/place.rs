@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use longhaul_contract::{AppId, CreateDownload, ErrorCode, IfExists};
 use longhaul_engine::TargetKey;
-use rustix::fs::{Access, AtFlags};
+use longhaul_host::disk;
 use sha2::{Digest, Sha256};
 
 use crate::config::AppSettings;
@@ -112,9 +112,8 @@ impl Look<'_> {
         if !canonical.is_dir() {
             return Err(invalid_path(format!("{} is no folder", path.display())));
         }
-        let access = Access::WRITE_OK | Access::EXEC_OK;
-        rustix::fs::accessat(rustix::fs::CWD, &canonical, access, AtFlags::EACCESS).map_err(|error| {
-            let detail = format!("{} cannot be written: {error}", path.display());
+        disk::check_writable(&canonical).map_err(|why| {
+            let detail = format!("{} cannot be written: {why}", path.display());
             Refused::new(ErrorCode::FolderNotWritable, detail).with_field("/resultFile")
         })?;
         let folder = Folder { canonical };
@@ -262,6 +261,8 @@ mod tests {
             (rig.path(&"n".repeat(256)), ErrorCode::InvalidPath),
             ("/".to_owned() + &"d/".repeat(3000), ErrorCode::InvalidPath),
             (rig.path("there"), ErrorCode::FileExists),
+            ("/proc/file".to_owned(), ErrorCode::FolderNotWritable),
+            ("/sys/".to_owned(), ErrorCode::FolderNotWritable),
         ] {
             assert_eq!(rig.check(&mut spec(&file), Reach::Everywhere), Err(code), "{file}");
         }

@@ -1,13 +1,14 @@
 //! What a new registration of a background task has to be like. Names, quotas and access are the engine's to judge.
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
-use longhaul_contract::{AppId, Condition, ErrorCode, HostState, RegisterTaskRequest, TaskId, TriggerKind};
+use longhaul_contract::{AppId, Condition, ErrorCode, RegisterTaskRequest, TaskId, TriggerKind};
 use longhaul_engine::TaskPolicy;
 use longhaul_engine::task::{NewTask, RunLimits, TaskPlan};
 
 use super::trigger::{CheckedTrigger, check_trigger};
 use crate::apps::ManifestError;
 use crate::http::{Answer, Refused};
+use crate::triggers::Reach;
 
 /// Runs that a registration may ask for beside the first.
 const RETRIES_MAX: u8 = 10;
@@ -27,9 +28,9 @@ fn refuse(code: ErrorCode, field: &str, detail: impl Into<String>) -> Refused {
 }
 
 /// Everything that can be judged without the manifest, in the order form, trigger, conditions.
-pub(crate) fn check_task(spec: &mut RegisterTaskRequest, host: &HostState) -> Answer<CheckedTask> {
+pub(crate) fn check_task(spec: &mut RegisterTaskRequest, reach: &Reach) -> Answer<CheckedTask> {
     check_form(spec)?;
-    let trigger = check_trigger(&spec.trigger, host)?;
+    let trigger = check_trigger(&spec.trigger, reach)?;
     if spec.trigger.kind == TriggerKind::DeviceUseTrigger && !spec.conditions.is_empty() {
         let detail = "a task with a DeviceUseTrigger takes no conditions: leave them out";
         return Err(refuse(ErrorCode::InvalidCondition, "/conditions", detail));
@@ -94,11 +95,8 @@ impl CheckedTask {
             return Err(unknown(detail));
         }
         let in_process = match entry_point.kind().map_err(|error| unknown(error.to_string()))? {
-            EntryPointKind::Process(_) => None,
+            EntryPointKind::Process(_) | EntryPointKind::DBus(..) => None,
             EntryPointKind::InProcess => Some(class.as_str().into()),
-            EntryPointKind::DBus(..) => {
-                return Err(unknown("this release runs no D-Bus entry points".to_owned()));
-            }
             EntryPointKind::Wasm(_) => {
                 return Err(unknown("this release runs no WebAssembly components".to_owned()));
             }
@@ -144,7 +142,7 @@ fn run_limits(policy: &TaskPolicy, spec: &RegisterTaskRequest, manifest: Option<
 }
 
 /// What is odd about a registration, in the order of the request.
-pub(crate) fn warnings(spec: &RegisterTaskRequest, host: &HostState) -> Vec<String> {
+pub(crate) fn warnings(spec: &RegisterTaskRequest, reach: &Reach) -> Vec<String> {
     const CONTRARY: [(Condition, Condition); 4] = [
         (Condition::UserPresent, Condition::UserNotPresent),
         (Condition::InternetAvailable, Condition::InternetNotAvailable),
@@ -158,6 +156,6 @@ pub(crate) fn warnings(spec: &RegisterTaskRequest, host: &HostState) -> Vec<Stri
     let free = (has(Condition::FreeNetworkAvailable) && has(Condition::InternetNotAvailable)).then(|| {
         "FreeNetworkAvailable and InternetNotAvailable never hold together: it cannot start".to_owned()
     });
-    let missing = check_trigger(&spec.trigger, host).map(|checked| checked.warnings).unwrap_or_default();
+    let missing = check_trigger(&spec.trigger, reach).map(|checked| checked.warnings).unwrap_or_default();
     contrary.chain(free).chain(missing).collect()
 }

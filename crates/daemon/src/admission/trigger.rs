@@ -1,12 +1,12 @@
 //! The rules of each trigger type [W 2.11], and what the engine needs to know of a trigger.
 
 use longhaul_contract::trigger::{FRESHNESS_MINUTES_MAX, FRESHNESS_MINUTES_MIN};
-use longhaul_contract::{ErrorCode, HostState, SystemTriggerType, TriggerKind, TriggerSpec};
+use longhaul_contract::{ErrorCode, SystemTriggerType, TriggerKind, TriggerSpec};
 use longhaul_engine::task::{Missed, TaskTrigger, check_calendar};
 
 use super::filters;
 use crate::http::{Answer, Refused};
-use crate::triggers;
+use crate::triggers::{self, Reach};
 
 /// A trigger that keeps all rules.
 #[derive(Debug)]
@@ -21,14 +21,14 @@ fn refuse(field: &str, detail: impl Into<String>) -> Refused {
     Refused::new(ErrorCode::InvalidTrigger, detail).with_field(format!("/trigger/{field}"))
 }
 
-/// Checks a trigger, and makes of it what the engine knows. `host` says which events this machine can see.
-pub(crate) fn check_trigger(spec: &TriggerSpec, host: &HostState) -> Answer<CheckedTrigger> {
+/// Checks a trigger, and makes of it what the engine knows. `reach` says which events this machine can see.
+pub(crate) fn check_trigger(spec: &TriggerSpec, reach: &Reach) -> Answer<CheckedTrigger> {
     check_parameter_names(spec)?;
     check_system_type(spec)?;
     check_freshness(spec)?;
     check_one_shot(spec)?;
     filters::check_parameters(spec)?;
-    let warnings = check_support(spec, host)?;
+    let warnings = check_support(spec, reach)?;
     let trigger = engine_trigger(spec)?;
     let fires_at_once = match spec.parameters.get("first").map(String::as_str) {
         None => false,
@@ -103,7 +103,7 @@ fn check_one_shot(spec: &TriggerSpec) -> Answer<()> {
 }
 
 /// Gives what is missing for the moment.
-fn check_support(spec: &TriggerSpec, host: &HostState) -> Answer<Vec<String>> {
+fn check_support(spec: &TriggerSpec, reach: &Reach) -> Answer<Vec<String>> {
     let unsupported = |field: &str, what: String, support: &triggers::Support| {
         let reason = support.reason.as_deref().unwrap_or("it has no source");
         Refused::new(ErrorCode::TriggerUnsupported, format!("{what} can never fire here: {reason}"))
@@ -114,7 +114,7 @@ fn check_support(spec: &TriggerSpec, host: &HostState) -> Answer<Vec<String>> {
         return Err(unsupported("type", spec.kind.to_string(), &support));
     }
     let Some(event) = spec.system_trigger_type else { return Ok(support.reason.into_iter().collect()) };
-    let support = triggers::system_support(event, host);
+    let support = triggers::system_support(event, reach);
     if !support.supported {
         return Err(unsupported("systemTriggerType", event.to_string(), &support));
     }

@@ -9,10 +9,6 @@ use longhaul_contract::manifest::{EntryPointKind, Manifest};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Beginning of classes that the command line makes for single commands: they come and go without the application
-/// being another.
-const COMMAND: &str = "command:";
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     /// SHA-256 of what the manifest says, without classes of commands.
@@ -44,7 +40,7 @@ impl FileIdentity {
 impl Identity {
     pub(super) fn of(manifest: &Manifest) -> Self {
         let mut manifest = manifest.clone();
-        manifest.entry_points.retain(|entry_point| !entry_point.class.starts_with(COMMAND));
+        manifest.entry_points.retain(|entry_point| !entry_point.is_command());
         let programs = programs(&manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
         // What a manifest says is plain data, which always has a JSON form.
         let text = serde_json::to_vec(&manifest).unwrap_or_default();

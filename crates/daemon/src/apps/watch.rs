@@ -4,7 +4,7 @@
 //! What was seen last is kept in the store, so that a change while the service was down is one all the same. It is kept
 //! after the engine has taken note: a crash between the two tells of the change twice, and never not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use longhaul_contract::{AppId, CancelReason, SystemTriggerType};
 use longhaul_engine::task::{TaskFact, TaskWish};
-use longhaul_engine::{Engine, Fact, Now, Wish};
+use longhaul_engine::{Fact, Wish};
 use longhaul_store::{Reader, StoreError, Write, Writer};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::Interest;
@@ -30,7 +30,6 @@ pub(crate) struct Watcher {
     apps: Arc<Apps>,
     heart: Heart,
     writer: Writer,
-    reader: Arc<dyn Reader>,
     /// What was seen last.
     known: BTreeMap<AppId, Option<Identity>>,
     signs: Signs,
@@ -47,12 +46,12 @@ impl Watcher {
         writer: Writer,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, WatchError> {
-        let asked = Arc::clone(&reader);
-        let kept =
-            tokio::task::spawn_blocking(move || asked.manifests()).await.map_err(std::io::Error::other)??;
+        let kept = tokio::task::spawn_blocking(move || reader.manifests())
+            .await
+            .map_err(std::io::Error::other)??;
         let known = kept.into_iter().map(|(app, identity)| (app, serde_json::from_str(&identity).ok()));
         let known = known.collect();
-        let mut watcher = Self { apps, heart, writer, reader, known, signs: Signs::open()? };
+        let mut watcher = Self { apps, heart, writer, known, signs: Signs::open()? };
         watcher.look().await;
         Ok(watcher)
     }
@@ -72,31 +71,27 @@ impl Watcher {
     /// `None` when the service is stopping.
     async fn look(&mut self) -> Option<()> {
         self.signs.look_at(self.apps.folder());
-        let (apps, reader) = (Arc::clone(&self.apps), Arc::clone(&self.reader));
-        let found = tokio::task::spawn_blocking(move || Some((look(&apps)?, reader.applications())));
-        let Some((found, stored)) = found.await.ok()? else { return Some(()) };
+        // Asked before looking: who has a task has had a manifest by then. One that came and went between two looks was
+        // never known, and its tasks have to go all the same.
+        let users = self.heart.ask(|engine, _| engine.task_apps()).await.ok()?;
+        let apps = Arc::clone(&self.apps);
+        let Some(found) = tokio::task::spawn_blocking(move || look(&apps)).await.ok()? else {
+            return Some(());
+        };
         for identity in found.values().filter_map(Option::as_ref) {
             identity.folders().for_each(|folder| self.signs.look_at(folder));
         }
-        let stored = stored.unwrap_or_else(|error| {
-            tracing::warn!(%error, "applications that are gone are not looked for");
-            Vec::new()
-        });
-        let lacking: Vec<AppId> = stored.into_iter().filter(|app| !found.contains_key(app)).collect();
-        let with_tasks = move |engine: &Engine, _: Now| {
-            let has_tasks =
-                |app: &AppId| !engine.task_ids(app, None).is_empty() || !engine.task_groups(app).is_empty();
-            lacking.into_iter().filter(has_tasks).collect::<Vec<_>>()
-        };
-        let mut gone = self.heart.ask(with_tasks).await.ok()?;
-        gone.extend(self.known.keys().filter(|app| !found.contains_key(*app)).cloned());
-        gone.sort();
-        gone.dedup();
+        let mut gone: BTreeSet<AppId> = self.known.keys().cloned().chain(users).collect();
+        gone.retain(|app| !found.contains_key(app));
         self.compare(gone, found).await
     }
 
     /// Tells the engine of what is gone or another, and then keeps what was seen.
-    async fn compare(&mut self, gone: Vec<AppId>, found: BTreeMap<AppId, Option<Identity>>) -> Option<()> {
+    async fn compare(
+        &mut self,
+        gone: BTreeSet<AppId>,
+        found: BTreeMap<AppId, Option<Identity>>,
+    ) -> Option<()> {
         let mut writes = Vec::new();
         for app in gone {
             tracing::info!(%app, "its manifest is gone");

@@ -73,6 +73,7 @@ keys! {
     "engine.groups-per-application", Count, engine.groups_per_application, "Group names one application may have.";
     "engine.keep-unconsumed", Seconds, engine.keep_unconsumed_seconds, "How long a result is kept that nobody has taken.";
     "engine.keep-consumed", Seconds, engine.keep_consumed_seconds, "How long a result is kept after it was taken.";
+    "engine.time-zone", Zone, engine.time_zone, "The zone of scheduled rates that name none; read once, at the start.";
     "engine.settle", Duration, engine.settle_ms, "How long a better network must last before what waited for it starts.";
 
     "tasks.run-time", Duration, engine.tasks.run_ms, "How long an instance of a task runs until it is cancelled, where neither its registration nor its manifest says so.";

@@ -6,14 +6,15 @@ mod reference;
 mod value;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longhaul_contract::paths::{self, NoHome, ServicePaths};
 use longhaul_contract::{AppId, Limits, ScheduledRate};
-use longhaul_engine::Policy;
+use longhaul_engine::{Policy, is_time_zone};
+use longhaul_host::time_zone::{self, TimeZone};
 use serde::Deserialize;
 
 use keys::{KEYS, nearest};
@@ -78,6 +79,8 @@ pub struct Configuration {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Default,
+    /// What the machine says of itself, by the place it says so.
+    Machine(String),
     File(PathBuf),
     /// The name of the variable.
     Environment(String),
@@ -88,6 +91,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Machine(place) => write!(f, "machine, {place}"),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Environment(variable) => write!(f, "${variable}"),
             Self::Flag => f.write_str("command line"),
@@ -147,7 +151,21 @@ impl Configuration {
         }
         configuration.read_environment(&environment)?;
         configuration.read_flags(options);
+        configuration.ask_machine(environment.get("TZ").map(OsString::as_os_str));
         Ok(configuration)
+    }
+
+    /// What nobody has set and the machine knows. Without a name that the database has, it is UTC.
+    fn ask_machine(&mut self, tz: Option<&OsStr>) {
+        if self.engine.time_zone.is_some() {
+            return;
+        }
+        let variable = tz.and_then(OsStr::to_str);
+        let found = time_zone::find(Path::new("/"), variable).ok().filter(|zone| is_time_zone(&zone.name));
+        if let Some(TimeZone { name, source }) = found {
+            self.engine.time_zone = Some(name);
+            self.origins.insert("engine.time-zone", Origin::Machine(source.to_owned()));
+        }
     }
 
     /// The defaults, with these paths.
@@ -408,6 +426,27 @@ mod tests {
     }
 
     #[test]
+    fn the_zone_is_the_machines_unless_it_is_set() {
+        let zone = |file, environment: &[(&str, &str)]| {
+            let configuration = load(file, environment, Options::default()).unwrap();
+            let value = configuration.values().into_iter().find(|value| value.key == "engine.time-zone");
+            (value.unwrap(), configuration.engine.time_zone)
+        };
+        let (shown, kept) = zone(None, &[("TZ", ":Asia/Tokyo")]);
+        assert_eq!(
+            (shown.value.as_str(), shown.origin),
+            ("\"Asia/Tokyo\"", Origin::Machine("$TZ".to_owned()))
+        );
+        assert_eq!(kept.as_deref(), Some("Asia/Tokyo"));
+        let file = "[engine]\ntime-zone = \"Europe/Berlin\"";
+        let (shown, kept) = zone(Some(file), &[("TZ", "Asia/Tokyo")]);
+        assert!(matches!(shown.origin, Origin::File(_)), "{shown:?}");
+        assert_eq!(kept.as_deref(), Some("Europe/Berlin"));
+        let machine = [("TZ", "Asia/Tokyo"), ("LONGHAUL_ENGINE_TIME_ZONE", "machine")];
+        assert_eq!(zone(Some(file), &machine).1.as_deref(), Some("Asia/Tokyo"));
+    }
+
+    #[test]
     fn every_shown_value_reads_back() {
         let configuration = load(None, &[], Options::default()).unwrap();
         let mut file = String::new();
@@ -443,6 +482,7 @@ mod tests {
             ("listen = [\"127.0.0.1:1\"]", "there is no setting \"listen\""),
             ("[service]\nlisten = [\"everywhere\"]", "\"everywhere\" is not an address with a port"),
             ("[engine]\nretries-max = 1000", "must be at most 255"),
+            ("[engine]\ntime-zone = \"Berlin\"", "is not a zone of the IANA database"),
             ("[engine]\nretries-max = \"three\"", "must be a number"),
             ("[transfer\n", "not valid TOML"),
             ("[apps.\"photos\"]\nfolders = []", "reverse-DNS"),

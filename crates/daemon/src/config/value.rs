@@ -20,6 +20,8 @@ pub(super) enum Form {
     Rate,
     Count,
     Switch,
+    /// A name of the IANA database, or `"machine"`.
+    Zone,
     Text,
     /// A list; in the environment separated by commas.
     Texts,
@@ -35,11 +37,15 @@ impl Form {
             Self::Rate => "bytes per second such as `\"2MiB\"`, or `\"unlimited\"`",
             Self::Count => "number",
             Self::Switch => "`true` or `false`",
+            Self::Zone => "name such as `\"Europe/Berlin\"`, or `\"machine\"`",
             Self::Text => "text",
             Self::Texts => "list of texts",
         }
     }
 }
+
+/// The zone of the machine, whatever it is.
+const MACHINE: &str = "machine";
 
 /// A setting read from somewhere, not yet put in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +99,9 @@ impl Value {
                 "false" | "0" | "no" => Ok(Self::Switch(false)),
                 _ => Err(format!("{text:?} is neither true nor false")),
             },
+            Form::Zone if text == MACHINE => Ok(Self::Absent),
+            Form::Zone if longhaul_engine::is_time_zone(text) => Ok(Self::Text(text.to_owned())),
+            Form::Zone => Err(format!("{text:?} is not a zone of the IANA database")),
             Form::Text => Ok(Self::Text(text.to_owned())),
             Form::Texts => Ok(Self::Texts(
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
@@ -110,7 +119,7 @@ impl Value {
                 _ => number.to_string(),
             },
             Self::Absent if form == Form::Rate => quote("unlimited"),
-            Self::Absent => quote(""),
+            Self::Absent => quote(MACHINE),
             Self::Switch(switch) => switch.to_string(),
             Self::Text(text) => quote(text),
             Self::Texts(texts) => {
@@ -246,6 +255,21 @@ impl Field for Option<u64> {
     }
 }
 
+impl Field for Option<String> {
+    fn show(&self) -> Value {
+        self.clone().map_or(Value::Absent, Value::Text)
+    }
+
+    fn set(&mut self, value: Value) -> Result<(), String> {
+        *self = match value {
+            Value::Text(text) => Some(text),
+            Value::Absent => None,
+            _ => return Err(mismatch(&value)),
+        };
+        Ok(())
+    }
+}
+
 impl Field for Duration {
     fn show(&self) -> Value {
         Value::Number(u64::try_from(self.as_millis()).unwrap_or(u64::MAX))
@@ -342,6 +366,9 @@ mod tests {
             assert_eq!(value.show(form), shown, "{text}");
         }
         assert_eq!(Value::from_text(Form::Rate, "unlimited").unwrap(), Value::Absent);
+        assert_eq!(Value::from_text(Form::Zone, "machine").unwrap(), Value::Absent);
+        let zone = Value::from_text(Form::Zone, "Europe/Berlin").unwrap();
+        assert_eq!(zone.show(Form::Zone), "\"Europe/Berlin\"");
         for (form, bad) in [
             (Form::Duration, "5 weeks"),
             (Form::Duration, "-1s"),
@@ -351,6 +378,8 @@ mod tests {
             (Form::Bytes, "99999999999TiB"),
             (Form::Count, "many"),
             (Form::Switch, "maybe"),
+            (Form::Zone, "Europe/Nowhere"),
+            (Form::Zone, ""),
         ] {
             assert!(Value::from_text(form, bad).is_err(), "{bad}");
         }

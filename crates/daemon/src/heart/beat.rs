@@ -7,11 +7,14 @@ use longhaul_contract::{AppId, CancelReason, HostState, Limits, Timestamp};
 use longhaul_engine::task::{TaskChange, TaskFact};
 use longhaul_engine::{AttemptEnd, BootTime, Change, Effect, Engine, Fact, Now, Plan, Policy, Wish};
 use longhaul_host::clock::{self, Alarm};
-use longhaul_store::{Loaded, StoreError, Write, Writer};
+use longhaul_store::{StoreError, Write, Writer};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable};
+use super::ahead::Ahead;
+use super::{
+    Circumstances, Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable,
+};
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::{Item, News};
@@ -41,16 +44,17 @@ pub(crate) struct Parts {
 
 /// The loop itself.
 pub(crate) struct Beat {
-    parts: Parts,
+    pub(super) parts: Parts,
     engine: Engine,
     alarm: Alarm,
     life: Life,
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
+    pub(super) ahead: Ahead,
     is_over: bool,
 }
 
 /// Effects that wait until the store is believed to write again.
-struct Held {
+pub(super) struct Held {
     effects: Vec<Effect>,
     until: Instant,
     delay: Duration,
@@ -58,8 +62,8 @@ struct Held {
 
 /// What gathers for one commit.
 #[derive(Default)]
-struct Batch {
-    plan: Plan,
+pub(super) struct Batch {
+    pub(super) plan: Plan,
     replies: Vec<(Reply, Answer<Granted>)>,
     questions: Vec<Question>,
     operations: usize,
@@ -77,14 +81,13 @@ fn now() -> Now {
 }
 
 impl Beat {
-    /// Builds the engine from what the store has.
+    /// `engine` has what the store has.
     ///
     /// # Errors
     /// The system gives no timer.
-    pub(crate) fn new(parts: Parts, loaded: Loaded) -> std::io::Result<Self> {
+    pub(crate) fn new(parts: Parts, engine: Engine) -> std::io::Result<Self> {
         let alarm = Alarm::new()?;
-        let engine = adopt(&parts, loaded);
-        Ok(Self { parts, engine, alarm, life: 1, held: None, is_over: false })
+        Ok(Self { parts, engine, alarm, life: 1, held: None, ahead: Ahead::default(), is_over: false })
     }
 
     /// Runs until it is asked to stop.
@@ -111,6 +114,9 @@ impl Beat {
 
     /// Waits for the first thing to do.
     async fn next(&mut self) -> Batch {
+        if let Some(batch) = self.take_ahead() {
+            return batch;
+        }
         let mut batch = Batch::default();
         let held_until = self.held.as_ref().map(|held| held.until);
         let hold_is_over = async {
@@ -146,7 +152,7 @@ impl Beat {
         }
     }
 
-    fn observe(&mut self, batch: &mut Batch, Reported { life, fact }: Reported) {
+    pub(super) fn observe(&mut self, batch: &mut Batch, Reported { life, fact }: Reported) {
         if life.is_some_and(|life| life != self.life) {
             return;
         }
@@ -177,7 +183,11 @@ impl Beat {
                 operations.iter().map(|operation| (operation.app.clone(), operation.id)).collect()
             }
             Wish::Command { app, id, .. } => vec![(app.clone(), *id)],
-            Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Forget { .. } | Wish::Task(_) => Vec::new(),
+            Wish::Consume { .. }
+            | Wish::PutGroup { .. }
+            | Wish::PutLimits(_)
+            | Wish::Forget { .. }
+            | Wish::Task(_) => Vec::new(),
         };
         self.parts.metrics.wishes.inc();
         let mut decided = self.engine.command(now, wish)?;
@@ -194,7 +204,7 @@ impl Beat {
         let Plan { changes, effects, touched, removed, .. } = plan;
         if !changes.is_empty() {
             let needs_sync = changes.iter().any(Change::is_durable);
-            match self.commit(changes).await {
+            match self.commit_and_go_on(changes).await {
                 Ok(()) if needs_sync => self.believe_store(),
                 Ok(()) => {}
                 Err(error) => return self.recover(error, replies, questions).await,
@@ -214,15 +224,20 @@ impl Beat {
         self.set_alarm();
     }
 
-    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+    /// Submits at once; what comes back waits and borrows nothing.
+    pub(super) fn commit(
+        &self,
+        changes: Vec<Change>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let began = std::time::Instant::now();
-        self.parts
-            .metrics
-            .commit_changes
-            .observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
-        let result = self.parts.writer.submit(changes.into_iter().map(Write::Change).collect()).await;
-        self.parts.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-        result
+        let metrics = Arc::clone(&self.parts.metrics);
+        metrics.commit_changes.observe(f64::from(u32::try_from(changes.len()).unwrap_or(u32::MAX)));
+        let written = self.parts.writer.submit(changes.into_iter().map(Write::Change).collect());
+        async move {
+            let result = written.await;
+            metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+            result
+        }
     }
 
     fn answer(&mut self, questions: Vec<Question>) {
@@ -269,7 +284,7 @@ impl Beat {
 }
 
 /// What watchers of tasks should hear of. An instance comes before its task: the end of the run, then what is next.
-fn task_news(plan: &Plan) -> Vec<(AppId, Item)> {
+pub(super) fn task_news(plan: &Plan) -> Vec<(AppId, Item)> {
     let instances = plan.changes.iter().filter_map(|change| match change {
         Change::Task(TaskChange::Instance { app, instance }) => {
             Some((app.clone(), Item::Instance(instance.id)))
@@ -291,6 +306,7 @@ impl Beat {
         questions: Vec<Question>,
     ) {
         self.tell_failure(&error);
+        self.ahead.forget_decisions();
         for (reply, answer) in replies {
             // A refusal stands; what was granted is not on disk. Whoever wished may have gone.
             let _ = reply.send(answer.and_then(|_| Err(store_unavailable())));
@@ -344,7 +360,12 @@ impl Beat {
                 }
             })
             .await?;
-        self.engine = adopt(&self.parts, loaded);
+        let circumstances = Circumstances {
+            policy: self.parts.policy.clone(),
+            limits: self.parts.limits.clone(),
+            host: self.parts.host.clone(),
+        };
+        self.engine = circumstances.engine_with(loaded);
         Some(self.engine.begin(now()))
     }
 
@@ -376,6 +397,11 @@ impl Beat {
     async fn finish(&mut self, deadline: Instant) {
         self.parts.workers.let_go();
         self.parts.runs.let_go();
+        if let Some(batch) = self.take_ahead()
+            && !self.keep_last(batch).await
+        {
+            return;
+        }
         loop {
             let none_left = async {
                 self.parts.workers.none_left(deadline).await;
@@ -392,14 +418,9 @@ impl Beat {
                             self.observe(&mut batch, reported);
                         }
                     }
-                    let task_news = task_news(&batch.plan);
-                    let Plan { changes, touched, removed, .. } = batch.plan;
-                    if !changes.is_empty() && let Err(error) = self.commit(changes).await {
-                        tracing::error!(%error, "the last changes could not be kept");
+                    if !self.keep_last(batch).await {
                         return;
                     }
-                    self.parts.news.publish(touched, removed);
-                    self.parts.news.publish_tasks(task_news);
                 }
                 Some(message) = self.parts.inbox.messages.recv() => match message {
                     Message::Wish(_, reply) => {
@@ -415,38 +436,32 @@ impl Beat {
     }
 }
 
+impl Beat {
+    /// Writes down what was decided at the end; its effects are for the next start. `false` if the store cannot.
+    async fn keep_last(&mut self, batch: Batch) -> bool {
+        let task_news = task_news(&batch.plan);
+        let Plan { changes, touched, removed, .. } = batch.plan;
+        if !changes.is_empty()
+            && let Err(error) = self.commit(changes).await
+        {
+            tracing::error!(%error, "the last changes could not be kept");
+            return false;
+        }
+        self.parts.news.publish(touched, removed);
+        self.parts.news.publish_tasks(task_news);
+        true
+    }
+}
+
 /// What the stop itself brings about is no news for the engine: the next start begins with what the store has.
 fn is_plain_stop(fact: &Fact) -> bool {
     matches!(fact, Fact::Ended { end: AttemptEnd::Stopped, .. })
 }
 
-fn adopt(parts: &Parts, loaded: Loaded) -> Engine {
-    let limits = loaded.limits.unwrap_or_else(|| parts.limits.clone());
-    let mut engine = Engine::new(parts.policy.clone(), limits, parts.host.clone());
-    for (app, name, behavior) in loaded.groups {
-        engine.adopt_group(app, name, behavior);
-    }
-    for row in loaded.rows {
-        engine.adopt(row);
-    }
-    for row in loaded.tasks {
-        engine.adopt_task(row);
-    }
-    for (app, status) in loaded.access {
-        engine.adopt_access(app, status);
-    }
-    if let Some(signals) = loaded.signals {
-        engine.adopt_signals(signals);
-    }
-    for (app, instance) in loaded.left_over {
-        engine.adopt_instance(app, instance);
-    }
-    engine
-}
-
 fn wish_size(wish: &Wish) -> usize {
     match wish {
         Wish::Create(operations) => operations.len(),
+        Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
         Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Task(_) => 1,
     }

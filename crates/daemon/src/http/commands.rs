@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use longhaul_contract::{ErrorCode, Operation, OperationId, Scope, TransferStatus};
-use longhaul_engine::Command;
+use longhaul_contract::{
+    AttachDownloads, AttachedDownloads, ErrorCode, Operation, OperationId, Scope, TransferStatus,
+};
+use longhaul_engine::{Command, Wish};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -169,4 +171,32 @@ pub(crate) async fn attach(
     }
     rooms.command(&caller, id, Command::Consume).await?;
     rooms.operation(&caller, id).await.map(Json)
+}
+
+/// Takes the results of up to 1,000 downloads at once (AttachAsync of each, without waiting). Those that are not over,
+/// or whose result was taken before, are left out of the answer.
+#[utoipa::path(
+    post,
+    path = "/background-transfers/downloads/attach",
+    tag = "downloads",
+    operation_id = "attachDownloads",
+    request_body = AttachDownloads,
+    responses((status = 200, description = "Whose results were taken", body = AttachedDownloads), Problems)
+)]
+pub(crate) async fn attach_batch(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Json(asked): Json<AttachDownloads>,
+) -> Answer<Json<AttachedDownloads>> {
+    caller.need(Scope::Submit)?;
+    if asked.ids.len() > AttachDownloads::MAX {
+        let detail = format!("at most {} at once", AttachDownloads::MAX);
+        return Err(Refused::new(ErrorCode::InvalidField, detail).with_field("/ids"));
+    }
+    let app = caller.app.clone();
+    let ids = rooms.read(move |reader| reader.unconsumed(&app, &asked.ids)).await?;
+    if !ids.is_empty() {
+        rooms.heart.wish(Wish::Consume { app: caller.app.clone(), ids: ids.clone() }).await?;
+    }
+    Ok(Json(AttachedDownloads { ids }))
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use longhaul_contract::download::{CreateDownloads, CreatedDownloads};
 use longhaul_contract::{
-    CreateDownload, ErrorCode, Operation, OperationId, OperationKind, PatchDownload, Progress, Timestamp,
+    CreateDownload, CreateDownloads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind,
+    PatchDownload, Progress, Timestamp,
 };
 use longhaul_engine::{Command, NewOperation, Wish};
 

@@ -40,6 +40,11 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 /// Changes turned into events at one time.
 const CHUNK: usize = 200;
 
+/// So many changes at one time are a crowd: the next ones gather for a moment, because an operation that changes
+/// several times within it is told once.
+const CROWD: usize = 16;
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// What to be told.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +133,8 @@ struct Reader {
     sampled: HashMap<OperationId, Progress>,
     sampled_runs: HashMap<InstanceId, u32>,
     next_sample: Instant,
+    /// Until when changes gather before they are looked at.
+    gathers_until: Option<Instant>,
     _room: OwnedSemaphorePermit,
     _counted: Counted,
 }
@@ -157,6 +164,7 @@ impl Reader {
             sampled: HashMap::new(),
             sampled_runs: HashMap::new(),
             next_sample: Instant::now(),
+            gathers_until: None,
             _room: room,
         };
         if let Some(last) = last {
@@ -249,6 +257,9 @@ impl Reader {
             newest
         };
         let views = self.views(&items).await?;
+        if items.len() >= CROWD {
+            self.gathers_until = Some(Instant::now() + GATHERING);
+        }
         for (number, item) in items {
             // Without a view it has been forgotten meanwhile, which is told at its own place.
             let event = match item {
@@ -316,10 +327,17 @@ impl Reader {
     async fn wait(&mut self) {
         let of_operations = self.kinds.contains(&EventKind::Progress);
         let of_instances = self.kinds.contains(&EventKind::InstanceProgress);
-        let is_running = of_operations && !self.rooms.workers.progress(self.app.as_ref()).is_empty()
+        let is_running = of_operations && self.rooms.workers.is_running(self.app.as_ref())
             || of_instances && !self.rooms.runs.progress(self.app.as_ref()).is_empty();
+        let gathers_until = self.gathers_until;
+        let news = async {
+            if let Some(time) = gathers_until {
+                tokio::time::sleep_until(time).await;
+            }
+            self.news.changed().await
+        };
         tokio::select! {
-            changed = self.news.changed() => drop(changed),
+            changed = news => drop(changed),
             changed = self.workers.changed(), if of_operations => drop(changed),
             changed = self.runs.changed(), if of_instances => drop(changed),
             stops = self.stopping.changed() => drop(stops),

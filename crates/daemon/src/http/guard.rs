@@ -100,16 +100,18 @@ enum Need {
 
 fn need_of(method: &Method, path: &str) -> Need {
     let is_safe = matches!(*method, Method::GET | Method::HEAD);
+    let is_known = is_safe || matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
     match path {
+        // No route has it, which is what is answered.
+        _ if !is_known => Need::Scope(Scope::Read),
         "/openapi.json" | "/healthz" if is_safe => Need::Nothing,
         "/limits" if !is_safe => Need::Scope(Scope::Admin),
         _ if path.starts_with("/host/") => Need::Scope(Scope::Admin),
-        _ if path.starts_with("/apps/") && path.ends_with("/access") => Need::Scope(Scope::Admin),
         _ if path == "/apps" || path.starts_with("/apps/") => {
-            if is_safe {
-                Need::Scope(Scope::Admin)
-            } else {
+            if path.ends_with("/tokens") && !is_safe {
                 Need::Owner
+            } else {
+                Need::Scope(Scope::Admin)
             }
         }
         _ if is_safe => Need::Scope(Scope::Read),
@@ -252,6 +254,7 @@ mod tests {
             (Method::GET, "/apps/org.a", Need::Scope(Scope::Admin)),
             (Method::POST, "/apps/org.a/tokens", Need::Owner),
             (Method::PUT, "/apps/org.a/access", Need::Scope(Scope::Admin)),
+            (Method::TRACE, "/apps/org.a/tokens", Need::Scope(Scope::Read)),
             (Method::PUT, "/host/power", Need::Scope(Scope::Admin)),
             (Method::DELETE, "/host/power", Need::Scope(Scope::Admin)),
             (Method::GET, "/host", Need::Scope(Scope::Read)),

@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<State> for Json<T, MAX> 
     async fn from_request(request: Request, state: &State) -> Answer<Self> {
         check_media_type(request.headers())?;
         let bytes = read_body(request, MAX, state.settings.request_timeout).await?;
-        parse(&bytes).map(Self)
+        parse_object(&bytes).map(Self)
     }
 }
 
@@ -43,7 +43,7 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
             return Ok(Self(T::default()));
         }
         checked?;
-        parse(&bytes).map(Self)
+        parse_object(&bytes).map(Self)
     }
 }
 
@@ -87,6 +87,18 @@ async fn read_body(request: Request, max: usize, timeout: std::time::Duration) -
             ErrorCode::MalformedJson,
             format!("the body did not arrive within {} s", timeout.as_secs()),
         )),
+    }
+}
+
+/// Reads one JSON object: what all bodies are. An array of values in the order of the fields is none, although serde
+/// would take it for one.
+fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => {
+            parse::<serde_json::Value>(bytes)?;
+            Err(Refused::new(ErrorCode::InvalidField, "the body must be an object, and is an array"))
+        }
+        _ => parse(bytes),
     }
 }
 
@@ -159,14 +171,23 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::CreateDownload;
-    use longhaul_contract::download::CreateDownloads;
+    use longhaul_contract::{CreateDownload, CreateDownloads};
 
     use super::*;
 
     fn refusal(text: &str) -> (ErrorCode, String) {
         let refused = parse::<CreateDownload>(text.as_bytes()).expect_err(text);
         (refused.problem().code, refused.problem().field.clone().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_body_is_an_object() {
+        use longhaul_contract::task::RequestAccess;
+        assert!(parse_object::<RequestAccess>(b" {}").is_ok());
+        let refused = parse_object::<RequestAccess>(b"\n[null, null]").err().unwrap();
+        assert_eq!(refused.problem().code, ErrorCode::InvalidField);
+        let refused = parse_object::<RequestAccess>(b"[null").err().unwrap();
+        assert_eq!(refused.problem().code, ErrorCode::MalformedJson);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use longhaul_contract::{ErrorCode, Problem};
+use longhaul_contract::{ErrorCode, HostSignal, Problem};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -55,7 +55,7 @@ pub(crate) type App = Arc<Rooms>;
                        run, whatever happens in between.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, HostSignal)),
     tags(
         (name = "downloads", description = "Downloads of the calling application"),
         (name = "groups", description = "Transfer groups of the calling application"),
@@ -79,6 +79,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(commands::cancel))
         .routes(routes!(commands::make_current))
         .routes(routes!(commands::attach))
+        .routes(routes!(commands::attach_batch))
         .routes(routes!(details::response))
         .routes(routes!(details::ranges))
         .routes(routes!(details::explain))

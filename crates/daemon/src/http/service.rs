@@ -101,6 +101,10 @@ pub(crate) async fn put_limits(
             return Err(Refused::new(ErrorCode::InvalidField, detail).with_field(field));
         }
     }
+    if limits.bytes_per_second.is_some_and(|rate| i64::try_from(rate).is_err()) {
+        let detail = format!("must be at most {}", i64::MAX);
+        return Err(Refused::new(ErrorCode::InvalidField, detail).with_field("/bytesPerSecond"));
+    }
     rooms.heart.wish(Wish::PutLimits(limits)).await?;
     rooms.heart.ask(|engine, _| engine.limits()).await.map(Json)
 }

@@ -35,9 +35,9 @@ impl Rooms {
                 asked.iter().map(|(app, id)| engine.task_live(now, app, *id)).collect::<Vec<_>>()
             })
             .await?;
-        let host = self.host.host();
+        let reach = self.host.reach();
         let views = records.iter().zip(lives);
-        Ok(views.filter_map(|(record, live)| Some(task_view::task(record, live?, &host))).collect())
+        Ok(views.filter_map(|(record, live)| Some(task_view::task(record, live?, &reach))).collect())
     }
 
     /// All tasks of an application, grouped ones too, oldest first.

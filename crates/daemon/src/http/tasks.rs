@@ -74,7 +74,7 @@ pub(crate) async fn register(
     Parameters(conflict): Parameters<Conflict>,
     Json(mut spec): Json<RegisterTaskRequest>,
 ) -> Answer<Response> {
-    let checked = admission::check_task(&mut spec, &rooms.host.host())?;
+    let checked = admission::check_task(&mut spec, &rooms.host.reach())?;
     push::complete_channel(&mut spec);
     let (apps, app) = (Arc::clone(&rooms.apps), caller.app.clone());
     let manifest = tokio::task::spawn_blocking(move || apps.manifest(&app)).await;
@@ -109,7 +109,7 @@ pub(crate) async fn get(
 ) -> Answer<Json<BackgroundTaskDetail>> {
     let (record, live) = rooms.task(&caller, id).await?;
     let history = rooms.read(move |reader| reader.instances(id, HISTORY, None)).await?;
-    Ok(Json(task_view::detail(record, live, history, &rooms.host.host(), &rooms.runs)))
+    Ok(Json(task_view::detail(record, live, history, &rooms.host.reach(), &rooms.runs)))
 }
 
 /// What becomes of a running instance.
@@ -156,5 +156,5 @@ pub(crate) async fn unregister(
     responses((status = 200, description = "The trigger types", body = Vec<TriggerType>), Problems)
 )]
 pub(crate) async fn trigger_types(State(rooms): State<Arc<Rooms>>) -> Json<Vec<TriggerType>> {
-    Json(triggers::all(&rooms.host.host()))
+    Json(triggers::all(&rooms.host.reach()))
 }

@@ -1,7 +1,7 @@
 //! One run as its neighbours see it: the task's own calls, watchers, and the worker that looks after it.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,7 @@ pub(crate) struct Live {
     pub(crate) life: Life,
     /// Trigger details as one JSON document.
     pub(crate) details: Arc<str>,
+    is_up: AtomicBool,
     progress: AtomicU32,
     suspended_count: AtomicU32,
     wanted: watch::Sender<Wanted>,
@@ -80,6 +81,7 @@ impl Live {
             id,
             life,
             details,
+            is_up: AtomicBool::new(false),
             progress: AtomicU32::new(0),
             suspended_count: AtomicU32::new(0),
             wanted: watch::Sender::default(),
@@ -87,6 +89,15 @@ impl Live {
             output: OnceLock::new(),
             turn: Mutex::new(()),
         }
+    }
+
+    /// Its code runs.
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_up(&self) {
+        self.is_up.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn progress(&self) -> u32 {

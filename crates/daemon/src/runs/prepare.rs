@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use longhaul_contract::instance::Activation;
-use longhaul_contract::manifest::{EntryPoint, EntryPointKind};
+use longhaul_contract::manifest::{self, EntryPoint, EntryPointKind};
 use longhaul_contract::{RegisterTaskRequest, paths};
 use longhaul_runner::environment::{self, INSTANCE_ID, TASK_ID};
 use longhaul_runner::{
-    Access, Account, Grant, Launch, Leftovers, Limits, Network, OutputSize, ProcessView, Sandbox,
-    Unenforceable,
+    Access, Account, Bus, BusLaunch, Grant, Launch, Leftovers, Limits, Network, OutputSize, ProcessView,
+    Sandbox, Unenforceable,
 };
 use longhaul_store::Reader;
 
@@ -20,6 +20,7 @@ const APP: &str = "LONGHAUL_APP";
 
 pub(super) enum Work {
     Process(Box<Launch>),
+    OnBus(Box<BusLaunch>),
     InProcess(Box<Activation>),
 }
 
@@ -28,10 +29,10 @@ pub(super) enum Work {
 pub(super) fn prepare(reader: &dyn Reader, apps: &Apps, live: &Live, socket: &Path) -> Result<Work, String> {
     let record = reader.task(live.task).map_err(|error| error.to_string())?;
     let record = record.ok_or("its registration is gone")?;
-    let manifest = apps.manifest(&live.app).map_err(|error| error.to_string())?;
+    let declared = apps.manifest(&live.app).map_err(|error| error.to_string())?;
     let class = &record.spec.entry_point;
     let gone = || format!("the manifest of {} declares no entry point {class:?} any more", live.app);
-    let entry_point = manifest.as_ref().and_then(|manifest| manifest.entry_point(class)).ok_or_else(gone)?;
+    let entry_point = declared.as_ref().and_then(|declared| declared.entry_point(class)).ok_or_else(gone)?;
     match entry_point.kind().map_err(|error| error.to_string())? {
         EntryPointKind::Process(command) => launch(live, &record.spec, entry_point, command, socket)
             .map(|launch| Work::Process(Box::new(launch))),
@@ -43,7 +44,17 @@ pub(super) fn prepare(reader: &dyn Reader, apps: &Apps, live: &Live, socket: &Pa
             trigger_details: details(live)?,
             cancel_reason: None,
         }))),
-        EntryPointKind::DBus(..) => Err("this release runs no D-Bus entry points".to_owned()),
+        EntryPointKind::DBus(name, bus) => Ok(Work::OnBus(Box::new(BusLaunch {
+            bus: match bus {
+                manifest::Bus::Session => Bus::Session,
+                manifest::Bus::System => Bus::System,
+            },
+            name: name.to_owned(),
+            class: class.clone(),
+            task_id: live.task.to_string(),
+            instance_id: live.id.to_string(),
+            details: live.details.to_string(),
+        }))),
         EntryPointKind::Wasm(_) => Err("this release runs no WebAssembly components".to_owned()),
     }
 }
@@ -83,7 +94,7 @@ fn launch(
     ] {
         environment::set(&mut variables, name, value);
     }
-    let invalid = |error: longhaul_contract::manifest::InvalidManifest| error.to_string();
+    let invalid = |error: manifest::InvalidManifest| error.to_string();
     Ok(Launch {
         name: live.id.to_string(),
         command: command.to_vec(),

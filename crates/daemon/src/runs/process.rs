@@ -1,9 +1,10 @@
-//! A run that is a program of its own.
+//! A run that is a program: one of its own, or one on the message bus.
 
 use std::sync::Arc;
 
 use longhaul_engine::task::{InstanceEnd, InstanceOutcome};
-use longhaul_runner::{Ended, Launch, Outcome, Runner, Running, StartError};
+use longhaul_runner::{Ended, Outcome, Running, StartError};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::failed;
@@ -26,13 +27,11 @@ const fn libc_signal(signal: rustix::process::Signal) -> i32 {
 }
 
 pub(super) async fn run(
-    runner: &Runner,
-    launch: Launch,
+    starting: impl Future<Output = Result<Running, StartError>>,
     live: &Arc<Live>,
     report_running: impl FnOnce(),
 ) -> InstanceEnd {
     let mut wanted = live.wanted();
-    let starting = runner.start(launch);
     let running = tokio::select! {
         started = starting => match started {
             Ok(running) => running,
@@ -44,6 +43,7 @@ pub(super) async fn run(
     };
     live.set_output(running.output());
     report_running();
+    let mut progress = running.progress();
     let mut told = Wanted::default();
     let ended = loop {
         let now = *wanted.borrow_and_update();
@@ -51,6 +51,7 @@ pub(super) async fn run(
         told = now;
         tokio::select! {
             ended = running.wait() => break ended,
+            Ok(()) = progress.changed() => take_progress(&mut progress, live),
             changed = wanted.changed() => {
                 if changed.is_err() {
                     break running.wait().await;
@@ -58,7 +59,15 @@ pub(super) async fn run(
             }
         }
     };
+    take_progress(&mut progress, live);
     end_of(&ended, live)
+}
+
+/// Of a program on the bus; any other tells it over the service's socket.
+fn take_progress(progress: &mut watch::Receiver<Option<u32>>, live: &Live) {
+    if let Some(progress) = *progress.borrow_and_update() {
+        live.set_progress(progress);
+    }
 }
 
 fn not_started(error: &StartError) -> InstanceEnd {
@@ -92,6 +101,10 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
         Outcome::Signaled { signal, .. } => {
             let detail = format!("it was ended by signal {signal}");
             (failure(detail, CRASHES.contains(signal)), None, Some(*signal), false)
+        }
+        Outcome::Returned => (InstanceOutcome::Completed, None, None, false),
+        Outcome::Failed { error, message } => {
+            (failure(format!("it answered with {error}: {message}"), false), None, None, false)
         }
         Outcome::Killed => (failure("it was killed".to_owned(), false), None, None, true),
         Outcome::Lost { why } => (failure(format!("nobody saw its end: {why}"), true), None, None, false),

@@ -1,20 +1,24 @@
 //! A store that cannot write: nothing is promised, nothing is half done, and it goes on by itself.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use longhaul_daemon::{GivenSockets, Service};
+use longhaul_daemon::{Configuration, GivenSockets, Service};
 use longhaul_lab::{Content, Gate, Resource, Server, wait_until};
 use longhaul_store::{Adopt, GroupStore, Opened, Queue, SqliteStore, Store, StoreError, Write};
 use serde_json::json;
 
 use crate::rig::{DOWNLOADS, PATIENCE, Rig};
 
-/// The real store on a disk that can be made full.
+/// The real store on a disk that can be made full, or slow.
 struct Disk {
     store: SqliteStore,
     is_full: Arc<AtomicBool>,
+    slow: Slow,
 }
+
+/// While there are any: the first gate is opened by a commit that begins, which then waits at the second.
+type Slow = Arc<Mutex<Option<(Gate, Gate)>>>;
 
 impl Disk {
     fn check(&self) -> Result<(), StoreError> {
@@ -44,6 +48,11 @@ impl GroupStore for Disk {
     }
 
     fn commit_group(&mut self, submissions: &[Self::Prepared]) -> Vec<Result<(), StoreError>> {
+        let gates = self.slow.lock().unwrap().clone();
+        if let Some((reached, passable)) = gates {
+            reached.open();
+            assert!(passable.wait_for(PATIENCE), "the test lets each commit pass");
+        }
         match self.check() {
             Ok(()) => self.store.commit_group(submissions),
             Err(error) => submissions.iter().map(|_| Err(error.clone())).collect(),
@@ -60,20 +69,20 @@ impl GroupStore for Disk {
 }
 
 fn start() -> (Rig, Arc<AtomicBool>) {
-    let mut rig = Rig::prepare(|_| {});
-    let is_full = Arc::new(AtomicBool::new(false));
-    let Opened { mut store, readers, .. } = longhaul_store::open(rig.state()).unwrap();
-    let loaded = store.load().unwrap();
-    let disk = Disk { store, is_full: Arc::clone(&is_full) };
-    let starting = Service::start_with(
-        rig.configuration.clone(),
-        GivenSockets::default(),
-        disk,
-        Arc::new(readers),
-        loaded,
-    );
-    rig.service = Some(rig.runtime.block_on(starting).unwrap());
+    let (rig, is_full, _) = start_with(|_| {});
     (rig, is_full)
+}
+
+fn start_with(change: impl FnOnce(&mut Configuration)) -> (Rig, Arc<AtomicBool>, Slow) {
+    let mut rig = Rig::prepare(change);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let slow = Slow::default();
+    let Opened { store, readers, .. } = longhaul_store::open(rig.state()).unwrap();
+    let disk = Disk { store, is_full: Arc::clone(&is_full), slow: Arc::clone(&slow) };
+    let starting =
+        Service::start_with(rig.configuration.clone(), GivenSockets::default(), disk, Arc::new(readers));
+    rig.service = Some(rig.runtime.block_on(starting).unwrap());
+    (rig, is_full, slow)
 }
 
 #[test]
@@ -140,4 +149,38 @@ fn readers_of_events_are_told_to_look_again() {
     let snapshot: serde_json::Value = serde_json::from_str(&snapshot).unwrap();
     assert_eq!(snapshot["operations"].as_array().unwrap().len(), 1);
     assert_eq!(snapshot["isLast"], json!(true));
+}
+
+#[test]
+fn a_slot_is_handed_on_while_others_wait_for_the_disk() {
+    let content = Content::new(1, 1 << 20);
+    let gate = Gate::new();
+    let server = Server::start({
+        let (resource, gate) = (Resource::new(content), gate.clone());
+        move |exchange| {
+            let response = resource.answer(&exchange.request);
+            exchange.respond(response.hold_at(1 << 19, &gate));
+        }
+    });
+    let (rig, _, slow) = start_with(|configuration| configuration.limits.running_at_once = 1);
+    let first = rig.create(&rig.download(&server.url("/first"), "first"));
+    let second = rig.create(&rig.download(&server.url("/second"), "second"));
+    server.wait_for_requests(1, PATIENCE);
+    let (reached, passable) = (Gate::new(), Gate::new());
+    *slow.lock().unwrap() = Some((reached.clone(), passable.clone()));
+    let creation = std::thread::spawn({
+        let (api, body) = (rig.api(), rig.idle("third"));
+        move || api.post(DOWNLOADS, &body).unwrap().expect_status(201)
+    });
+    assert!(reached.wait_for(PATIENCE));
+    gate.open();
+    server.wait_for_requests(2, PATIENCE);
+    assert!(!creation.is_finished(), "nothing is promised before it is on disk");
+    *slow.lock().unwrap() = None;
+    passable.open();
+    creation.join().unwrap();
+    for path in [first, second] {
+        rig.wait_for_status(&path, "Completed");
+    }
+    content.assert_file(&rig.path("second"));
 }

@@ -101,6 +101,35 @@ fn attach_waits_for_the_end() {
 }
 
 #[test]
+fn many_results_are_taken_by_one_call() {
+    const ATTACH: &str = "/background-transfers/downloads/attach";
+    let content = Content::new(8, 1000);
+    let server = Server::of(Resource::new(content));
+    let rig = Rig::start();
+    let done: Vec<String> = (0..3)
+        .map(|number| rig.create(&rig.download(&server.url("/small"), &format!("small-{number}"))))
+        .collect();
+    let stranger = rig.api_of("org.example.Other").post(DOWNLOADS, &rig.idle("theirs")).unwrap();
+    let stranger = stranger.expect_status(201).json()["id"].as_str().unwrap().to_owned();
+    let idle = rig.create(&rig.idle("idle"));
+    for path in &done {
+        rig.wait_for_status(path, "Completed");
+    }
+    let ids: Vec<&str> =
+        done.iter().chain([&idle]).map(|path| id_in(path)).chain([stranger.as_str()]).collect();
+    let take = || rig.api().post(ATTACH, &json!({ "ids": ids })).unwrap().expect_status(200).json();
+    assert_eq!(take()["ids"], json!(&ids[..3]));
+    assert_eq!(take()["ids"], json!([]), "each result is taken once");
+    for path in &done {
+        assert!(rig.get(path)["consumedTime"].is_string());
+    }
+    rig.api_of("org.example.Other").call("POST", &format!("{DOWNLOADS}/{stranger}/cancel"), None).unwrap();
+    assert_eq!(take()["ids"], json!([]), "not that of another application");
+    let refused = rig.api().post(ATTACH, &json!({ "ids": vec![ids[0]; 1001] })).unwrap();
+    assert_eq!(refused.expect_status(400).json()["field"], "/ids");
+}
+
+#[test]
 fn idle_operations_start_when_told() {
     let content = Content::new(6, 1000);
     let server = Server::of(Resource::new(content));

@@ -72,8 +72,10 @@ fn tokens_speak_for_one_application_in_its_scopes() {
     let _ = read.call("PUT", "/limits", Some(("application/json", b"{}"))).unwrap().expect_status(403);
     let admin = rig.tcp_of(PHOTOS, &["admin"]);
     let apps = admin.get("/apps").unwrap().expect_status(200).json();
-    let photos =
-        json!({ "id": PHOTOS, "liveOperations": 1, "tokens": 3, "scopes": ["submit", "read", "admin"] });
+    let photos = json!({
+        "id": PHOTOS, "liveOperations": 1, "tokens": 3, "scopes": ["submit", "read", "admin"], "tasks": 0,
+        "access": "Unspecified",
+    });
     assert!(apps["items"].as_array().unwrap().contains(&photos), "{apps}");
     assert_eq!(admin.get(&format!("/apps/{PHOTOS}")).unwrap().expect_status(200).json(), photos);
     let _ = admin.get("/apps/org.example.Unknown").unwrap().expect_status(404);

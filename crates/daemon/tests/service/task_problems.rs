@@ -39,109 +39,67 @@ fn expect(rig: &Rig, body: &Value, code: &str, field: &str) {
 fn triggers_that_break_a_rule() {
     let rig = Rig::start();
     let _ = rig.app_with_script(APP, "true");
-    let fence = |text: &str| parameters("LocationTrigger", json!({ "geofences": text }));
-    let filter = |text: &str| {
-        parameters("BluetoothLEAdvertisementWatcherTrigger", json!({ "advertisementFilter": text }))
-    };
-    for (trigger, code, field) in [
-        (trigger(TIMED, json!({ "freshnessTime": 14 })), "invalid-trigger", "/trigger/freshnessTime"),
-        (trigger(TIMED, json!({ "freshnessTime": 43201 })), "invalid-trigger", "/trigger/freshnessTime"),
-        (trigger(TIMED, json!({})), "invalid-trigger", "/trigger/freshnessTime"),
-        (trigger("MaintenanceTrigger", json!({})), "invalid-trigger", "/trigger/freshnessTime"),
+    let system = |event: &str| json!({ "systemTriggerType": event });
+    for (kind, more, code, field) in [
+        (TIMED, json!({ "freshnessTime": 14 }), "invalid-trigger", "freshnessTime"),
+        (TIMED, json!({ "freshnessTime": 43201 }), "invalid-trigger", "freshnessTime"),
+        (TIMED, json!({}), "invalid-trigger", "freshnessTime"),
+        ("MaintenanceTrigger", json!({}), "invalid-trigger", "freshnessTime"),
+        ("ApplicationTrigger", json!({ "freshnessTime": 15 }), "invalid-trigger", "freshnessTime"),
+        (TIMED, json!({ "freshnessTime": -1 }), "invalid-field", "freshnessTime"),
+        (TIMED, json!({ "freshnessTime": 15.5 }), "invalid-field", "freshnessTime"),
+        (TIMED, json!({ "freshnessTime": "15" }), "invalid-field", "freshnessTime"),
+        (TIMED, json!({ "freshnessTime": 15, "colour": 1 }), "unknown-field", "colour"),
+        ("NoTrigger", json!({}), "invalid-field", "type"),
+        ("SystemTrigger", json!({}), "invalid-trigger", "systemTriggerType"),
+        ("SystemTrigger", system("Invalid"), "invalid-field", "systemTriggerType"),
+        ("ApplicationTrigger", system("UserAway"), "invalid-trigger", "systemTriggerType"),
         (
-            trigger("ApplicationTrigger", json!({ "freshnessTime": 15 })),
+            "SystemTrigger",
+            json!({ "systemTriggerType": "ControlChannelReset", "oneShot": true }),
             "invalid-trigger",
-            "/trigger/freshnessTime",
+            "oneShot",
         ),
-        (trigger(TIMED, json!({ "freshnessTime": -1 })), "invalid-field", "/trigger/freshnessTime"),
-        (trigger(TIMED, json!({ "freshnessTime": 15.5 })), "invalid-field", "/trigger/freshnessTime"),
-        (trigger(TIMED, json!({ "freshnessTime": "15" })), "invalid-field", "/trigger/freshnessTime"),
-        (trigger(TIMED, json!({ "freshnessTime": 15, "colour": 1 })), "unknown-field", "/trigger/colour"),
-        (trigger("NoTrigger", json!({})), "invalid-field", "/trigger/type"),
-        (trigger("SystemTrigger", json!({})), "invalid-trigger", "/trigger/systemTriggerType"),
-        (
-            trigger("SystemTrigger", json!({ "systemTriggerType": "Invalid" })),
-            "invalid-field",
-            "/trigger/systemTriggerType",
-        ),
-        (
-            trigger(TIMED, json!({ "freshnessTime": 15, "systemTriggerType": "UserAway" })),
-            "invalid-trigger",
-            "/trigger/systemTriggerType",
-        ),
-        (
-            trigger("SystemTrigger", json!({ "systemTriggerType": "ControlChannelReset", "oneShot": true })),
-            "invalid-trigger",
-            "/trigger/oneShot",
-        ),
-        (trigger("ApplicationTrigger", json!({ "oneShot": true })), "invalid-trigger", "/trigger/oneShot"),
-        (parameters("ApplicationTrigger", json!({ "a": "b" })), "invalid-trigger", "/trigger/parameters/a"),
-        (
-            parameters(TIMED, json!({ "schedule": "61 * * * *" })),
-            "invalid-trigger",
-            "/trigger/parameters/schedule",
-        ),
-        (
-            parameters(TIMED, json!({ "schedule": "0 0 30 2 *" })),
-            "invalid-trigger",
-            "/trigger/parameters/schedule",
-        ),
-        (
-            parameters(TIMED, json!({ "schedule": "0 3 * * *", "timeZone": "Mars/Base" })),
-            "invalid-trigger",
-            "/trigger/parameters/timeZone",
-        ),
-        (
-            parameters(TIMED, json!({ "schedule": "0 3 * * *", "missed": "never" })),
-            "invalid-trigger",
-            "/trigger/parameters/missed",
-        ),
-        (parameters("DeviceUseTrigger", json!({})), "invalid-trigger", "/trigger/parameters/deviceId"),
-        (
-            parameters("PushNotificationTrigger", json!({ "channel": "a/b" })),
-            "invalid-trigger",
-            "/trigger/parameters/channel",
-        ),
-        (
-            parameters("PushNotificationTrigger", json!({ "channel": "push_1" })),
-            "invalid-trigger",
-            "/trigger/parameters/channel",
-        ),
-        (fence("nonsense"), "invalid-trigger", "/trigger/parameters/geofences"),
-        (fence("[]"), "invalid-trigger", "/trigger/parameters/geofences"),
-        (
-            fence(r#"[{"id":"a","latitude":91,"longitude":0,"radius":5}]"#),
-            "invalid-trigger",
-            "/trigger/parameters/geofences",
-        ),
-        (
-            fence(r#"[{"id":"a","latitude":1,"longitude":0,"radius":5,"monitoredStates":["Removed"]}]"#),
-            "invalid-trigger",
-            "/trigger/parameters/geofences",
-        ),
-        (
-            filter(r#"{"dataType":1,"data":"00"}"#),
-            "invalid-trigger",
-            "/trigger/parameters/advertisementFilter",
-        ),
-        (
-            filter(r#"{"dataType":255,"offset":1,"data":"00"}"#),
-            "invalid-trigger",
-            "/trigger/parameters/advertisementFilter",
-        ),
-        (
-            fence(r#"[{"id":"a","latitude":1,"longitude":0,"radius":5}]"#),
-            "trigger-unsupported",
-            "/trigger/type",
-        ),
-        (filter(r#"{"dataType":255,"data":"4c00"}"#), "trigger-unsupported", "/trigger/type"),
-        (
-            trigger("SystemTrigger", json!({ "systemTriggerType": "SmsReceived" })),
-            "trigger-unsupported",
-            "/trigger/systemTriggerType",
-        ),
+        ("ApplicationTrigger", json!({ "oneShot": true }), "invalid-trigger", "oneShot"),
+        ("SystemTrigger", system("ControlChannelReset"), "trigger-unsupported", "systemTriggerType"),
     ] {
-        expect(&rig, &body("a", trigger), code, field);
+        expect(&rig, &body("a", trigger(kind, more)), code, &format!("/trigger/{field}"));
+    }
+}
+
+#[test]
+fn trigger_parameters_that_break_a_rule() {
+    let rig = Rig::start();
+    let _ = rig.app_with_script(APP, "true");
+    let fence = |more: &str| {
+        let text = format!("[{{\"id\":\"a\",\"latitude\":1,\"longitude\":0,\"radius\":5{more}}}]");
+        json!({ "geofences": text })
+    };
+    let far = json!({ "geofences": r#"[{"id":"a","latitude":91,"longitude":0,"radius":5}]"# });
+    let filter = |text: &str| json!({ "advertisementFilter": text });
+    let (place, bluetooth) = ("LocationTrigger", "BluetoothLEAdvertisementWatcherTrigger");
+    for (kind, given, name) in [
+        ("ApplicationTrigger", json!({ "a": "b" }), "a"),
+        (TIMED, json!({ "schedule": "61 * * * *" }), "schedule"),
+        (TIMED, json!({ "schedule": "0 0 30 2 *" }), "schedule"),
+        (TIMED, json!({ "schedule": "0 3 * * *", "timeZone": "Mars/Base" }), "timeZone"),
+        (TIMED, json!({ "schedule": "0 3 * * *", "missed": "never" }), "missed"),
+        (TIMED, json!({ "schedule": "0 3 * * *", "first": "later" }), "first"),
+        ("DeviceUseTrigger", json!({}), "deviceId"),
+        ("PushNotificationTrigger", json!({ "channel": "a/b" }), "channel"),
+        ("PushNotificationTrigger", json!({ "channel": "push_1" }), "channel"),
+        (place, json!({ "geofences": "nonsense" }), "geofences"),
+        (place, json!({ "geofences": "[]" }), "geofences"),
+        (place, far, "geofences"),
+        (place, fence(r#","monitoredStates":["Removed"]"#), "geofences"),
+        (bluetooth, filter(r#"{"dataType":1,"data":"00"}"#), "advertisementFilter"),
+        (bluetooth, filter(r#"{"dataType":255,"offset":1,"data":"00"}"#), "advertisementFilter"),
+    ] {
+        let field = format!("/trigger/parameters/{name}");
+        expect(&rig, &body("a", parameters(kind, given)), "invalid-trigger", &field);
+    }
+    for (kind, given) in [(place, fence("")), (bluetooth, filter(r#"{"dataType":255,"data":"4c00"}"#))] {
+        expect(&rig, &body("a", parameters(kind, given)), "trigger-unsupported", "/trigger/type");
     }
 }
 
@@ -152,7 +110,7 @@ fn registrations_that_break_a_rule() {
         APP,
         "[[entry-point]]\nclass = \"Test.Task\"\nexec = [\"/bin/true\"]\ntime-limit = \"10s\"\n\
          [[entry-point]]\nclass = \"Test.Timed\"\nexec = [\"/bin/true\"]\ntriggers = [\"TimeTrigger\"]\n\
-         [[entry-point]]\nclass = \"Test.Bus\"\ndbus = \"org.example.Tasks\"\n",
+         [[entry-point]]\nclass = \"Test.Component\"\nwasm = \"/opt/task.wasm\"\n",
     );
     let with = |name: &str, value: Value| {
         let mut body = on_request("a");
@@ -170,7 +128,7 @@ fn registrations_that_break_a_rule() {
         (with("entryPoint", json!("")), "invalid-field", "/entryPoint"),
         (with("entryPoint", json!("test.task")), "unknown-entry-point", "/entryPoint"),
         (with("entryPoint", json!("Test.Timed")), "unknown-entry-point", "/entryPoint"),
-        (with("entryPoint", json!("Test.Bus")), "unknown-entry-point", "/entryPoint"),
+        (with("entryPoint", json!("Test.Component")), "unknown-entry-point", "/entryPoint"),
         (with("conditions", json!(["Sunshine"])), "invalid-field", "/conditions/0"),
         (with("taskGroup", json!("")), "invalid-field", "/taskGroup"),
         (with("timeLimit", json!(0)), "invalid-field", "/timeLimit"),

@@ -265,6 +265,12 @@ impl Engine {
         ids.filter(|id| self.tasks.rows[id].row.group.as_ref() == group).collect()
     }
 
+    /// The applications that have registrations.
+    #[must_use]
+    pub fn task_apps(&self) -> Vec<AppId> {
+        self.tasks.apps.keys().cloned().collect()
+    }
+
     /// The groups that have registrations, by name.
     #[must_use]
     pub fn task_groups(&self, app: &AppId) -> Vec<TaskGroupId> {

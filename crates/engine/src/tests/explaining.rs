@@ -167,7 +167,7 @@ impl Random {
                 self.world.pass(*milliseconds);
             }
             Input::Eased => {
-                let fact = Fact::BlockerEased(longhaul_contract::Blocker::DiskSpace);
+                let fact = Fact::BlockerEased { on: longhaul_contract::Blocker::DiskSpace, id: None };
                 self.world.engine.observe(self.world.now, fact);
             }
         }

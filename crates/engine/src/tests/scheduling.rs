@@ -239,7 +239,7 @@ fn the_length_of_the_queue_costs_a_step_nothing() {
 fn a_queued_operation_fits_in_two_hundred_bytes() {
     let entry = size_of::<Option<crate::roster::Entry>>();
     let place = size_of::<crate::queue::Place>();
-    let index = size_of::<OperationId>() + size_of::<crate::roster::Slot>() + 1;
+    let index = size_of::<crate::roster::Slot>() + 1 + size_of::<crate::TargetKey>() + 1;
     // B-trees are two thirds full on average, hash tables at the least 7/16.
     let measured = entry + place * 3 / 2 + index * 16 / 7;
     println!("entry {entry}, place {place}, index {index}: about {measured} bytes a queued operation");

@@ -190,3 +190,30 @@ fn network_filter() -> Result<BpfProgram, String> {
         .and_then(TryInto::try_into)
         .map_err(in_words)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A filter binds the thread that it was given to, and no other.
+    #[test]
+    fn the_network_filter_leaves_only_unix_sockets() {
+        let filtered = std::thread::spawn(|| {
+            rustix::thread::set_no_new_privs(true).expect("no new privileges");
+            let mut enforcement = Enforcement::default();
+            restrict_network(Network::Denied, &mut enforcement);
+            assert_eq!(enforcement.holds(Limit::Network).map(|held| held.means), Some(Means::Seccomp));
+            let refused = TcpListener::bind("127.0.0.1:0").map_err(|error| error.kind());
+            assert_eq!(refused.err(), Some(io::ErrorKind::PermissionDenied));
+            UnixStream::pair().expect("a local pair");
+            // SAFETY: the call is refused before it looks at its arguments.
+            let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, 0) };
+            assert_eq!((ring, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EACCES)));
+        });
+        filtered.join().expect("what was filtered");
+        TcpListener::bind("127.0.0.1:0").expect("others are free");
+    }
+}

@@ -20,7 +20,8 @@ pub(super) enum Forked {
     },
 }
 
-/// A plain fork with namespaces and a cgroup for the child (clone3(2)).
+/// A plain fork with namespaces and a cgroup for the child (clone3(2)). Containers that do not let that call through get the
+/// older one, which knows no cgroups.
 ///
 /// Only for a process without threads: the child goes on with everything as it was.
 pub(super) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
@@ -36,8 +37,14 @@ pub(super) fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resul
     }
     // SAFETY: memory is not shared with the child and no stack is given, so that this is a fork; there are no other
     // threads whose locks the child could miss.
-    let answer =
+    let mut answer =
         unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    if answer < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) && cgroup.is_none() {
+        let flags = arguments.flags | arguments.exit_signal;
+        // SAFETY: as above; the order of what follows the descriptor differs between machines, and all of it is null.
+        answer =
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut process, 0_usize, 0_usize) };
+    }
     match i32::try_from(answer) {
         Ok(0) => Ok(Forked::Child),
         Ok(number) if number > 0 => {
@@ -145,5 +152,43 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
     match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rustix::process::WaitOptions;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+    use super::*;
+
+    fn exit_code_of_a_child() -> Option<i32> {
+        match fork(0, None).expect("a fork") {
+            // SAFETY: ends the child, which has done nothing else.
+            Forked::Child => unsafe { libc::_exit(7) },
+            Forked::Parent { child, .. } => {
+                let ended = rustix::process::waitpid(Some(child), WaitOptions::empty()).expect("its end");
+                ended.and_then(|(_, status)| status.exit_status())
+            }
+        }
+    }
+
+    #[test]
+    fn forks_without_the_newer_call_too() {
+        assert_eq!(exit_code_of_a_child(), Some(7));
+        let filtered = std::thread::spawn(|| {
+            rustix::thread::set_no_new_privs(true).expect("no new privileges");
+            let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+            let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+            let architecture = std::env::consts::ARCH.try_into().expect("a known machine");
+            let filter =
+                SeccompFilter::new(rules, SeccompAction::Allow, missing, architecture).expect("a filter");
+            let filter: BpfProgram = filter.try_into().expect("a program");
+            seccompiler::apply_filter(&filter).expect("a filtered thread");
+            exit_code_of_a_child()
+        });
+        assert_eq!(filtered.join().expect("a code"), Some(7));
     }
 }

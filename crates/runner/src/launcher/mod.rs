@@ -25,6 +25,7 @@ use crate::wire::{self, Spaces};
 use spaces::Offer;
 
 pub(crate) use supervisor::REASON_FILE;
+pub(crate) use tree::kill_with_descendants;
 
 /// What the first argument of the binary is when it is to be the launcher.
 pub(crate) const ASKED: &str = "@launcher";

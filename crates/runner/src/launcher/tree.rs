@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
@@ -56,7 +57,7 @@ pub(super) fn kill_all() -> io::Result<u32> {
 
 /// Any other signal to all descendants that can be found.
 pub(super) fn signal_all(signal: Signal) -> io::Result<()> {
-    for pid in descendants(&HashSet::new())? {
+    for pid in descendants(rustix::process::getpid(), &HashSet::new())? {
         let _ = rustix::process::kill_process(pid, signal);
     }
     Ok(())
@@ -68,7 +69,7 @@ pub(super) fn kill_all_but(spared: &HashSet<Pid>) -> io::Result<u32> {
 }
 
 fn kill_descendants(spared: &HashSet<Pid>) -> io::Result<u32> {
-    let found = descendants(spared)?;
+    let found = descendants(rustix::process::getpid(), spared)?;
     for pid in &found {
         // A user's process that may not fork any more cannot outrun this loop. Root is not bound by the limit.
         let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -81,6 +82,18 @@ fn kill_descendants(spared: &HashSet<Pid>) -> io::Result<u32> {
     Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
 }
 
+/// SIGKILL to a process that is no descendant of ours, for which `handle` stands, and to all that descend from it now.
+pub(crate) fn kill_with_descendants(pid: Pid, handle: &OwnedFd) {
+    let found = descendants(pid, &HashSet::new()).unwrap_or_default();
+    let handles: Vec<OwnedFd> = found
+        .into_iter()
+        .filter_map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok())
+        .collect();
+    for handle in std::iter::once(handle).chain(&handles) {
+        let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
+    }
+}
+
 /// A process as `/proc/PID/stat` tells of it (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
@@ -89,8 +102,8 @@ struct Entry {
     is_dead: bool,
 }
 
-/// All living descendants of this process, apart from the children in `spared` and theirs.
-fn descendants(spared: &HashSet<Pid>) -> io::Result<Vec<Pid>> {
+/// All living descendants of a process, apart from those in `spared` and theirs.
+fn descendants(ancestor: Pid, spared: &HashSet<Pid>) -> io::Result<Vec<Pid>> {
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -101,7 +114,7 @@ fn descendants(spared: &HashSet<Pid>) -> io::Result<Vec<Pid>> {
         }
     }
     let mut found = Vec::new();
-    let mut open = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut open = vec![ancestor.as_raw_nonzero().get()];
     while let Some(parent) = open.pop() {
         for (child, is_dead) in children.remove(&parent).unwrap_or_default() {
             let Some(pid) = Pid::from_raw(child).filter(|pid| !spared.contains(pid)) else { continue };

@@ -106,6 +106,9 @@ async fn says_why_a_program_does_not_start() {
     );
     assert!(matches!(world.try_start(launch(&[])).await, Err(StartError::EmptyCommand)));
     assert!(matches!(world.try_start(launch(&["a\0b"])).await, Err(StartError::Nul("the command"))));
+    let mut misnamed = launch(&["true"]);
+    misnamed.environment.push(("A=B".into(), "c".into()));
+    assert!(matches!(world.try_start(misnamed).await, Err(StartError::Variable(_))));
     let mut nameless = launch(&["true"]);
     nameless.name = "../escape".into();
     assert!(matches!(world.try_start(nameless).await, Err(StartError::Name(_))));

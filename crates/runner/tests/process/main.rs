@@ -3,6 +3,7 @@
 //! Everything runs as whoever runs the tests, and, if that is root, once more as a user without rights
 //! ([`unprivileged`]).
 
+mod bus;
 mod cancel;
 mod ends;
 mod output;

@@ -77,6 +77,7 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    keep_plans(&connection)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let problem = format!("{}: this file system cannot hold a shared database", path.display());
@@ -87,7 +88,7 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -4096;
+         PRAGMA cache_size = -256;
          PRAGMA foreign_keys = OFF;",
     )?;
     match found_format(&connection)? {
@@ -107,6 +108,11 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
         }
     }
     Ok(connection)
+}
+
+/// Plans do not depend on what is bound: otherwise SQLite prepares a cached statement anew for each new value.
+pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn newest(migrations: &[&str]) -> u32 {

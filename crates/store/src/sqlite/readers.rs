@@ -13,6 +13,7 @@ use longhaul_engine::Origin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::apply::OTHERS;
+use super::format::keep_plans;
 use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, from_json, unreadable};
 use super::{cannot_read, list, tasks};
 use crate::contract_types::{
@@ -69,6 +70,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(Duration::from_secs(10))?;
+    keep_plans(&connection)?;
     connection.execute_batch(
         "PRAGMA query_only = ON;
          PRAGMA temp_store = MEMORY;
@@ -154,6 +156,22 @@ impl Reader for SqliteReaders {
             ids.sort_unstable();
             ids.truncate(limit);
             Ok(ids)
+        })
+    }
+
+    fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError> {
+        self.read(|connection| {
+            let Some(app) = list::app_number(connection, app)? else { return Ok(Vec::new()) };
+            let mut statement = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM ended WHERE app = ? AND id = ? AND consumed IS NULL)",
+            )?;
+            let mut unconsumed = Vec::with_capacity(ids.len());
+            for id in ids {
+                if statement.query_row(params![app, id.as_bytes()], |row| row.get(0))? {
+                    unconsumed.push(*id);
+                }
+            }
+            Ok(unconsumed)
         })
     }
 

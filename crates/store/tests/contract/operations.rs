@@ -27,6 +27,7 @@ contract! {
     an_end_is_final,
     an_end_keeps_the_numbers_of_the_journal,
     consuming_moves_the_time_to_forget,
+    the_unconsumed_are_final_and_of_the_application,
     removing_leaves_nothing,
     waits_are_counted_once_and_bounded,
     groups_and_limits_are_loaded,
@@ -209,6 +210,16 @@ fn consuming_moves_the_time_to_forget(mut trial: Boxed) {
     assert_eq!(read(&trial, 1).consumed, Some(time(20)));
     assert_eq!(trial.reader().prunable(time(40), 9).unwrap(), []);
     assert_eq!(trial.reader().prunable(time(41), 9).unwrap(), [(app("A"), id(1))]);
+}
+
+fn the_unconsumed_are_final_and_of_the_application(mut trial: Boxed) {
+    let other = Row { app: app("B"), ..row(4) };
+    trial.store().commit(&[create(1), create(2), create(3), created(other.clone(), spec(4))]).unwrap();
+    trial.store().commit(&[ended(row(1), 5), ended(row(2), 5), ended(other, 5), consumed(2, 6)]).unwrap();
+    let all = [id(4), id(3), id(2), id(1), id(99)];
+    assert_eq!(trial.reader().unconsumed(&app("A"), &all).unwrap(), [id(1)]);
+    assert_eq!(trial.reader().unconsumed(&app("B"), &all).unwrap(), [id(4)]);
+    assert_eq!(trial.reader().unconsumed(&app("C"), &all).unwrap(), []);
 }
 
 fn removing_leaves_nothing(mut trial: Boxed) {

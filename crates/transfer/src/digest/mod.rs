@@ -1,4 +1,6 @@
 //! Hash functions over passing bytes, and digest fields (RFC 9530).
+//!
+//! SHA-2 is that of ring, which is fast also on processors without instructions for it.
 
 mod fields;
 
@@ -9,7 +11,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use longhaul_contract::ChecksumAlgorithm;
-use sha2::Digest as _;
+use md5::Digest as _;
+use ring::digest::{Context, SHA256, SHA512};
 
 const READ_BYTES: usize = 256 << 10;
 
@@ -19,8 +22,8 @@ pub struct MultiHasher(Vec<State>);
 
 #[derive(Clone)]
 enum State {
-    Sha256(sha2::Sha256),
-    Sha512(sha2::Sha512),
+    Sha256(Context),
+    Sha512(Context),
     Blake3(Box<blake3::Hasher>),
     Md5(md5::Md5),
     Sha1(sha1::Sha1),
@@ -37,8 +40,8 @@ impl MultiHasher {
             wanted
                 .into_iter()
                 .map(|algorithm| match algorithm {
-                    ChecksumAlgorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-                    ChecksumAlgorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+                    ChecksumAlgorithm::Sha256 => State::Sha256(Context::new(&SHA256)),
+                    ChecksumAlgorithm::Sha512 => State::Sha512(Context::new(&SHA512)),
                     ChecksumAlgorithm::Blake3 => State::Blake3(Box::new(blake3::Hasher::new())),
                     ChecksumAlgorithm::Md5 => State::Md5(md5::Md5::new()),
                     ChecksumAlgorithm::Sha1 => State::Sha1(sha1::Sha1::new()),
@@ -50,8 +53,7 @@ impl MultiHasher {
     pub fn update(&mut self, bytes: &[u8]) {
         for state in &mut self.0 {
             match state {
-                State::Sha256(state) => state.update(bytes),
-                State::Sha512(state) => state.update(bytes),
+                State::Sha256(state) | State::Sha512(state) => state.update(bytes),
                 State::Blake3(state) => {
                     state.update(bytes);
                 }
@@ -67,8 +69,8 @@ impl MultiHasher {
         self.0
             .into_iter()
             .map(|state| match state {
-                State::Sha256(state) => (ChecksumAlgorithm::Sha256, state.finalize().to_vec()),
-                State::Sha512(state) => (ChecksumAlgorithm::Sha512, state.finalize().to_vec()),
+                State::Sha256(state) => (ChecksumAlgorithm::Sha256, state.finish().as_ref().to_vec()),
+                State::Sha512(state) => (ChecksumAlgorithm::Sha512, state.finish().as_ref().to_vec()),
                 State::Blake3(state) => (ChecksumAlgorithm::Blake3, state.finalize().as_bytes().to_vec()),
                 State::Md5(state) => (ChecksumAlgorithm::Md5, state.finalize().to_vec()),
                 State::Sha1(state) => (ChecksumAlgorithm::Sha1, state.finalize().to_vec()),

@@ -15,7 +15,7 @@ pub(crate) const PAGE: usize = 4096;
 /// The largest buffer, in bytes.
 pub const BUFFER_BYTES_MAX: usize = CLASSES[CLASSES.len() - 1];
 /// All buffers of the service together, in bytes.
-const BUDGET_BYTES: usize = 12 << 20;
+const BUDGET_BYTES: usize = 8 << 20;
 /// The sizes that are handed out, in bytes.
 const CLASSES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::failure::{failure, io_failure};
 use super::identity;
+use super::sink::is_local_disk;
 
 /// An opened destination folder. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub(super) struct OpenFolder {
     pub(super) path: String,
     /// Device and inode.
     pub(super) key: (u64, u64),
+    /// On a disk of this machine: calls that find everything in memory need no thread of their own.
+    pub(super) is_local: bool,
 }
 
 impl Folder {
@@ -44,7 +47,9 @@ impl Folder {
             .and_then(|descriptor| {
                 let seen = identity::of_statx(&identity::look_at(&descriptor)?);
                 let key = (seen.device, seen.inode);
-                Ok(Self { shared: Arc::new(OpenFolder { descriptor, path: shown.to_owned(), key }) })
+                let mut folder = OpenFolder { descriptor, path: shown.to_owned(), key, is_local: false };
+                folder.is_local = is_local_disk(&folder)?;
+                Ok(Self { shared: Arc::new(folder) })
             })
             .map_err(|errno| folder_failure(shown, errno))
     }

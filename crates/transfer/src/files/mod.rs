@@ -6,6 +6,7 @@
 mod buffer;
 mod failure;
 mod folder;
+mod folders;
 mod hashing;
 mod identity;
 mod part;
@@ -32,6 +33,7 @@ use longhaul_contract::{Failure, IfExists, OperationId};
 
 use crate::journal::{JournalError, JournalRecord};
 use buffer::BufferPool;
+use folders::OpenFolders;
 use publisher::Publisher;
 use space::SpaceLedger;
 
@@ -45,6 +47,7 @@ pub struct Files {
 struct FilesShared {
     pool: BufferPool,
     publisher: Publisher,
+    folders: OpenFolders,
     ledger: SpaceLedger,
 }
 
@@ -58,7 +61,8 @@ impl Files {
     #[must_use]
     pub fn new() -> Self {
         let (pool, publisher, ledger) = (BufferPool::new(), Publisher::new(), SpaceLedger::default());
-        Self { shared: Arc::new(FilesShared { pool, publisher, ledger }) }
+        let folders = OpenFolders::default();
+        Self { shared: Arc::new(FilesShared { pool, publisher, folders, ledger }) }
     }
 
     /// Opens the destination folder. No component of `path` may be a symbolic link: [`resolve_folder`] resolves links
@@ -67,8 +71,16 @@ impl Files {
     /// # Errors
     /// The folder is missing, is no folder, leads through a link, or may not be entered.
     pub async fn open_folder(&self, path: &str) -> Result<Folder, Failure> {
-        let path = path.to_owned();
-        blocking(move || Folder::open(&path)).await
+        self.shared.folders.open(path).await
+    }
+
+    /// Looks whether a file could be published under this name now without replacing another.
+    ///
+    /// # Errors
+    /// A file of that name exists, or the folder cannot be looked into.
+    pub async fn check_free(&self, folder: &Folder, name: &str) -> Result<(), Failure> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        blocking(move || publish::check_free(&folder, &name)).await
     }
 
     /// Makes the part file, exclusively, with mode 0600, and reserves `total` bytes if that is known.

@@ -48,14 +48,17 @@ impl PartFile {
         name: &str,
         id: OperationId,
     ) -> Result<Self, Failure> {
-        let (files, folder, name) = (files.clone(), folder.clone(), name.to_owned());
-        blocking(move || {
-            let (part_name, descriptor, identity) = create_in(&folder.shared, &name, id)?;
-            let (pool, ledger) = (files.shared.pool.clone(), files.shared.ledger.clone());
-            let durable = RangeSet::new();
-            Ok(Self::assemble(Parts { folder, name, part_name, identity, descriptor, pool, ledger, durable }))
-        })
-        .await
+        let (folder, name) = (folder.clone(), name.to_owned());
+        // As with small writes: on a disk of this machine it is over sooner than a change of threads.
+        let (part_name, descriptor, identity) = if folder.shared.is_local {
+            create_in(&folder.shared, &name, id)?
+        } else {
+            let (folder, name) = (folder.clone(), name.clone());
+            blocking(move || create_in(&folder.shared, &name, id)).await?
+        };
+        let (pool, ledger) = (files.shared.pool.clone(), files.shared.ledger.clone());
+        let durable = RangeSet::new();
+        Ok(Self::assemble(Parts { folder, name, part_name, identity, descriptor, pool, ledger, durable }))
     }
 
     pub(super) fn assemble(parts: Parts) -> Self {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::failure::{failure, io_failure};
+use super::folder::Folder;
 use super::identity;
 use super::part::PartFile;
 use super::shared::Shared;
@@ -81,14 +82,16 @@ impl Request {
         self.size
     }
 
-    pub(super) fn answer(self, result: Result<(), Failure>) {
-        let published = result.map(|()| Published {
-            path: join(&self.part.shared.open_folder().path_now(), &self.name),
-            name: self.name,
-            size: self.size,
-        });
+    /// The file has its name, durably, in the folder that is at `path` now.
+    pub(super) fn is_published_in(self, path: &str) {
+        let published = Published { path: join(path, &self.name), name: self.name, size: self.size };
         // Whoever asked may have gone; the file is published all the same.
-        let _ = self.reply.send(published);
+        let _ = self.reply.send(Ok(published));
+    }
+
+    pub(super) fn refuse(self, failure: Failure) {
+        // Whoever asked may have gone.
+        let _ = self.reply.send(Err(failure));
     }
 
     /// Gives the file its true length, and decides its name and its final mode. `is_taken` tells names that other
@@ -141,12 +144,7 @@ impl Request {
     }
 
     pub(super) fn name_exists(&self, what: &str) -> Failure {
-        let path = self.part.shared.open_folder().path_of(&self.name);
-        failure(
-            Remedy::Permanent,
-            Cause::NameExists,
-            format!("{what} of the name {path} exists; the downloaded bytes are kept beside it"),
-        )
+        name_exists(what, &self.part.shared.open_folder().path_of(&self.name))
     }
 
     /// Gives the file its final name; making that durable is left to the caller.
@@ -192,6 +190,19 @@ impl Request {
         }
         renamed
     }
+}
+
+/// Looks whether a file could be published under this name without replacing another.
+pub(super) fn check_free(folder: &Folder, name: &str) -> Result<(), Failure> {
+    let path = folder.shared.path_of(name);
+    match identity::look_for(&folder.shared, name).map_err(|errno| io_failure("look at", &path, errno))? {
+        Some(_) => Err(name_exists("a file", &path)),
+        None => Ok(()),
+    }
+}
+
+fn name_exists(what: &str, path: &str) -> Failure {
+    failure(Remedy::Permanent, Cause::NameExists, format!("{what} of the name {path} exists"))
 }
 
 /// What a failed intent means.

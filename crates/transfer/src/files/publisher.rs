@@ -18,7 +18,6 @@ use super::folder::Folder;
 use super::part::PartFile;
 use super::publish::{Intent, Published, Renamed, Request, intent_failure};
 use super::shared::Shared;
-use super::sink::is_local_disk;
 
 /// Publications that share their syncs at most.
 const GROUP_MAX: usize = 512;
@@ -26,10 +25,12 @@ const GROUP_MAX: usize = 512;
 const FILES_PER_SYNCFS_MIN: usize = 4;
 /// With more dirty bytes than this on the machine, syncing a file system would mean waiting for others' writes.
 const DIRTY_BYTES_MAX: u64 = 128 << 20;
+/// A crowd of files waits longer for its own syncs than for so many of others' bytes for each file.
+const DIRTY_BYTES_PER_FILE: u64 = 4 << 20;
 /// Files larger than this are made durable before they join a group.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// Syncs that run side by side.
-const SYNCS_AT_ONCE: usize = 8;
+const SYNCS_AT_ONCE: usize = 16;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -155,7 +156,7 @@ fn prepare_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
                 }
                 ready.push(request);
             }
-            Err(failure) => request.answer(Err(failure)),
+            Err(failure) => request.refuse(failure),
         }
     }
     ready
@@ -185,7 +186,7 @@ async fn make_durable(group: Vec<Request>) -> Vec<Request> {
         let result = if request.is_sync_needed { results.next().unwrap_or(Ok(())) } else { Ok(()) };
         match result {
             Ok(()) => ready.push(request),
-            Err(failure) => request.answer(Err(failure)),
+            Err(failure) => request.refuse(failure),
         }
     }
     ready
@@ -195,7 +196,8 @@ async fn make_durable(group: Vec<Request>) -> Vec<Request> {
 /// syncing each tells which.
 fn sync_file_system(files: &[Arc<Shared>]) -> bool {
     let Some(first) = files.first().map(|file| file.open_folder()) else { return true };
-    if !is_local_disk(first).unwrap_or(false) || dirty_bytes().is_none_or(|dirty| dirty > DIRTY_BYTES_MAX) {
+    let dirty_max = DIRTY_BYTES_MAX.max(files.len() as u64 * DIRTY_BYTES_PER_FILE);
+    if !first.is_local || dirty_bytes().is_none_or(|dirty| dirty > dirty_max) {
         return false;
     }
     if rustix::fs::syncfs(&first.descriptor).is_err() {
@@ -228,7 +230,7 @@ async fn record_intents(mut group: Vec<Request>) -> Vec<Request> {
     for (request, result) in group.into_iter().zip(results) {
         match result {
             Ok(()) => ready.push(request),
-            Err(error) => request.answer(Err(intent_failure(&error))),
+            Err(error) => request.refuse(intent_failure(&error)),
         }
     }
     ready
@@ -243,16 +245,21 @@ fn rename_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
         match request.rename() {
             Ok(Renamed::Done) => renamed.push(request),
             Ok(Renamed::NameTaken) => again.push(request),
-            Err(failure) => request.answer(Err(failure)),
+            Err(failure) => request.refuse(failure),
         }
     }
-    let mut synced: HashMap<(u64, u64), Result<(), Errno>> = HashMap::new();
+    let mut synced: HashMap<(u64, u64), (Result<(), Errno>, String)> = HashMap::new();
     for request in renamed {
         let folder: Folder = request.part.folder().clone();
-        let result =
-            *synced.entry(folder.shared.key).or_insert_with(|| rustix::fs::fsync(&folder.shared.descriptor));
-        let result = result.map_err(|errno| io_failure("make durable the folder", folder.path(), errno));
-        request.answer(result);
+        let (result, path) = synced
+            .entry(folder.shared.key)
+            .or_insert_with(|| (rustix::fs::fsync(&folder.shared.descriptor), folder.shared.path_now()));
+        match *result {
+            Ok(()) => request.is_published_in(path),
+            Err(errno) => {
+                request.refuse(io_failure("make durable the folder", folder.path(), errno));
+            }
+        }
     }
     prepare_group(again, mode)
 }

@@ -12,7 +12,7 @@ use super::buffer::{Buffer, PAGE};
 use super::shared::Shared;
 
 /// Pages that may be queued for one file.
-pub(super) const QUEUE_PAGES: usize = (4 << 20) / PAGE;
+pub(super) const QUEUE_PAGES: usize = (2 << 20) / PAGE;
 
 /// Files up to this size are written at once, without a thread of their own.
 const INLINE_BYTES_MAX: u64 = 1 << 20;

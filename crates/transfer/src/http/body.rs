@@ -18,6 +18,7 @@ use longhaul_contract::{Cause, Failure};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::failure::{of_hyper, of_socket, transient};
+use super::path::Path;
 use super::pool::Seat;
 use super::stream::Stream;
 
@@ -117,6 +118,14 @@ impl Body {
     /// Fields behind the body; complete once it has ended.
     pub(crate) const fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
+    }
+
+    /// What is known of the way the bytes come; nothing where other requests share it.
+    pub(crate) fn path(&self) -> Option<Path> {
+        match &self.source {
+            Source::Fixed { stream, .. } | Source::UntilClose(stream) => stream.path(),
+            Source::Chunked(_) | Source::Http2(_) | Source::Gone => None,
+        }
     }
 
     /// Resolves when another worker waits for this body's seat and it may be called back.

@@ -12,6 +12,7 @@ pub(crate) mod failure;
 pub(crate) mod follow;
 pub(crate) mod head;
 pub(crate) mod origin;
+pub(crate) mod path;
 pub(crate) mod pool;
 pub(crate) mod request;
 pub(crate) mod stream;

@@ -10,6 +10,8 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::path::Path;
+
 /// What rustls gets to see at a time: by itself it asks the socket for 4 KiB.
 pub(crate) const TLS_READ_BYTES: usize = 128 << 10;
 
@@ -22,6 +24,8 @@ pub(crate) struct Stream {
     transport: Transport,
     /// Read from the socket already, not yet handed out.
     early: Bytes,
+    /// Came behind bytes that were handed out.
+    failed: Option<io::Error>,
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
 }
@@ -29,13 +33,19 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn plain(socket: TcpStream) -> io::Result<Self> {
         let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self { transport: Transport::Plain(socket), early: Bytes::new(), remote, local })
+        Ok(Self { transport: Transport::Plain(socket), early: Bytes::new(), failed: None, remote, local })
     }
 
     pub(crate) fn tls(stream: TlsStream<BufReader<TcpStream>>) -> io::Result<Self> {
         let socket = stream.get_ref().0.get_ref();
         let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self { transport: Transport::Tls(Box::new(stream)), early: Bytes::new(), remote, local })
+        Ok(Self {
+            transport: Transport::Tls(Box::new(stream)),
+            early: Bytes::new(),
+            failed: None,
+            remote,
+            local,
+        })
     }
 
     pub(crate) fn is_http2_agreed(&self) -> bool {
@@ -55,9 +65,17 @@ impl Stream {
         !self.early.is_empty()
     }
 
+    /// What is known of the way to the peer.
+    pub(crate) fn path(&self) -> Option<Path> {
+        match &self.transport {
+            Transport::Plain(socket) => Path::of(socket),
+            Transport::Tls(stream) => Path::of(stream.get_ref().0.get_ref()),
+        }
+    }
+
     /// Resolves when a read would not wait.
     pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
+        if !self.early.is_empty() || self.failed.is_some() {
             return Poll::Ready(Ok(()));
         }
         match &mut self.transport {
@@ -77,6 +95,29 @@ impl Stream {
     }
 }
 
+/// Reads as many records as are there and fit: what is done for each read would else be done for each record.
+fn poll_records(
+    stream: &mut TlsStream<BufReader<TcpStream>>,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buffer.filled().len();
+    while buffer.remaining() > 0 {
+        let data = match Pin::new(&mut *stream).poll_fill_buf(context) {
+            Poll::Ready(data) => data?,
+            Poll::Pending if buffer.filled().len() == before => return Poll::Pending,
+            Poll::Pending => break,
+        };
+        if data.is_empty() {
+            break;
+        }
+        let count = data.len().min(buffer.remaining());
+        buffer.put_slice(&data[..count]);
+        Pin::new(&mut *stream).consume(count);
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -93,15 +134,17 @@ impl AsyncRead for Stream {
             }
             return Poll::Ready(Ok(()));
         }
+        let before = buffer.filled().len();
         match &mut this.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            Transport::Tls(stream) => {
-                let data = ready!(Pin::new(&mut **stream).poll_fill_buf(context))?;
-                let count = data.len().min(buffer.remaining());
-                buffer.put_slice(&data[..count]);
-                Pin::new(&mut **stream).consume(count);
-                Poll::Ready(Ok(()))
-            }
+            Transport::Tls(_) if this.failed.is_some() => Poll::Ready(this.failed.take().map_or(Ok(()), Err)),
+            Transport::Tls(stream) => match ready!(poll_records(stream, context, buffer)) {
+                Err(error) if buffer.filled().len() > before => {
+                    this.failed = Some(error);
+                    Poll::Ready(Ok(()))
+                }
+                read => Poll::Ready(read),
+            },
         }
     }
 }

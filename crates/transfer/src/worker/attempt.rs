@@ -110,7 +110,7 @@ impl Attempt {
         let current = sources.best().expect("there is at least the URL itself");
         let record = job.journal.as_ref();
         if let Some(record) = record {
-            sources.remember(record.source.as_deref(), &record.validators);
+            sources.remember(record);
         }
         let is_verifiable =
             job.checksum.is_some() || job.expect.as_ref().is_some_and(|expect| expect.size.is_some());
@@ -152,7 +152,10 @@ impl Attempt {
         let outcome = match moved {
             Err(mode) => return self.stop(mode).await,
             Ok(Ok(Moved::Published(receipt))) => Ok(receipt),
-            Ok(Ok(Moved::Complete)) => self.publish().await,
+            Ok(Ok(Moved::Complete)) => {
+                self.desk.report(Report::Received);
+                self.publish().await
+            }
             Ok(Err(failure)) => Err(failure),
         };
         match outcome {
@@ -224,6 +227,11 @@ impl Attempt {
                 }
             }
             self.desk.report_ranges(true);
+            if let Some(why) = self.prove_seams().await? {
+                self.sources.suspect(self.current);
+                self.start_over(&why).await?;
+                continue;
+            }
             match self.verify().await? {
                 None => return Ok(Moved::Complete),
                 Some(failure) if self.has_mismatched => return Err(failure),
@@ -253,7 +261,7 @@ impl Attempt {
                 let held = part.readable();
                 self.desk.live.meter.set_received(held.bytes());
                 let total = record.validators.total;
-                *self.desk.plan() = Plan::new(total, held);
+                *self.desk.plan() = Plan::new(total, held).with_seams(&record.seams);
                 self.desk.live.set_part(part.reader(), total);
                 part.start_digests(self.algorithms());
                 self.desk.set_part(part);

@@ -25,6 +25,8 @@ impl Attempt {
             receipt: self.desk.receipt().clone(),
             response: self.response.clone(),
             source: Some(self.sources.get(self.current).fingerprint.clone()),
+            others: self.sources.other_versions(self.current),
+            seams: self.desk.plan().seams(),
         }
     }
 
@@ -32,9 +34,11 @@ impl Attempt {
     pub(super) fn checkpoint(&self) -> BoxFuture<'static, Result<(), Failure>> {
         let part = self.desk.part().expect("bytes have been written").clone();
         let mut record = self.record(&part, RangeSet::new());
-        let (journal, id) = (Arc::clone(&self.journal), self.job.id);
+        let (journal, id, desk) = (Arc::clone(&self.journal), self.job.id, Arc::clone(&self.desk));
         Box::pin(async move {
             record.ranges = part.sync().await?;
+            // A seam is noted before the first byte behind it is written.
+            record.seams = desk.plan().seams();
             journal.save(id, record).await.map_err(|error| not_recorded(&error))
         })
     }

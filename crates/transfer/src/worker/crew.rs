@@ -1,29 +1,40 @@
 //! Runs the flows of an attempt side by side: how many there are, what each fetches, and that the journal keeps up.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use longhaul_contract::Failure;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Pause};
 use super::desk::Desk;
 use super::further::{self, Further};
-use super::growth::{Advice, Growth};
+use super::growth::{Advice, Growth, Sight};
 use super::plan::LeaseId;
 use super::pump::{Flow, FlowEnd, pump};
+use super::rein::{Pace, Rein};
 use super::sources::SourceIndex;
 use crate::http::follow::Urgency;
+use crate::journal::Validators;
 
 /// A wanted place that will be reached within this time is waited for.
 const SOON: Duration = Duration::from_millis(300);
 const SOON_BYTES: u64 = 64 << 10;
-/// A range is not split for a connection that would be done with its half sooner than this.
-const SPLIT_WORTH: Duration = Duration::from_millis(500);
+/// A range is not split for a connection that would be done with its half sooner than this: a few round trips, within
+/// limits.
+const SPLIT_WORTH_ROUND_TRIPS: u32 = 4;
+const SPLIT_WORTH_MIN: Duration = Duration::from_millis(100);
+const SPLIT_WORTH_MAX: Duration = Duration::from_millis(500);
+/// Nor is one that is smaller than this part of [`crate::Settings::segment_bytes_min`].
+const SPLIT_PART: u64 = 32;
+/// How far the rate of one connection reaches back.
+const RATE_SPAN: Duration = Duration::from_millis(500);
+/// A connection is young for so long, and has slowed down when it is slower than this part of its best.
+const YOUTH: Duration = Duration::from_secs(1);
+const SLOWED_DOWN: f64 = 0.6;
 
 pub(super) struct Crew<'a> {
     attempt: &'a mut Attempt,
@@ -38,6 +49,8 @@ pub(super) struct Crew<'a> {
     /// How the last flow broke, if nothing went well since.
     failure: Option<Failure>,
     turn: usize,
+    /// Packets out of order on connections that have ended.
+    out_of_order: u64,
 }
 
 struct Member {
@@ -46,7 +59,29 @@ struct Member {
     kind: Kind,
     /// Bytes its lease had fetched when it began, to see whether it brought any.
     began_at: u64,
-    recall: CancellationToken,
+    since: Instant,
+    rein: Rein,
+    pace: Pace,
+    /// The highest rate it has had, in bytes per second.
+    best: f64,
+    /// The version that its address answered with, once it has.
+    seen: Arc<OnceLock<Validators>>,
+}
+
+impl Member {
+    fn look(&mut self, now: Instant) {
+        self.pace.note(now, self.rein.received());
+        self.best = self.best.max(self.rate());
+    }
+
+    /// Bytes per second of late.
+    fn rate(&self) -> f64 {
+        self.pace.over(RATE_SPAN)
+    }
+
+    fn has_slowed_down(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= YOUTH && self.rate() < self.best * SLOWED_DOWN
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +126,7 @@ impl<'a> Crew<'a> {
             save_at: None,
             failure: None,
             turn: 0,
+            out_of_order: 0,
         };
         crew.begin(flow);
         crew
@@ -98,15 +134,37 @@ impl<'a> Crew<'a> {
 
     fn begin(&mut self, flow: Flow) {
         let lease = flow.lease;
-        let recall = flow.recall.clone();
+        let rein = flow.rein.clone();
         let desk = Arc::clone(&self.desk);
-        self.enlist(lease, self.attempt.current, Kind::First, recall);
+        self.enlist(lease, self.attempt.current, Kind::First, rein);
         self.flows.push(Box::pin(async move { Ended { lease, end: pump(desk, flow).await } }));
     }
 
-    fn enlist(&mut self, lease: LeaseId, source: SourceIndex, kind: Kind, recall: CancellationToken) {
+    fn enlist(
+        &mut self,
+        lease: LeaseId,
+        source: SourceIndex,
+        kind: Kind,
+        rein: Rein,
+    ) -> Arc<OnceLock<Validators>> {
         let (began_at, _) = self.desk.plan().room(lease);
-        self.members.push(Member { lease, source, kind, began_at, recall });
+        let since = Instant::now();
+        let pace = Pace::new(since, 0);
+        let seen = Arc::default();
+        let member =
+            Member { lease, source, kind, began_at, since, rein, pace, best: 0.0, seen: Arc::clone(&seen) };
+        self.members.push(member);
+        seen
+    }
+
+    /// Keeps what each address calls the version that it has brought bytes of.
+    fn note_versions(&mut self) {
+        for member in &self.members {
+            let has_brought = self.desk.plan().room(member.lease).0 > member.began_at;
+            if let (true, Some(seen)) = (has_brought, member.seen.get()) {
+                self.attempt.sources.get_mut(member.source).validators.get_or_insert_with(|| seen.clone());
+            }
+        }
     }
 
     /// Runs until nothing is under way.
@@ -161,6 +219,7 @@ impl<'a> Crew<'a> {
         if unsaved >= self.desk.settings.checkpoint_bytes || is_time {
             self.desk.begin_save();
             self.save_at = None;
+            self.note_versions();
             self.saving = Some(self.attempt.checkpoint());
         } else if self.save_at.is_none() {
             let interval = self.desk.settings.checkpoint_interval;
@@ -170,8 +229,10 @@ impl<'a> Crew<'a> {
 
     /// Takes note of the end of one flow; anything but `None` ends the others too.
     fn ended(&mut self, ended: Ended) -> Result<Option<Pause>, Failure> {
+        self.note_versions();
         let index = self.members.iter().position(|member| member.lease == ended.lease);
         let member = self.members.remove(index.expect("every flow is a member until it ends"));
+        self.out_of_order += u64::from(member.rein.out_of_order());
         let (position, _) = self.desk.plan().room(ended.lease);
         let has_brought = position > member.began_at;
         self.desk.plan().release(ended.lease);
@@ -205,7 +266,7 @@ impl<'a> Crew<'a> {
             }
             FlowEnd::Mismatch(why) | FlowEnd::Changed(why) => {
                 if member.source != self.attempt.current {
-                    self.attempt.sources.quarantine(member.source);
+                    self.attempt.sources.distrust(member.source);
                     self.growth.close(self.members.len());
                     if !has_brought {
                         return Ok(None);
@@ -218,24 +279,57 @@ impl<'a> Crew<'a> {
         Ok(None)
     }
 
-    /// Measures, and opens or gives up connections.
+    /// Measures, and opens, replaces or gives up connections.
     fn grow(&mut self) {
+        let now = Instant::now();
         let left = self.desk.plan().remaining().unwrap_or_default();
         if self.desk.live.rate.is_limited() {
             // More connections share a limit, they do not lift it.
-            self.growth.has_no_seat(Instant::now(), self.members.len());
+            self.growth.has_no_seat(now, self.members.len());
             return;
         }
-        match self.growth.advise(Instant::now(), self.desk.live.meter.received(), left) {
+        self.members.iter_mut().for_each(|member| member.look(now));
+        let lost: u64 = self.members.iter().map(|member| u64::from(member.rein.out_of_order())).sum();
+        let sight = Sight {
+            now,
+            received: self.desk.live.meter.received(),
+            left,
+            out_of_order: self.out_of_order + lost,
+        };
+        let advice = self.growth.advise(sight);
+        if advice != Advice::Nothing {
+            tracing::debug!(id = %self.attempt.job.id, ?advice, received = sight.received, "connections");
+        }
+        match advice {
             Advice::Nothing => {}
             Advice::Add(_) => self.fill_up(),
             Advice::GiveUp(count) => {
                 let segments = self.members.iter().rev().filter(|member| member.kind == Kind::Segment);
-                for member in segments.take(count) {
-                    member.recall.cancel();
-                }
+                segments.take(count).for_each(|member| member.rein.recall.cancel());
             }
+            Advice::Renew => self.renew(now),
         }
+    }
+
+    /// Ends the connection that has slowed down most; what it leaves undone is asked for anew at once.
+    fn renew(&mut self, now: Instant) {
+        let is_calm = self.members.iter().all(|member| !member.rein.recall.is_cancelled());
+        let slowed = self
+            .members
+            .iter()
+            .filter(|member| member.kind == Kind::Segment && member.has_slowed_down(now))
+            .min_by(|a, b| a.rate().total_cmp(&b.rate()));
+        if let Some(member) = slowed.filter(|_| is_calm) {
+            member.rein.recall.cancel();
+            self.growth.has_renewed(now);
+        }
+    }
+
+    /// How long half of a range has to take for a further connection to be worth it.
+    fn split_worth(&self) -> Duration {
+        let round_trip = self.members.iter().filter_map(|member| member.rein.round_trip()).min();
+        let worth = round_trip.map_or(SPLIT_WORTH_MAX, |time| time * SPLIT_WORTH_ROUND_TRIPS);
+        worth.clamp(SPLIT_WORTH_MIN, SPLIT_WORTH_MAX)
     }
 
     /// Puts as many flows to work as have proved useful.
@@ -246,12 +340,7 @@ impl<'a> Crew<'a> {
             let range = match hole {
                 Some((start, Some(end))) => Some((start, end)),
                 Some((_, None)) => None,
-                None => {
-                    let rate = self.desk.live.meter.bytes_per_second() / self.members.len() as u64;
-                    let worth = (rate as f64 * SPLIT_WORTH.as_secs_f64()) as u64;
-                    let least = worth.max(self.desk.settings.segment_bytes_min / 8).max(1);
-                    self.desk.plan().split(least)
-                }
+                None => self.split(),
             };
             let Some((start, end)) = range else { return };
             self.turn += 1;
@@ -260,6 +349,18 @@ impl<'a> Crew<'a> {
             let source = source.filter(|_| self.turn % 2 == 1).unwrap_or(self.attempt.current);
             self.begin_further(start, end, source, Kind::Segment, Urgency::Further);
         }
+    }
+
+    /// Half of the range that would be done last.
+    fn split(&self) -> Option<(u64, u64)> {
+        let average = self.desk.live.meter.bytes_per_second() as f64 / self.members.len() as f64;
+        let least = (self.desk.settings.segment_bytes_min / SPLIT_PART).max(1);
+        let pace = |lease| {
+            let member = self.members.iter().find(|member| member.lease == lease);
+            // One that has hardly begun is taken for a common one.
+            member.map(Member::rate).filter(|rate| *rate > 0.0).unwrap_or(average)
+        };
+        self.desk.plan().split(least, self.split_worth(), pace)
     }
 
     /// Lets what readers wait for go first.
@@ -275,11 +376,11 @@ impl<'a> Crew<'a> {
             let Some((start, end)) = claimed else { continue };
             self.attempt.cursor = start;
             for member in self.members.iter().filter(|member| member.kind == Kind::Wanted) {
-                member.recall.cancel();
+                member.rein.recall.cancel();
             }
             let is_alone = self.desk.settings.segments_max < 2;
             if is_alone {
-                self.members.iter().for_each(|member| member.recall.cancel());
+                self.members.iter().for_each(|member| member.rein.recall.cancel());
             }
             let urgency = if is_alone { Urgency::First } else { Urgency::Further };
             self.begin_further(start, end, self.attempt.current, Kind::Wanted, urgency);
@@ -288,7 +389,7 @@ impl<'a> Crew<'a> {
 
     /// No seat was free for a reader that waits: the others give theirs up.
     fn make_room(&mut self, position: u64) {
-        self.members.iter().for_each(|member| member.recall.cancel());
+        self.members.iter().for_each(|member| member.rein.recall.cancel());
         let claimed = self.desk.plan().claim(position, 0);
         if let Some((start, end)) = claimed {
             self.begin_further(start, end, self.attempt.current, Kind::Wanted, Urgency::First);
@@ -297,8 +398,8 @@ impl<'a> Crew<'a> {
 
     fn begin_further(&mut self, start: u64, end: u64, source: SourceIndex, kind: Kind, urgency: Urgency) {
         let lease = self.desk.plan().lease_tentatively(start, end);
-        let recall = CancellationToken::new();
-        self.enlist(lease, source, kind, recall.clone());
+        let rein = Rein::default();
+        let seen = self.enlist(lease, source, kind, rein.clone());
         let candidate = self.attempt.sources.get_mut(source);
         let further = Further {
             lease,
@@ -306,10 +407,11 @@ impl<'a> Crew<'a> {
             end,
             source: Arc::clone(&candidate.source),
             known: candidate.validators.clone(),
+            seen,
             is_proved: candidate.is_proved || candidate.validators.is_some(),
             demands: self.attempt.demands(),
             urgency,
-            recall,
+            rein,
         };
         let desk = Arc::clone(&self.desk);
         self.flows.push(Box::pin(async move { Ended { lease, end: further::run(desk, further).await } }));

@@ -32,6 +32,7 @@ pub(crate) struct Desk {
     part: OnceLock<PartFile>,
     receipt: Mutex<Receipt>,
     has_progressed: AtomicBool,
+    is_progress_told: AtomicBool,
     unsaved: AtomicU64,
     pub(crate) save_due: Notify,
     added: Mutex<Added>,
@@ -79,6 +80,7 @@ impl Desk {
             part: OnceLock::new(),
             receipt: Mutex::new(receipt),
             has_progressed: AtomicBool::new(false),
+            is_progress_told: AtomicBool::new(false),
             unsaved: AtomicU64::new(0),
             save_due: Notify::new(),
             added: Mutex::new(Added { ranges: RangeSet::new(), reported: None }),
@@ -127,18 +129,24 @@ impl Desk {
     /// New bytes of the file came over the network.
     pub(crate) fn arrived(&self, bytes: u64) {
         self.live.meter.arrived(bytes);
-        if !self.has_progressed.swap(true, Ordering::Relaxed) {
-            self.report(Report::Progressed);
-        }
+        self.has_progressed.store(true, Ordering::Relaxed);
     }
 
     /// Bytes are on their way to disk.
     pub(crate) fn written(&self, lease: LeaseId, piece: Option<PieceIndex>, range: ByteRange) {
-        self.plan().advance(lease, range.length);
+        let is_whole = {
+            let mut plan = self.plan();
+            plan.advance(lease, range.length);
+            plan.is_complete()
+        };
+        // What comes in one go is over before anybody could act on its progress.
+        if !is_whole && !self.is_progress_told.swap(true, Ordering::Relaxed) {
+            self.report(Report::Progressed);
+        }
         self.grow_piece(piece, range.length);
         let before = self.unsaved.fetch_add(range.length, Ordering::Relaxed);
         let limit = self.settings.checkpoint_bytes;
-        if before == 0 || (before < limit && before + range.length >= limit) {
+        if !is_whole && before == 0 || (before < limit && before + range.length >= limit) {
             self.save_due.notify_one();
         }
         if self.is_random_access {

@@ -1,16 +1,16 @@
 //! A further connection for a file that is already flowing: it may be refused without harm, and it must bring the
 //! very same version.
 
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
+use std::sync::{Arc, OnceLock};
 
 use super::desk::Desk;
 use super::opening::{Demands, Request, WIDE_OVERLAP_BYTES, flow};
 use super::plan::LeaseId;
-use super::pump::{FlowEnd, pump};
+use super::pump::{FlowEnd, compare_with_file, pump};
+use super::rein::Rein;
+use crate::files::PartFile;
 use crate::http::accept::{Verdict, Version};
-use crate::http::follow::{FollowError, Source, Urgency};
+use crate::http::follow::{FollowError, Reached, Source, Urgency};
 use crate::http::head::strong_validator;
 use crate::http::origin::Origin;
 use crate::http::request::RangeFields;
@@ -23,16 +23,18 @@ pub(super) struct Further {
     pub(super) source: Arc<Source>,
     /// The version that is being fetched, as this address names it.
     pub(super) known: Option<Validators>,
+    /// Takes the version that the address answers with.
+    pub(super) seen: Arc<OnceLock<Validators>>,
     /// Whether this address brought some of the bytes at hand.
     pub(super) is_proved: bool,
     pub(super) demands: Demands,
     pub(super) urgency: Urgency,
-    pub(super) recall: CancellationToken,
+    pub(super) rein: Rein,
 }
 
 /// Asks for the lease's range and fetches it.
 pub(super) async fn run(desk: Arc<Desk>, further: Further) -> FlowEnd {
-    let recall = further.recall.clone();
+    let recall = further.rein.recall.clone();
     tokio::select! {
         biased;
         () = recall.cancelled() => return FlowEnd::Recalled,
@@ -56,22 +58,20 @@ async fn open(desk: &Desk, further: &Further) -> Result<super::pump::Flow, FlowE
     let ignores_if_range = Origin::of(&further.source.current())
         .is_some_and(|origin| desk.client.pool.traits(&origin).ignores_if_range);
     let if_range = further.known.as_ref().and_then(strong_validator).filter(|_| !ignores_if_range);
-    let range = RangeFields {
-        start: further.start - overlap,
-        end: Some(further.end),
-        if_range: if_range.map(str::to_owned),
-    };
+    // A little more than is missing, to be compared with what others have brought there by then.
+    let total = desk.plan().total();
+    let end = further.end.saturating_add(desk.settings.overlap_bytes).min(total.unwrap_or(u64::MAX));
+    let range =
+        RangeFields { start: further.start - overlap, end: Some(end), if_range: if_range.map(str::to_owned) };
     let (reached, place) = ask(desk, further, range).await?;
+    // Whoever asked for the version first is right.
+    let _ = further.seen.set(reached.answer.head.validators(total));
     desk.plan().accept(further.lease);
-    Ok(flow(reached, further.lease, place.0, Some(place.1), further.recall.clone()))
+    Ok(flow(reached, further.lease, place.0, Some(place.1), further.rein.clone()))
 }
 
 /// Asks for `range` and accepts nothing but a part of the same version.
-async fn ask(
-    desk: &Desk,
-    further: &Further,
-    range: RangeFields,
-) -> Result<(crate::http::follow::Reached, (u64, u64)), FlowEnd> {
+async fn ask(desk: &Desk, further: &Further, range: RangeFields) -> Result<(Reached, (u64, u64)), FlowEnd> {
     let total = desk.plan().total();
     let known = further.known.clone().unwrap_or(Validators { total, ..Validators::default() });
     let request = Request {
@@ -116,6 +116,18 @@ async fn prove(desk: &Desk, further: &Further) -> Result<(), FlowEnd> {
     let end = sample.offset + sample.length.min(WIDE_OVERLAP_BYTES);
     let range = RangeFields { start: sample.offset, end: Some(end), if_range: None };
     let (reached, (start, _)) = ask(desk, further, range).await?;
+    repeat(desk, part, reached, start, end).await
+}
+
+/// Reads `start..end`, with which the body begins: it must be equal to what is at hand.
+pub(super) async fn repeat(
+    desk: &Desk,
+    part: &PartFile,
+    reached: Reached,
+    start: u64,
+    end: u64,
+) -> Result<(), FlowEnd> {
+    let host = reached.url.host_str().unwrap_or_default().to_owned();
     let mut body = reached.answer.body;
     let mut position = start;
     let mut scratch = vec![0; 64 << 10];
@@ -124,16 +136,10 @@ async fn prove(desk: &Desk, further: &Further) -> Result<(), FlowEnd> {
         let read = std::future::poll_fn(|context| body.poll_read(context, &mut scratch[..most]));
         let count = match tokio::time::timeout(desk.settings.stall_timeout, read).await {
             Ok(Ok(count)) if count > 0 => count,
-            _ => return Err(FlowEnd::Unwelcome("the mirror did not repeat what is at hand".to_owned())),
+            _ => return Err(FlowEnd::Unwelcome(format!("{host} did not repeat what is at hand"))),
         };
         desk.count_fetched(count as u64);
-        let held = part.read_at(position, count).await.map_err(FlowEnd::File)?;
-        if held != scratch[..count] {
-            return Err(FlowEnd::Mismatch(format!(
-                "{} has other bytes than those at hand",
-                further.source.host()
-            )));
-        }
+        compare_with_file(part, &host, position, &scratch[..count]).await?;
         position += count as u64;
     }
     body.discard();

@@ -15,6 +15,8 @@ mod meter;
 mod opening;
 mod plan;
 mod pump;
+mod rein;
+mod seams;
 mod sources;
 mod stall;
 

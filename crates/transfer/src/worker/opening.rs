@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, header};
-use longhaul_contract::{Cause, Expectation, Failure, names};
-use tokio_util::sync::CancellationToken;
+use longhaul_contract::{Cause, Expectation, Failure, IfExists, names};
 
 use super::attempt::Attempt;
 use super::desk::Desk;
 use super::plan::{LeaseId, Plan};
 use super::pump::Flow;
+use super::rein::Rein;
 use super::sources::SourceIndex;
 use crate::digest::{DigestField, parse_digest_field};
 use crate::http::accept::{Asked, Demand, Verdict, Version, judge};
@@ -189,7 +189,7 @@ impl Attempt {
     }
 
     /// Leaves the address aside; without another one its failure is that of the attempt.
-    fn give_up(&mut self, index: SourceIndex, failure: Failure) -> Result<(), Failure> {
+    pub(super) fn give_up(&mut self, index: SourceIndex, failure: Failure) -> Result<(), Failure> {
         let is_local = matches!(failure.remedy, longhaul_contract::Remedy::Blocked { .. });
         let is_last = self.sources.other(index, 0).is_none();
         self.sources.has_failed(index, failure.clone());
@@ -206,8 +206,7 @@ impl Attempt {
         }
         let settings = &self.desk.settings;
         let candidate = self.sources.get(index);
-        let ignores_if_range = Origin::of(&candidate.source.current())
-            .is_some_and(|origin| self.desk.client.pool.traits(&origin).ignores_if_range);
+        let ignores_if_range = self.ignores_if_range(index);
         let (if_range, overlap, known, is_bound) = match &candidate.validators {
             Some(own) => {
                 let strong = strong_validator(own).map(str::to_owned);
@@ -236,7 +235,10 @@ impl Attempt {
         let Some((position, end)) = hole else { return Mode::Impossible };
         let range = RangeFields {
             start: position - overlap_at(hole),
-            end: end.filter(|end| Some(*end) != plan.total()),
+            // A little more than is missing, to be compared with what is at hand there.
+            end: end
+                .map(|end| end.saturating_add(settings.overlap_bytes))
+                .filter(|end| plan.total().is_none_or(|total| *end < total)),
             if_range,
         };
         Mode::Resume { start: position, range, known }
@@ -249,7 +251,12 @@ impl Attempt {
         }
     }
 
-    fn learn_ignores_if_range(&self, reached: &Reached) {
+    pub(super) fn ignores_if_range(&self, index: SourceIndex) -> bool {
+        Origin::of(&self.sources.get(index).source.current())
+            .is_some_and(|origin| self.desk.client.pool.traits(&origin).ignores_if_range)
+    }
+
+    pub(super) fn learn_ignores_if_range(&self, reached: &Reached) {
         if let Some(origin) = Origin::of(&reached.url) {
             self.desk.client.pool.learn(&origin, |traits| traits.ignores_if_range = true);
         }
@@ -277,7 +284,7 @@ impl Attempt {
         self.sources.get_mut(index).validators = Some(reached.answer.head.validators(total));
         self.note_response(&reached, is_resumable);
         let lease = self.desk.plan().lease(0, total);
-        Ok(flow(reached, lease, 0, total, CancellationToken::new()))
+        Ok(flow(reached, lease, 0, total, Rein::default()))
     }
 
     async fn accept_part(
@@ -303,7 +310,7 @@ impl Attempt {
         let candidate = self.sources.get_mut(index);
         candidate.validators.get_or_insert(seen);
         self.note_response(&reached, place.is_resumable);
-        Ok(flow(reached, lease, place.start, Some(place.end), CancellationToken::new()))
+        Ok(flow(reached, lease, place.start, Some(place.end), Rein::default()))
     }
 
     /// Makes the file ready for a new version of its bytes, from byte 0 on.
@@ -317,8 +324,18 @@ impl Attempt {
                 part.clone()
             }
             None => {
-                let name = self.given_name.clone().unwrap_or_else(|| self.name_from(&reached.answer.head));
                 let folder = self.folder.as_ref().expect("the folder is opened before anything is asked for");
+                let name = match &self.given_name {
+                    Some(name) => name.clone(),
+                    None => {
+                        // Nobody knew it before, so nobody has looked.
+                        let name = self.name_from(&reached.answer.head);
+                        if self.job.if_exists == IfExists::Fail {
+                            self.files.check_free(folder, &name).await?;
+                        }
+                        name
+                    }
+                };
                 let part = self.files.create_part(folder, &name, self.job.id, total).await?;
                 self.desk.set_part(part.clone());
                 part
@@ -364,13 +381,7 @@ struct Place {
     is_resumable: bool,
 }
 
-pub(super) fn flow(
-    reached: Reached,
-    lease: LeaseId,
-    start: u64,
-    end: Option<u64>,
-    recall: CancellationToken,
-) -> Flow {
+pub(super) fn flow(reached: Reached, lease: LeaseId, start: u64, end: Option<u64>, rein: Rein) -> Flow {
     let content_digests = digests(&reached.answer.head, &CONTENT_DIGEST);
     Flow {
         lease,
@@ -381,7 +392,7 @@ pub(super) fn flow(
         remote: reached.answer.remote,
         local: reached.answer.local,
         content_digests,
-        recall,
+        rein,
         body: reached.answer.body,
     }
 }

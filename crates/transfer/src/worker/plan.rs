@@ -1,9 +1,12 @@
 //! Which bytes of the file are at hand, which are being fetched by whom, and which are nobody's yet.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use longhaul_contract::{ByteRange, RangeSet};
 
 /// Boundaries of split ranges, in bytes.
-pub(crate) const ALIGNMENT: u64 = 1 << 20;
+pub(crate) const ALIGNMENT: u64 = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeaseId(u64);
@@ -25,11 +28,38 @@ pub(crate) struct Plan {
     held: RangeSet,
     leases: Vec<Lease>,
     last_id: u64,
+    /// Where bytes of two responses meet that were not compared with each other.
+    seams: BTreeSet<u64>,
 }
 
 impl Plan {
     pub(crate) fn new(total: Option<u64>, held: RangeSet) -> Self {
-        Self { total, held, leases: Vec::new(), last_id: 0 }
+        Self { total, held, leases: Vec::new(), last_id: 0, seams: BTreeSet::new() }
+    }
+
+    /// With the seams that an earlier attempt left open.
+    pub(crate) fn with_seams(mut self, seams: &[u64]) -> Self {
+        self.seams.extend(seams);
+        self
+    }
+
+    pub(crate) fn seams(&self) -> Vec<u64> {
+        self.seams.iter().copied().collect()
+    }
+
+    /// Notes where the bytes of a lease that begins now will meet others: at its start, unless that is proved, and at
+    /// its end, if bytes are at hand there. Who comes to an end of it later has a start of his own.
+    pub(crate) fn note_seams(&mut self, id: LeaseId, is_start_proved: bool) {
+        let Some(lease) = self.find(id).copied() else { return };
+        if !is_start_proved {
+            self.seams.insert(lease.position);
+        }
+        self.seams.extend(lease.end.filter(|end| self.held.available_from(*end) > 0));
+    }
+
+    /// The bytes on both sides of `position` are of one version.
+    pub(crate) fn prove_seam(&mut self, position: u64) {
+        self.seams.remove(&position);
     }
 
     pub(crate) const fn total(&self) -> Option<u64> {
@@ -135,15 +165,25 @@ impl Plan {
         self.leases.clear();
     }
 
-    /// The second half of what the busiest lease has left, if each half has at least `least` bytes.
-    pub(crate) fn split(&self, least: u64) -> Option<(u64, u64)> {
-        let left = |lease: &&Lease| self.last_of(lease).map_or(0, |end| end - lease.position);
-        let largest = self.leases.iter().filter(|lease| !lease.is_tentative).max_by_key(left)?;
-        let end = self.last_of(largest)?;
-        let middle = largest.position + (end - largest.position).div_ceil(2);
+    /// The second half of what the lease has left that would end last, if each half has at least `least` bytes and takes
+    /// at least the time `worth`. `pace` tells how fast a lease is fetched, in bytes per second.
+    pub(crate) fn split(
+        &self,
+        least: u64,
+        worth: Duration,
+        pace: impl Fn(LeaseId) -> f64,
+    ) -> Option<(u64, u64)> {
+        let left = |lease: &Lease| self.last_of(lease).map_or(0, |end| end.saturating_sub(lease.position));
+        let time = |lease: &Lease| left(lease) as f64 / pace(lease.id).max(1.0);
+        let is_divisible = |lease: &&Lease| {
+            !lease.is_tentative && left(lease) >= 2 * least && time(lease) >= 2.0 * worth.as_secs_f64()
+        };
+        let divisible = self.leases.iter().filter(is_divisible);
+        let last = divisible.max_by(|one, other| time(one).total_cmp(&time(other)))?;
+        let end = self.last_of(last)?;
+        let middle = last.position + (end - last.position).div_ceil(2);
         let middle = middle.next_multiple_of(ALIGNMENT);
-        let is_fair = middle < end && end - middle >= least && middle - largest.position >= least;
-        is_fair.then_some((middle, end))
+        (middle + least / 2 < end).then_some((middle, end))
     }
 
     /// Where the lease will end when all tentative ones are accepted.
@@ -226,18 +266,24 @@ mod tests {
         let mut plan = plan(64 * MIB, &[]);
         let whole = plan.lease(0, Some(64 * MIB));
         plan.advance(whole, 5);
-        assert_eq!(plan.split(MIB), Some((33 * MIB, 64 * MIB)));
-        let second = plan.lease_tentatively(33 * MIB, 64 * MIB);
+        assert_eq!(plan.split(MIB, Duration::ZERO, |_| 1.0), Some((32 * MIB + ALIGNMENT, 64 * MIB)));
+        let second = plan.lease_tentatively(32 * MIB + ALIGNMENT, 64 * MIB);
         assert_eq!(plan.room(whole), (5, Some(64 * MIB - 5)));
-        assert_eq!(plan.split(MIB), Some((17 * MIB, 33 * MIB)));
+        assert_eq!(
+            plan.split(MIB, Duration::ZERO, |_| 1.0),
+            Some((16 * MIB + ALIGNMENT, 32 * MIB + ALIGNMENT))
+        );
         plan.accept(second);
-        assert_eq!(plan.room(whole), (5, Some(33 * MIB - 5)));
+        assert_eq!(plan.room(whole), (5, Some(32 * MIB + ALIGNMENT - 5)));
         plan.advance(second, 2 * MIB);
-        let third = plan.lease_tentatively(17 * MIB, 33 * MIB);
-        assert_eq!(plan.split(MIB), Some((50 * MIB, 64 * MIB)));
+        let third = plan.lease_tentatively(16 * MIB + ALIGNMENT, 32 * MIB + ALIGNMENT);
+        assert_eq!(plan.split(MIB, Duration::ZERO, |_| 1.0), Some((49 * MIB + ALIGNMENT, 64 * MIB)));
         plan.release(third);
-        assert_eq!(plan.split(MIB), Some((17 * MIB, 33 * MIB)));
-        assert_eq!(plan.split(17 * MIB), None);
+        assert_eq!(
+            plan.split(MIB, Duration::ZERO, |_| 1.0),
+            Some((16 * MIB + ALIGNMENT, 32 * MIB + ALIGNMENT))
+        );
+        assert_eq!(plan.split(17 * MIB, Duration::ZERO, |_| 1.0), None);
     }
 
     #[test]
@@ -254,6 +300,23 @@ mod tests {
         assert_eq!(plan.room(stream), (MIB, Some(29 * MIB)));
         assert_eq!(plan.claim(50 * MIB, MIB), Some((50 * MIB, 64 * MIB)));
         assert_eq!(plan.claim(35 * MIB, MIB), Some((35 * MIB, 40 * MIB)));
+    }
+
+    #[test]
+    fn seams_are_where_bytes_meet_that_nobody_compared() {
+        let mut plan = plan(64 * MIB, &[(10 * MIB, 20 * MIB)]).with_seams(&[10 * MIB]);
+        let hole = plan.lease(MIB, Some(10 * MIB));
+        plan.note_seams(hole, true);
+        let tail = plan.lease(20 * MIB, Some(64 * MIB));
+        plan.note_seams(tail, true);
+        assert_eq!(plan.seams(), [10 * MIB]);
+        let late = plan.lease_tentatively(40 * MIB, 64 * MIB);
+        plan.accept(late);
+        plan.note_seams(late, false);
+        assert_eq!(plan.seams(), [10 * MIB, 40 * MIB]);
+        plan.prove_seam(40 * MIB);
+        plan.note_seams(plan.leases[0].id, false);
+        assert_eq!(plan.seams(), [MIB, 10 * MIB]);
     }
 
     #[test]
@@ -282,7 +345,7 @@ mod tests {
             while !plan.is_complete() {
                 let choice = random(8);
                 if choice == 0 {
-                    if let Some((start, end)) = plan.split(MIB) {
+                    if let Some((start, end)) = plan.split(MIB, Duration::ZERO, |_| 1.0) {
                         let id = plan.lease_tentatively(start, end);
                         plan.accept(id);
                         streams.push(id);

@@ -10,11 +10,10 @@ use futures_util::FutureExt;
 use longhaul_contract::{ByteRange, Cause, Failure};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::desk::{Desk, PieceIndex};
-use super::live::Live;
 use super::plan::LeaseId;
+use super::rein::Rein;
 use super::stall::StallWatch;
 use crate::digest::{DigestField, MultiHasher};
 use crate::files::{Buffer, PartFile};
@@ -28,8 +27,12 @@ const GATHER_BYTES: usize = 256 << 10;
 const BUFFER_BYTES_MIN: usize = 16 << 10;
 const BUFFER_BYTES_FIRST: usize = 64 << 10;
 const BUFFER_BYTES_MAX: usize = 1 << 20;
+/// How often the kernel is asked how the connection is doing.
+const PATH_INTERVAL: Duration = Duration::from_millis(50);
 /// After a change of the network a connection has this long to show that it is alive.
 const PROOF_OF_LIFE: Duration = Duration::from_secs(10);
+/// So many equal bytes on one side of a seam show that both sides are of one version.
+pub(super) const SEAM_BYTES: u64 = 1024;
 
 /// A response that was accepted, and what of it is wanted.
 pub(crate) struct Flow {
@@ -46,8 +49,7 @@ pub(crate) struct Flow {
     pub(crate) local: SocketAddr,
     /// Digests of this very message (RFC 9530 section 2).
     pub(crate) content_digests: Vec<DigestField>,
-    /// Asks the flow to end soon; what came is written.
-    pub(crate) recall: CancellationToken,
+    pub(crate) rein: Rein,
 }
 
 /// How a flow ended.
@@ -93,6 +95,8 @@ struct Pump {
     failed: Option<Break>,
     is_doubted: bool,
     hasher: Option<MultiHasher>,
+    /// When the kernel is asked for the path next; never where nobody wants to know.
+    path_due: Option<Instant>,
 }
 
 enum Break {
@@ -120,7 +124,7 @@ impl Pump {
         let algorithms: Vec<_> = flow.content_digests.iter().map(|digest| digest.algorithm).collect();
         Self {
             network: desk.client.network(),
-            let_go: let_go(Arc::clone(&desk.live), flow.recall.clone(), flow.body.recalled()),
+            let_go: let_go(&desk, &flow),
             is_let_go: None,
             linger: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wanted: BUFFER_BYTES_FIRST,
@@ -128,6 +132,7 @@ impl Pump {
             failed: None,
             is_doubted: false,
             hasher: (!algorithms.is_empty()).then(|| MultiHasher::new(&algorithms)),
+            path_due: (desk.settings.segments_max > 1).then(Instant::now),
             desk,
             part,
             flow,
@@ -138,7 +143,9 @@ impl Pump {
 
     async fn run(&mut self) -> Result<FlowEnd, FlowEnd> {
         let (position, _) = self.desk.plan().room(self.flow.lease);
-        self.compare(self.flow.start, position).await?;
+        let compared = self.compare(self.flow.start, position).await?;
+        let is_proved = self.is_proof(compared, position);
+        self.desk.plan().note_seams(self.flow.lease, is_proved);
         loop {
             let (position, room) = self.desk.plan().room(self.flow.lease);
             if room == Some(0) {
@@ -147,7 +154,7 @@ impl Pump {
             if let Some(end) = self.is_let_go.take() {
                 return Ok(end);
             }
-            self.ready().await?;
+            self.await_bytes().await?;
             let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
             let wanted = self.wanted.min(room);
             // Leave to read comes before the memory, which others may need meanwhile.
@@ -177,8 +184,16 @@ impl Pump {
         }
     }
 
+    /// Whether so many equal bytes next to a seam are enough; on that side of it there are `most`. Whoever switched
+    /// comparing off has no seam to prove.
+    fn is_proof(&self, compared: u64, most: u64) -> bool {
+        compared >= self.desk.settings.overlap_bytes.min(SEAM_BYTES).min(most)
+    }
+
     /// Reads bytes from `from` to `to` that came unasked or for comparison; where they are at hand they must be equal.
-    async fn compare(&mut self, from: u64, to: u64) -> Result<(), FlowEnd> {
+    /// Answers how many were compared.
+    async fn compare(&mut self, from: u64, to: u64) -> Result<u64, FlowEnd> {
+        let mut compared = 0;
         let mut position = from;
         let mut scratch = vec![0; BUFFER_BYTES_FIRST.min(usize::try_from(to - from).unwrap_or(usize::MAX))];
         while position < to {
@@ -202,29 +217,35 @@ impl Pump {
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(came);
             }
-            compare_with_file(&self.part, &self.flow.host, position, came).await?;
+            compared += compare_with_file(&self.part, &self.flow.host, position, came).await?;
             position += count as u64;
         }
-        Ok(())
+        Ok(compared)
     }
 
     /// The lease is fulfilled. If others hold what follows and it is flowing in anyway, their bytes are compared.
     async fn fulfilled(&mut self, position: u64) -> Result<FlowEnd, FlowEnd> {
-        let is_at_end = self.flow.end == Some(position);
-        if !is_at_end {
-            let at_hand = self.part.readable().available_from(position);
-            let seam = at_hand.min(self.desk.settings.overlap_bytes);
+        let at_hand = self.part.readable().available_from(position);
+        let mut reached = position;
+        if self.flow.end != Some(position) {
             let left = self.flow.end.map_or(u64::MAX, |end| end.saturating_sub(position));
-            return match self.compare(position, position + seam.min(left)).await {
-                Err(FlowEnd::Mismatch(what)) => Err(FlowEnd::Mismatch(what)),
-                Ok(()) | Err(_) => Ok(FlowEnd::Done { trailers: None }),
-            };
+            reached += at_hand.min(self.desk.settings.overlap_bytes).min(left);
+            let behind = self.desk.plan().total().map_or(u64::MAX, |total| total.saturating_sub(position));
+            match self.compare(position, reached).await {
+                Err(FlowEnd::Mismatch(what)) => return Err(FlowEnd::Mismatch(what)),
+                Err(_) => return Ok(FlowEnd::Done { trailers: None }),
+                Ok(compared) if self.is_proof(compared, behind) => self.desk.plan().prove_seam(position),
+                Ok(_) => {}
+            }
+        }
+        if self.flow.end != Some(reached) {
+            return Ok(FlowEnd::Done { trailers: None });
         }
         // Reading the end frees the connection for the next request and brings the trailers.
         let mut byte = [0; 1];
         let end = std::future::poll_fn(|context| self.flow.body.poll_read(context, &mut byte));
         match tokio::time::timeout(LINGER, end).await {
-            Ok(Ok(0)) => self.ended(position),
+            Ok(Ok(0)) => self.ended(reached),
             Ok(Ok(_) | Err(_)) | Err(_) => Ok(FlowEnd::Done { trailers: None }),
         }
     }
@@ -256,6 +277,7 @@ impl Pump {
     /// Fills `buffer` with at most `room` bytes, until enough has gathered; tells whether the body ended.
     async fn fill(&mut self, buffer: &mut Buffer, room: usize) -> bool {
         let mut lingering: Option<Instant> = None;
+        let started = Instant::now();
         loop {
             let space = room.saturating_sub(buffer.len()).min(buffer.capacity() - buffer.len());
             if space == 0 || self.failed.is_some() {
@@ -263,7 +285,8 @@ impl Pump {
             }
             let is_limited = self.desk.live.rate.is_limited();
             if is_limited && self.granted == 0 {
-                match tokio::time::timeout(LINGER, self.desk.live.rate.acquire(space)).await {
+                let rest = LINGER.saturating_sub(started.elapsed());
+                match tokio::time::timeout(rest, self.desk.live.rate.acquire(space)).await {
                     Ok(granted) => self.granted = granted,
                     Err(_) => return false,
                 }
@@ -309,6 +332,13 @@ impl Pump {
         self.stall.arrived(count);
         self.desk.arrived(count);
         self.desk.count_fetched(count);
+        self.flow.rein.arrived(count);
+        let now = Instant::now();
+        if self.path_due.is_some_and(|due| now >= due) {
+            let path = self.flow.body.path();
+            path.inspect(|path| self.flow.rein.note_path(*path));
+            self.path_due = path.map(|_| now + PATH_INTERVAL);
+        }
     }
 
     /// Lets the next buffer follow the speed of the connection.
@@ -318,6 +348,22 @@ impl Pump {
         } else if buffer.len() < self.wanted / 4 {
             self.wanted = (self.wanted / 2).max(BUFFER_BYTES_MIN);
         }
+    }
+
+    /// Waits until the body can be read; meanwhile what the rate limit has granted is for others.
+    async fn await_bytes(&mut self) -> Result<(), FlowEnd> {
+        if self.granted > 0 {
+            let is_ready =
+                std::future::poll_fn(|context| Poll::Ready(self.flow.body.poll_ready(context).is_ready()));
+            if !is_ready.await {
+                self.give_back();
+            }
+        }
+        self.ready().await
+    }
+
+    fn give_back(&mut self) {
+        self.desk.live.rate.give_back(std::mem::take(&mut self.granted));
     }
 
     /// Waits until the body can be read, as long as there is hope.
@@ -368,7 +414,8 @@ impl Pump {
         })
     }
 
-    fn finish(self, end: FlowEnd) -> FlowEnd {
+    fn finish(mut self, end: FlowEnd) -> FlowEnd {
+        self.give_back();
         if matches!(end, FlowEnd::Done { .. } | FlowEnd::EndOfFile { .. }) {
             self.flow.body.finish();
         }
@@ -376,15 +423,20 @@ impl Pump {
     }
 }
 
-/// Bytes that are at hand must be equal to those that came for the same place.
-async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u8]) -> Result<(), FlowEnd> {
+/// Bytes that are at hand must be equal to those that came for the same place. Answers how many were at hand.
+pub(super) async fn compare_with_file(
+    part: &PartFile,
+    host: &str,
+    position: u64,
+    came: &[u8],
+) -> Result<u64, FlowEnd> {
     let mut offset = 0;
     while offset < came.len() {
         let at = position + offset as u64;
         let held = part.read_at(at, came.len() - offset).await.map_err(FlowEnd::File)?;
         if held.is_empty() {
             // Not at hand, and not this lease's business.
-            return Ok(());
+            break;
         }
         if held != came[offset..offset + held.len()] {
             return Err(FlowEnd::Mismatch(format!(
@@ -393,16 +445,13 @@ async fn compare_with_file(part: &PartFile, host: &str, position: u64, came: &[u
         }
         offset += held.len();
     }
-    Ok(())
+    Ok(offset as u64)
 }
 
 /// A flow ends early when its worker is asked to stop, when its crew gives it up, or when another worker waits for
 /// its seat.
-fn let_go(
-    live: Arc<Live>,
-    recall: CancellationToken,
-    recalled: impl Future<Output = ()> + Send + 'static,
-) -> Pin<Box<dyn Future<Output = FlowEnd> + Send>> {
+fn let_go(desk: &Desk, flow: &Flow) -> Pin<Box<dyn Future<Output = FlowEnd> + Send>> {
+    let (live, recall, recalled) = (Arc::clone(&desk.live), flow.rein.recall.clone(), flow.body.recalled());
     // Fused: it is polled on after it has resolved.
     let first = async move {
         tokio::select! {

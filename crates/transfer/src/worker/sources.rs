@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use longhaul_contract::Failure;
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 use url::Url;
 
 use crate::http::follow::Source;
-use crate::journal::Validators;
+use crate::journal::{JournalRecord, Validators};
 
 pub(crate) struct Sources {
     list: Vec<Candidate>,
@@ -75,6 +75,12 @@ impl Sources {
         self.list[index.0].is_quarantined |= self.other(index, 0).is_some();
     }
 
+    /// Its bytes are not those at hand, so its name for their version says nothing.
+    pub(crate) fn distrust(&mut self, index: SourceIndex) {
+        self.quarantine(index);
+        self.list[index.0].validators = None;
+    }
+
     /// The bytes turned out wrong: whoever helped `index` is suspected first, else `index` itself.
     pub(crate) fn suspect(&mut self, index: SourceIndex) {
         let helpers: Vec<usize> = (0..self.list.len())
@@ -93,13 +99,21 @@ impl Sources {
         self.list.iter().find_map(|candidate| candidate.failure.clone())
     }
 
-    /// The version that an earlier attempt recorded belongs to the address it came from.
-    pub(crate) fn remember(&mut self, fingerprint: Option<&str>, validators: &Validators) {
-        for candidate in &mut self.list {
-            if fingerprint == Some(candidate.fingerprint.as_str()) {
+    /// The versions that an earlier attempt recorded belong to the addresses they came from.
+    pub(crate) fn remember(&mut self, record: &JournalRecord) {
+        let first = record.source.as_ref().map(|source| (source, &record.validators));
+        let others = record.others.iter().map(|(source, validators)| (source, validators));
+        for (fingerprint, validators) in others.chain(first) {
+            for candidate in self.list.iter_mut().filter(|known| known.fingerprint == *fingerprint) {
                 candidate.validators = Some(validators.clone());
             }
         }
+    }
+
+    /// The version of the bytes at hand as the addresses beside `current` name it.
+    pub(crate) fn other_versions(&self, current: SourceIndex) -> Vec<(String, Validators)> {
+        let others = self.list.iter().enumerate().filter(|(number, _)| *number != current.0);
+        others.filter_map(|(_, known)| Some((known.fingerprint.clone(), known.validators.clone()?))).collect()
     }
 
     pub(crate) fn forget_versions(&mut self) {
@@ -117,5 +131,5 @@ impl Candidate {
 
 /// Tells whether two requests went to the same address, without keeping the address.
 fn fingerprint(url: &Url) -> String {
-    hex::encode(&Sha256::digest(url.as_str().as_bytes())[..16])
+    hex::encode(&digest(&SHA256, url.as_str().as_bytes()).as_ref()[..16])
 }

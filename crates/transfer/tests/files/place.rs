@@ -126,6 +126,8 @@ pub(crate) fn record(part: &PartFile, durable: RangeSet) -> JournalRecord {
         receipt: Receipt::default(),
         response: None,
         source: None,
+        others: Vec::new(),
+        seams: Vec::new(),
     }
 }
 

@@ -53,6 +53,22 @@ fn get_names_the_file_as_the_server_does_and_harmlessly() {
 }
 
 #[test]
+fn a_name_that_is_taken_is_noticed_before_the_bytes_come() {
+    let server = Server::build()
+        .pace(100_000)
+        .start(|exchange| exchange.respond(Resource::new(content()).answer(&exchange.request)));
+    let house = House::new();
+    std::fs::write(house.result("film.mkv"), "mine").unwrap();
+    let output = house.run(&["get", &server.url("/film.mkv"), "-d", house.results().to_str().unwrap()]);
+    assert_exit(&output, 9);
+    assert!(shown(&output).contains("--if-exists"), "{}", shown(&output));
+    assert!(!shown(&output).contains("waiting"), "{}", shown(&output));
+    assert!(server.body_bytes_sent() < SIZE, "all of it came");
+    assert_eq!(std::fs::read(house.result("film.mkv")).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(house.results()).unwrap().count(), 1);
+}
+
+#[test]
 fn get_tells_what_it_did_in_json() {
     let server = Server::of(Resource::new(content()));
     let house = House::new();

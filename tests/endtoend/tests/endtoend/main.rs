@@ -3,9 +3,14 @@
 //! The program is taken from `LONGHAUL_BIN`, else from cargo's folder of this profile. `LONGHAUL_FULL=1` runs the long
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
+mod blockers;
+mod contract;
 mod crash;
 mod get;
 mod idle;
+mod input_output;
+mod metalink;
+mod network;
 mod player;
 mod refusals;
 mod samples;
@@ -13,3 +18,6 @@ mod secrets;
 mod servers;
 mod service;
 mod steps;
+mod systemd;
+mod task_cli;
+mod zone;

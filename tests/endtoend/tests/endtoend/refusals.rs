@@ -1,6 +1,6 @@
 //! Bad input: each a clear problem by HTTP and a clear line by the command line, with the documented code.
 
-use longhaul_endtoend::{DOWNLOADS, House, QUICK, shown};
+use longhaul_endtoend::{DOWNLOADS, House, QUICK, assert_exit, shown};
 use longhaul_lab::{Answer, ServiceOptions};
 use serde_json::{Value, json};
 
@@ -110,6 +110,15 @@ fn places_that_cannot_be_written_are_refused() {
     let _ = house.create(&first);
     assert_problem(&create(&house.result("once")), 409, "target-in-use");
     assert_eq!(std::fs::read(house.result("taken")).unwrap(), b"mine");
+    // Whoever runs this, root included: no file can be made in the kernel's own file systems.
+    for folder in ["/proc", "/proc/self", "/sys"] {
+        let problem =
+            assert_problem(&create(&std::path::Path::new(folder).join("f")), 400, "folder-not-writable");
+        assert_eq!(problem["field"], "/resultFile");
+        let output = house.run(&["get", "http://127.0.0.1:9/f", "-d", folder]);
+        assert_exit(&output, 5);
+        assert!(shown(&output).contains("cannot be written"), "{}", shown(&output));
+    }
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! The engine, made from what the store has kept: row by row, so that no second copy of a long queue is in memory.
+
+use longhaul_contract::{
+    AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior, TriggerKind,
+};
+use longhaul_engine::task::{KnownSignals, TaskRow, TaskTrigger};
+use longhaul_engine::{Engine, Policy, Row};
+use longhaul_store::{Adopt, Loaded, Store, StoreError};
+
+/// What an engine is made with besides the rows.
+pub(crate) struct Circumstances {
+    pub(crate) policy: Policy,
+    /// In force until the store keeps others.
+    pub(crate) limits: Limits,
+    pub(crate) host: HostState,
+}
+
+impl Circumstances {
+    /// Reads the store from end to end. Also tells which tasks are fired by messages.
+    pub(crate) fn engine_of(self, store: &mut impl Store) -> Result<(Engine, Vec<TaskId>), StoreError> {
+        let mut adopting = self.adopting();
+        store.load_into(&mut adopting)?;
+        Ok((adopting.engine, adopting.pushed))
+    }
+
+    /// From what was read before.
+    pub(super) fn engine_with(self, loaded: Loaded) -> Engine {
+        let mut adopting = self.adopting();
+        adopting.limits(loaded.limits);
+        for (app, name, behavior) in loaded.groups {
+            adopting.group(app, name, behavior);
+        }
+        for row in loaded.rows {
+            adopting.row(row);
+        }
+        for row in loaded.tasks {
+            adopting.task(row);
+        }
+        for (app, status) in loaded.access {
+            adopting.access(app, status);
+        }
+        if let Some(signals) = loaded.signals {
+            adopting.signals(signals);
+        }
+        for (app, instance) in loaded.left_over {
+            adopting.left_over(app, instance);
+        }
+        adopting.engine
+    }
+
+    fn adopting(self) -> Adopting {
+        let engine = Engine::new(self.policy.clone(), self.limits.clone(), self.host.clone());
+        Adopting { engine, circumstances: self, pushed: Vec::new() }
+    }
+}
+
+struct Adopting {
+    engine: Engine,
+    circumstances: Circumstances,
+    pushed: Vec<TaskId>,
+}
+
+impl Adopt for Adopting {
+    fn limits(&mut self, limits: Option<Limits>) {
+        if let Some(limits) = limits {
+            let Circumstances { policy, host, .. } = &self.circumstances;
+            self.engine = Engine::new(policy.clone(), limits, host.clone());
+        }
+    }
+
+    fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior) {
+        self.engine.adopt_group(app, name, behavior);
+    }
+
+    fn row(&mut self, row: Row) {
+        self.engine.adopt(row);
+    }
+
+    fn task(&mut self, row: TaskRow) {
+        if row.plan.trigger == (TaskTrigger::Sourced { kind: TriggerKind::PushNotificationTrigger }) {
+            self.pushed.push(row.id);
+        }
+        self.engine.adopt_task(row);
+    }
+
+    fn access(&mut self, app: AppId, status: AccessStatus) {
+        self.engine.adopt_access(app, status);
+    }
+
+    fn signals(&mut self, signals: KnownSignals) {
+        self.engine.adopt_signals(signals);
+    }
+
+    fn left_over(&mut self, app: AppId, instance: Instance) {
+        self.engine.adopt_instance(app, instance);
+    }
+}

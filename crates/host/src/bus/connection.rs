@@ -1,0 +1,178 @@
+//! The connection to the system bus, shared by all sources, made again when it breaks.
+//!
+//! While there is none, the folder of the bus's socket is watched, so that a bus that starts later is found without
+//! looking for it again and again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zbus::Connection;
+
+use crate::folder::FolderWatch;
+
+/// The address when DBUS_SYSTEM_BUS_ADDRESS says no other (D-Bus specification, well-known message bus instances).
+const DEFAULT_ADDRESS: &str = "unix:path=/var/run/dbus/system_bus_socket";
+
+/// No daemon takes that long for what it is asked here.
+const ANSWER_MAX: Duration = Duration::from_secs(25);
+
+/// Pauses after a refusal: the socket's name appears before the bus listens there. After the last, only the folder
+/// tells.
+const PAUSES: [u64; 6] = [20, 50, 200, 1000, 5000, 30_000];
+
+/// Nothing before the first attempt; the reason while there is no connection.
+type State = Option<Result<Connection, String>>;
+
+/// A source's hold on the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Bus {
+    state: watch::Receiver<State>,
+}
+
+impl Bus {
+    /// Waits for a connection; tells `without` why there is none, each time that changes.
+    pub(crate) async fn connection(&mut self, mut without: impl FnMut(&str)) -> Connection {
+        loop {
+            match &*self.state.borrow_and_update() {
+                Some(Ok(connection)) if !connection.is_closed() => return connection.clone(),
+                Some(Err(reason)) => without(reason),
+                Some(Ok(_)) | None => {}
+            }
+            if self.state.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// Makes the connection.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    address: String,
+    state: watch::Sender<State>,
+}
+
+impl Connector {
+    pub(crate) fn new(address: Option<String>) -> (Self, Bus) {
+        let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let (state, receiver) = watch::channel(None);
+        (Self { address, state }, Bus { state: receiver })
+    }
+
+    /// Holds a connection for as long as there is a bus; never returns.
+    pub(crate) async fn run(self) {
+        loop {
+            let connection = self.connect().await;
+            let _ = self.state.send_replace(Some(Ok(connection.clone())));
+            connection.closed().await;
+            let _ =
+                self.state.send_replace(Some(Err(format!("the system bus at {} went away", self.address))));
+        }
+    }
+
+    /// Connects as soon as that can be done.
+    async fn connect(&self) -> Connection {
+        let mut refusals = 0;
+        loop {
+            // Watched first: a socket that appears after the attempt is seen.
+            let mut appearance = Appearance::watch(socket_path(&self.address));
+            let error = match self.attempt().await {
+                Ok(connection) => return connection,
+                Err(error) => error,
+            };
+            let reason = self.absence(&error);
+            self.state.send_if_modified(|state| match state {
+                Some(Err(told)) if *told == reason => false,
+                state => {
+                    *state = Some(Err(reason));
+                    true
+                }
+            });
+            // A socket that is not there will be seen; one that refuses may be about to listen.
+            let is_awaited = is_missing(&error) && appearance.watch.is_some();
+            let pause = PAUSES.get(refusals).copied().map(Duration::from_millis).filter(|_| !is_awaited);
+            tokio::select! {
+                () = appearance.seen() => refusals = 0,
+                () = sleep_or_never(pause) => refusals += 1,
+            }
+        }
+    }
+
+    fn absence(&self, error: &zbus::Error) -> String {
+        let address = &self.address;
+        if is_missing(error) {
+            return format!("there is no system bus at {address}: install and start dbus");
+        }
+        format!("the system bus at {address} takes nobody in: {error}")
+    }
+
+    async fn attempt(&self) -> zbus::Result<Connection> {
+        let connecting =
+            zbus::connection::Builder::address(self.address.as_str()).method_timeout(ANSWER_MAX).build();
+        match tokio::time::timeout(ANSWER_MAX, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
+        }
+    }
+}
+
+fn is_missing(error: &zbus::Error) -> bool {
+    matches!(error, zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+async fn sleep_or_never(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The file of a bus's socket, where its address names one.
+fn socket_path(address: &str) -> Option<PathBuf> {
+    let path = address
+        .split(';')
+        .find_map(|one| one.strip_prefix("unix:")?.split(',').find_map(|pair| pair.strip_prefix("path=")))?;
+    Some(PathBuf::from(path))
+}
+
+/// Waits for the socket, or for the first folder on the way to it that is missing.
+struct Appearance {
+    watch: Option<FolderWatch>,
+    awaited: PathBuf,
+}
+
+impl Appearance {
+    fn watch(path: Option<PathBuf>) -> Self {
+        let Some(path) = path else { return Self { watch: None, awaited: PathBuf::new() } };
+        let watch = FolderWatch::open_nearest(path.parent().unwrap_or(Path::new("/"))).ok();
+        Self { watch, awaited: path }
+    }
+
+    async fn seen(&mut self) {
+        let Some(watch) = &mut self.watch else { return std::future::pending().await };
+        let next = self.awaited.strip_prefix(watch.folder()).ok().and_then(|rest| rest.iter().next());
+        let next = next.map(ToOwned::to_owned);
+        // An error means that the folder is gone: the next round watches the one above.
+        let _ = watch.changed(|name| next.as_deref().is_none_or(|next| next == name)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_found_in_the_address() {
+        for (address, expected) in [
+            (DEFAULT_ADDRESS, Some("/var/run/dbus/system_bus_socket")),
+            ("unix:guid=00,path=/run/bus", Some("/run/bus")),
+            ("tcp:host=localhost,port=1;unix:path=/run/bus", Some("/run/bus")),
+            ("unix:abstract=bus", None),
+            ("", None),
+        ] {
+            assert_eq!(socket_path(address).as_deref(), expected.map(Path::new), "{address}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What this machine can tell at all: for each trigger and condition the source that would tell it, or why there is none
+//! and what would bring one.
+//!
+//! A source that is only down right now counts as there: it is listened for. Deliberately absent: what it says now; that
+//! is [`longhaul_contract::HostState`].
+
+use std::collections::BTreeMap;
+
+use longhaul_contract::{Condition, SystemTriggerType, TriggerKind};
+
+use crate::bus::BusSource;
+use crate::facts::{Facts, Presence};
+use crate::login::Login;
+use crate::modem::Modems;
+use crate::network_manager::NetworkManager;
+use crate::{login, network, network_manager, work_cost};
+
+/// Whether something can be told here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Support {
+    pub is_supported: bool,
+    /// Who would tell it.
+    pub source: Option<String>,
+    /// Why nobody can, or why not right now, with what would help.
+    pub reason: Option<String>,
+}
+
+/// A daemon that has to be on the bus.
+#[derive(Debug, Clone, Copy)]
+struct Daemon {
+    name: &'static str,
+    called: &'static str,
+    remedy: &'static str,
+}
+
+const LOGIN: Daemon = Daemon {
+    name: Login::NAME,
+    called: login::SOURCE,
+    remedy: "it comes with systemd, or as package elogind without it",
+};
+const MANAGER: Daemon = Daemon {
+    name: NetworkManager::NAME,
+    called: network_manager::SOURCE,
+    remedy: "install the package network-manager",
+};
+const MODEMS: Daemon =
+    Daemon { name: Modems::NAME, called: Modems::DAEMON, remedy: "install the package modemmanager" };
+
+/// What something depends on.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    /// The service itself brings it about.
+    Own(&'static str),
+    Daemon(Daemon),
+    Modem,
+    Network,
+    Power,
+    WorkCost,
+    Zone,
+    /// No source for it is built into this version.
+    NotBuilt(&'static str),
+}
+
+/// The answers for all triggers and conditions, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupportTable {
+    presences: BTreeMap<&'static str, Presence>,
+    network: Result<(), String>,
+    power: Result<&'static str, String>,
+    zone: Result<&'static str, String>,
+    has_messaging: bool,
+}
+
+impl SupportTable {
+    pub(crate) fn new(facts: &Facts) -> Self {
+        Self {
+            presences: facts.presences.clone(),
+            network: facts.reach.as_ref().map(|_| ()).map_err(Clone::clone),
+            power: facts.power_source(),
+            zone: facts.zone.as_ref().map(|(_, source)| *source).map_err(Clone::clone),
+            has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
+        }
+    }
+
+    /// Of SystemTrigger: whether there is any; [`Self::system_trigger`] tells which.
+    #[must_use]
+    pub fn trigger(&self, kind: TriggerKind) -> Support {
+        self.answer(match kind {
+            TriggerKind::SystemTrigger => Need::Own("see its types"),
+            TriggerKind::TimeTrigger => Need::Own("clock"),
+            TriggerKind::MaintenanceTrigger => Need::Power,
+            TriggerKind::PushNotificationTrigger
+            | TriggerKind::ApplicationTrigger
+            | TriggerKind::MediaProcessingTrigger
+            | TriggerKind::CompletionGroupTrigger
+            | TriggerKind::DeviceUseTrigger => Need::Own("longhaul"),
+            TriggerKind::LocationTrigger => Need::NotBuilt("positions (GeoClue)"),
+            TriggerKind::BluetoothLEAdvertisementWatcherTrigger => {
+                Need::NotBuilt("Bluetooth LE advertisements (BlueZ)")
+            }
+            TriggerKind::GattCharacteristicNotificationTrigger => {
+                Need::NotBuilt("Bluetooth LE characteristics (BlueZ)")
+            }
+            TriggerKind::ActivitySensorTrigger => Need::NotBuilt("physical activity (iio-sensor-proxy)"),
+        })
+    }
+
+    #[must_use]
+    pub fn system_trigger(&self, event: SystemTriggerType) -> Support {
+        self.answer(match event {
+            SystemTriggerType::SmsReceived => Need::Modem,
+            SystemTriggerType::UserPresent
+            | SystemTriggerType::UserAway
+            | SystemTriggerType::SessionConnected => Need::Daemon(LOGIN),
+            SystemTriggerType::NetworkStateChange | SystemTriggerType::InternetAvailable => Need::Network,
+            SystemTriggerType::ServicingComplete
+            | SystemTriggerType::LockScreenApplicationAdded
+            | SystemTriggerType::LockScreenApplicationRemoved => Need::Own("longhaul"),
+            SystemTriggerType::TimeZoneChange => Need::Zone,
+            SystemTriggerType::BackgroundWorkCostChange => Need::WorkCost,
+            SystemTriggerType::PowerStateChange => Need::Power,
+            SystemTriggerType::ControlChannelReset => Need::NotBuilt("a control channel of the service"),
+            SystemTriggerType::OnlineIdConnectedStateChange
+            | SystemTriggerType::DefaultSignInAccountChange => {
+                Need::NotBuilt("online accounts, which only the user's own session knows")
+            }
+        })
+    }
+
+    #[must_use]
+    pub fn condition(&self, condition: Condition) -> Support {
+        self.answer(match condition {
+            Condition::UserPresent
+            | Condition::UserNotPresent
+            | Condition::SessionConnected
+            | Condition::SessionDisconnected => Need::Daemon(LOGIN),
+            Condition::InternetAvailable | Condition::InternetNotAvailable => Need::Network,
+            Condition::FreeNetworkAvailable => Need::Daemon(MANAGER),
+            Condition::BackgroundWorkCostNotHigh => Need::WorkCost,
+            Condition::ExternalPower | Condition::BatteryPower => Need::Power,
+        })
+    }
+
+    fn answer(&self, need: Need) -> Support {
+        match need {
+            Need::Own(source) => told_by(source),
+            Need::Daemon(daemon) => self.by_daemon(daemon),
+            Need::Modem => {
+                let support = self.by_daemon(MODEMS);
+                if support.reason.is_none() && !self.has_messaging {
+                    let reason = "no modem that takes messages is plugged in or switched on now";
+                    return Support { reason: Some(reason.to_owned()), ..support };
+                }
+                support
+            }
+            Need::Network => match (&self.network, self.by_daemon(MANAGER)) {
+                (Ok(()), Support { reason: None, .. }) => {
+                    told_by(&format!("{} and {}", network_manager::SOURCE, network::SOURCE))
+                }
+                (Ok(()), _) => told_by(network::SOURCE),
+                (Err(reason), _) => unsupported(reason),
+            },
+            Need::Power => match &self.power {
+                Ok(source) => told_by(source),
+                Err(reason) => unsupported(reason),
+            },
+            Need::WorkCost => match &self.power {
+                Ok(_) => told_by(work_cost::SOURCE),
+                Err(reason) => unsupported(reason),
+            },
+            Need::Zone => match &self.zone {
+                Ok("TZ") => unsupported(
+                    "the variable TZ sets the zone of the service for as long as it runs; start it without",
+                ),
+                Ok(source) => told_by(source),
+                // A zone without a name can be set to one that has a name.
+                Err(reason) => Support { reason: Some(reason.clone()), ..told_by("/etc/localtime") },
+            },
+            Need::NotBuilt(what) => unsupported(&format!("this version has no source of {what}")),
+        }
+    }
+
+    fn by_daemon(&self, daemon: Daemon) -> Support {
+        let Daemon { name, called, remedy } = daemon;
+        match self.presences.get(name) {
+            Some(Presence::Running) => told_by(called),
+            Some(Presence::Startable) => Support {
+                reason: Some(format!("{called} is installed and does not run now")),
+                ..told_by(called)
+            },
+            Some(Presence::Lost) => Support {
+                reason: Some(format!("{called} has stopped; it is listened for")),
+                ..told_by(called)
+            },
+            Some(Presence::Absent) => unsupported(&format!("{called} is not on the system bus: {remedy}")),
+            Some(Presence::NoBus) | None => unsupported(&format!(
+                "there is no system bus on which {called} could be: install and start dbus"
+            )),
+        }
+    }
+}
+
+fn told_by(source: &str) -> Support {
+    Support { is_supported: true, source: Some(source.to_owned()), reason: None }
+}
+
+fn unsupported(reason: &str) -> Support {
+    Support { is_supported: false, source: None, reason: Some(reason.to_owned()) }
+}

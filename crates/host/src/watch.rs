@@ -1,0 +1,209 @@
+//! All sources of the machine joined: one state, and one stream of what changes in it.
+//!
+//! Each source runs by itself and says what it sees; what follows from all of it is worked out in one place
+//! ([`crate::facts`]). Nothing is looked at again before something says that it changed.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longhaul_contract::{HostState, SystemTriggerType, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::bus::{Connector, follow};
+use crate::clock::ClockChange;
+use crate::facts::{Facts, Report, Reports, Slot};
+use crate::kernel;
+use crate::login::Login;
+use crate::modem::Modems;
+use crate::network_manager::NetworkManager;
+use crate::power::{Profiles, Upower};
+use crate::support::SupportTable;
+
+/// How long the first look waits for sources that take their time; what comes later is a change.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// Which machine is asked: this one, or for tests one that is put together.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Where its files begin.
+    pub root: PathBuf,
+    /// Address of the system bus; the usual one when absent.
+    pub system_bus: Option<String>,
+    /// Value of TZ.
+    pub time_zone: Option<String>,
+    /// Whose sessions count; below 1000 those of everybody.
+    pub uid: u32,
+}
+
+impl Machine {
+    /// This machine, as the environment describes it.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            root: PathBuf::from("/"),
+            system_bus: std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|address| !address.is_empty()),
+            time_zone: std::env::var("TZ").ok(),
+            uid: rustix::process::getuid().as_raw(),
+        }
+    }
+}
+
+/// What happened to the machine.
+#[derive(Debug)]
+pub enum HostChange {
+    /// [`HostWatch::state`] is another one.
+    State,
+    /// Addresses of this machine went away or the way to the Internet is another one: connections from before may be
+    /// dead without either end having said so.
+    Moved,
+    /// The wall clock was set, or the machine has slept.
+    Clock(ClockChange),
+    /// The machine is about to sleep and waits for [`Delay`] to be dropped, for some seconds.
+    Suspending(Delay),
+    /// It woke up: connections from before are as good as dead.
+    Resumed,
+    /// As [`Self::Suspending`], for the end of everything.
+    ShuttingDown(Delay),
+    /// What only concerns tasks that wait for it, with the details they get.
+    Event(SystemTriggerType, serde_json::Value),
+}
+
+/// Holds up sleep or shutdown until it is dropped, but no longer than the machine's owner allows
+/// (InhibitDelayMaxSec of logind.conf(5)).
+#[derive(Debug, Default)]
+pub struct Delay(Option<OwnedFd>);
+
+impl Delay {
+    pub(crate) fn new(lock: OwnedFd) -> Self {
+        Self(Some(lock))
+    }
+
+    /// Whether the machine really waits.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Watches the machine. Must live inside a tokio runtime; everything ends when it is dropped.
+#[derive(Debug)]
+pub struct HostWatch {
+    facts: Facts,
+    state: HostState,
+    support: watch::Sender<SupportTable>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// Changes seen during the first look.
+    early: VecDeque<HostChange>,
+    _sources: JoinSet<()>,
+}
+
+impl HostWatch {
+    /// Starts all sources and waits until each has said something, or two seconds.
+    pub async fn open(machine: Machine) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut host = Self {
+            support: watch::Sender::new(SupportTable::new(&Facts::default())),
+            facts: Facts::default(),
+            state: HostState::unmeasured(),
+            reports: receiver,
+            early: VecDeque::new(),
+            _sources: start(machine, &Reports(sender)),
+        };
+        let mut awaited = BTreeSet::from(Slot::ALL);
+        let deadline = Instant::now() + FIRST_LOOK_MAX;
+        while !awaited.is_empty() {
+            let Ok(Some(report)) = tokio::time::timeout_at(deadline, host.reports.recv()).await else {
+                break;
+            };
+            if let Report::Fact(fact) = &report {
+                awaited.remove(&fact.slot());
+            }
+            if let Some(change @ (HostChange::Suspending(_) | HostChange::ShuttingDown(_))) =
+                host.take(report)
+            {
+                host.early.push_back(change);
+            }
+        }
+        host
+    }
+
+    /// The machine as it is now, as far as anybody knows.
+    #[must_use]
+    pub fn state(&self) -> &HostState {
+        &self.state
+    }
+
+    /// Waits for the next change. May be dropped and called again at any point.
+    pub async fn next(&mut self) -> HostChange {
+        if let Some(change) = self.early.pop_front() {
+            return change;
+        }
+        loop {
+            let Some(report) = self.reports.recv().await else { return std::future::pending().await };
+            if let Some(change) = self.take(report) {
+                return change;
+            }
+        }
+    }
+
+    /// What this machine can tell at all; always current.
+    #[must_use]
+    pub fn support(&self) -> watch::Receiver<SupportTable> {
+        self.support.subscribe()
+    }
+
+    fn update_support(&self) {
+        let table = SupportTable::new(&self.facts);
+        self.support.send_if_modified(|known| {
+            let is_other = *known != table;
+            *known = table;
+            is_other
+        });
+    }
+
+    fn take(&mut self, report: Report) -> Option<HostChange> {
+        match report {
+            Report::Fact(fact) => {
+                self.facts.take(fact);
+                self.update_support();
+                let state = self.facts.state(&self.state, Timestamp::now());
+                let is_other = state != self.state;
+                self.state = state;
+                is_other.then_some(HostChange::State)
+            }
+            Report::Change(change) => {
+                if matches!(change, HostChange::Moved) {
+                    self.facts.forget_gone();
+                    self.state = self.facts.state(&self.state, Timestamp::now());
+                }
+                Some(change)
+            }
+            Report::Presence(name, presence) => {
+                self.facts.see(name, presence);
+                self.update_support();
+                None
+            }
+        }
+    }
+}
+
+fn start(machine: Machine, reports: &Reports) -> JoinSet<()> {
+    let mut sources = JoinSet::new();
+    sources.spawn(kernel::follow_network(reports.clone()));
+    sources.spawn(kernel::follow_zone(machine.root.clone(), machine.time_zone, reports.clone()));
+    sources.spawn(kernel::follow_supplies(machine.root, reports.clone()));
+    sources.spawn(kernel::follow_clock(reports.clone()));
+    let (connector, bus) = Connector::new(machine.system_bus);
+    sources.spawn(connector.run());
+    sources.spawn(follow(bus.clone(), Login::of(machine.uid), reports.clone()));
+    sources.spawn(follow(bus.clone(), Upower, reports.clone()));
+    sources.spawn(follow(bus.clone(), Profiles::<false>, reports.clone()));
+    sources.spawn(follow(bus.clone(), Profiles::<true>, reports.clone()));
+    sources.spawn(follow(bus.clone(), NetworkManager, reports.clone()));
+    sources.spawn(follow(bus, Modems, reports.clone()));
+    sources
+}

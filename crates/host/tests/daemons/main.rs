@@ -1,0 +1,9 @@
+//! The watch against the real daemons: NetworkManager in a network namespace, logind in a mount namespace, UPower on
+//! devices that only it sees. Nothing of the machine itself is changed. Needs root.
+
+#[path = "../machine/rig.rs"]
+mod rig;
+
+mod logind;
+mod network_manager;
+mod upower;
