@@ -18,6 +18,8 @@ const CALM_STEP: Duration = Duration::from_millis(500);
 const MEASURE: Duration = Duration::from_millis(500);
 /// The same when packets are lost, which tells by itself that one connection is not enough.
 const MEASURE_LOSSY: Duration = Duration::from_millis(200);
+/// What a line can do is what it did over this time: what buffers give away at once is more.
+const LASTING: Duration = Duration::from_secs(1);
 /// A new connection gets this long to speed up before it is measured.
 const RAMP: Duration = Duration::from_millis(300);
 /// How long a trial may take: over long distances a connection needs seconds to speed up.
@@ -36,13 +38,13 @@ const SEAT_REST: Duration = Duration::from_secs(5);
 /// What did not help is given up one by one, as long as the whole stays at this part of its best.
 const KEPT: f64 = 0.92;
 /// Connections are renewed while the whole is slower than this part of its best.
-const SLOWED_DOWN: f64 = 0.9;
+const SLOWED_DOWN: f64 = 0.87;
 /// A connection that gets faster by itself is left to that for so long.
 const SPEED_UP_MAX: Duration = Duration::from_secs(2);
 /// One at a time, and not more often than this.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 /// As many renewals in a row that do not bring the best back show that it is not to be had any more.
-const FUTILE_MAX: u32 = 24;
+const FUTILE_MAX: u32 = 8;
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +203,7 @@ impl Growth {
         let added = if self.is_lossy(sight.now) { room } else { self.allowed.min(room) };
         let is_worth = sight.left as f64 >= rate * WORTH.as_secs_f64();
         if added == 0 || !is_worth {
-            self.rest(sight.now, rate, REST, 0);
+            self.rest(sight.now, rate.min(self.pace.over(LASTING)), REST, 0);
             return Advice::Nothing;
         }
         self.allowed += added;
@@ -216,22 +218,24 @@ impl Growth {
 
     fn rest_or_renew(&mut self, sight: Sight, until: Instant, best: f64, surplus: usize) -> Advice {
         let now = sight.now;
-        let rate = self.pace.over(MEASURE);
+        let (rate, lasting) = (self.pace.over(MEASURE), self.pace.over(LASTING));
         let is_full = self.allowed >= self.max;
         let may_give_up = self.given_up.is_none_or(|at| now >= at + MEASURE);
         if surplus > 0 && self.allowed > 1 && rate >= best * KEPT && may_give_up {
             self.allowed -= 1;
             self.given_up = Some(now);
-            self.state = State::Resting { until, best: best.max(rate), surplus: surplus - 1 };
+            self.state = State::Resting { until, best: best.max(lasting), surplus: surplus - 1 };
             return Advice::GiveUp(1);
         }
-        if rate >= best * SLOWED_DOWN {
+        // Where further connections did not help, the line was full: only a great change is worth another try.
+        let slow = if is_full && surplus == 0 { SLOWED_DOWN } else { MUCH_WORSE };
+        if rate >= best * slow {
             self.renewals = 0;
             let is_over = !is_full && surplus == 0 && now >= until;
             self.state = if is_over {
                 State::Watching { since: now }
             } else {
-                State::Resting { until, best: best.max(rate), surplus }
+                State::Resting { until, best: best.max(lasting), surplus }
             };
             return Advice::Nothing;
         }
