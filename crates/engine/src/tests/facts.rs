@@ -79,7 +79,7 @@ fn a_file_that_is_only_being_published_holds_no_slot() {
     let mut world = World::with_limits(limits.clone());
     let (first, second, third) = (world.download(), world.download(), world.download());
     let received = |id, attempt| Fact::Received { id, attempt };
-    assert_eq!(world.engine.observe(world.now, received(first, 2)), crate::Plan::default());
+    assert_eq!(world.engine.observe(world.now, received(first, 2)), Plan::default());
     assert_eq!(started(&world.engine.observe(world.now, received(first, 1))), [second]);
     assert_eq!(started(&world.engine.observe(world.now, received(first, 1))), [], "it has one slot to give");
     assert!(world.is_running(first));
