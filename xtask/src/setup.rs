@@ -18,11 +18,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("ip", "iproute2"),
     ("lighttpd", "lighttpd"),
+    ("/usr/lib/lighttpd/mod_openssl.so", "lighttpd-mod-openssl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("ModemManager", "modemmanager"),
     ("NetworkManager", "network-manager"),
     ("umockdev-wrapper", "umockdev"),
     ("/usr/lib/python3/dist-packages/dbusmock/__init__.py", "python3-dbusmock"),
@@ -64,7 +66,7 @@ fn install_schemathesis(workspace: &Workspace) -> Result<(), Failure> {
     workspace.succeed(workspace.command(&pip).with_arguments(&["install", "--quiet", SCHEMATHESIS]))
 }
 
-/// Where a program is, also when the caller's `PATH` leaves out the folders of servers.
+/// Where a program is, or a file by its path; also when the caller's `PATH` leaves out the folders of servers.
 fn find(program: &str, additional: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -16,6 +16,9 @@ use crate::host_desk::HostDesk;
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
 
+/// Time for a checkpoint that is under way when the machine wants to sleep, and for the one after it.
+const SYNCS_MAX: Duration = Duration::from_secs(1);
+
 /// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
 /// unknown.
 pub(crate) async fn look() -> (HostState, HostWatch) {
@@ -68,11 +71,11 @@ pub(crate) async fn sense(
     }
 }
 
-/// Lets the machine go on once what has arrived up to now is durable: the workers see to that at least every
+/// Lets the machine go on once what has arrived up to now is durable: the workers begin to see to that at least every
 /// `unsaved_max`, and an answer of the loop comes after its commit.
 async fn hold(delay: Delay, heart: Heart, unsaved_max: Duration) {
     if delay.is_held() {
-        tokio::time::sleep(unsaved_max).await;
+        tokio::time::sleep(unsaved_max + SYNCS_MAX).await;
         // A loop that is gone has written everything down.
         let _ = heart.ask(|_, _| ()).await;
     }

@@ -119,7 +119,7 @@ fn install(file: &Path, context: &Context) -> Result<(), Trouble> {
         .data(&serde_json::json!({ "app": app, "entryPoints": classes }), |_| format!("{app}\n"))?;
     if !context.console.is_json {
         let shown: Vec<_> = classes.iter().map(|class| escape(class)).collect();
-        context.console.say(&format!("Installed, with {} entry points: {}", classes.len(), shown.join(", ")));
+        context.console.say(&format!("Installed. Entry points: {}", shown.join(", ")));
     }
     Ok(())
 }

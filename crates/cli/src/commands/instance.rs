@@ -30,7 +30,9 @@ enum Command {
         #[arg(value_name = "NUMBER")]
         progress: u32,
     },
-    /// Keep the instance alive after the process has ended; prints an id for `complete-deferral`
+    /// Take a deferral and print its id: an instance that a connected program runs lives until all are completed
+    ///
+    /// The end of a task that is a process of its own is the end of its instance, whatever it has deferred.
     Defer,
     /// End a deferral
     CompleteDeferral {
@@ -46,7 +48,7 @@ enum Command {
     },
     /// Print how often the instance was suspended by resource policy
     SuspendedCount,
-    /// Say that the task has returned; the end of its process says the same
+    /// Say that the task has returned, and with --failure that it has failed; the end of its process says the same
     Complete {
         /// It has failed, and this is why
         #[arg(long, value_name = "TEXT")]

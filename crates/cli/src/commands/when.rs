@@ -6,7 +6,7 @@ use longhaul_contract::{
 };
 
 use crate::command_line::{self, Work};
-use crate::commands::task::CommonOptions;
+use crate::commands::task::{CommonOptions, parse_seconds};
 use crate::connect::Context;
 use crate::exit::Exit;
 use crate::text::escape;
@@ -20,7 +20,6 @@ use crate::{condition, tasks};
 /// with `longhaul task ls`, take it back with `longhaul task rm NAME`, and clear away what is done with `longhaul
 /// task rm --done`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = condition::HELP)]
 pub(crate) struct Arguments {
     #[arg(value_name = "CONDITION", value_delimiter = ',', required = true, value_parser = condition::parse)]
     #[arg(help = format!("What must hold, separated by commas. {}", condition::HELP))]
@@ -28,20 +27,19 @@ pub(crate) struct Arguments {
     /// Name of the task; when-1, when-2 and so on without
     #[arg(long, value_name = "NAME")]
     name: Option<TaskName>,
+    /// Longest run, such as 10m or 2h, within what the owner allows
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds, default_value = "1d")]
+    time_limit: u32,
     #[command(flatten)]
     common: CommonOptions,
 }
-
-/// What a command may take that says nothing about it, in seconds: a day, the longest that the service allows unless
-/// its owner says otherwise.
-const TIME_LIMIT: u32 = 86_400;
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let entry_point = command_line::entry_point(&arguments.common.command)?;
     let mut request = RegisterTaskRequest::new(name(1)?, "", trigger());
     request.conditions.clone_from(&arguments.conditions);
     arguments.common.apply(&mut request);
-    request.time_limit.get_or_insert(TIME_LIMIT);
+    request.time_limit = Some(arguments.time_limit);
     let client = context.client().await?;
     let task = match arguments.name {
         Some(name) => {

@@ -128,7 +128,9 @@ fn check_geofences(geofences: &[Geofence]) -> Answer<()> {
         if !monitored_states.iter().any(|state| state == "Entered" || state == "Exited") {
             return refuse(format!("{id}: monitoredStates must have Entered or Exited"));
         }
-        if !(*dwell_time > 0.0 && dwell_time.is_finite()) || !(*duration >= 0.0 && duration.is_finite()) {
+        let is_sound =
+            *dwell_time > 0.0 && *duration >= 0.0 && dwell_time.is_finite() && duration.is_finite();
+        if !is_sound {
             return refuse(format!("{id}: dwellTime must be more than 0 seconds, duration 0 or more"));
         }
     }

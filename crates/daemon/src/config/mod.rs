@@ -2,6 +2,7 @@
 //! came from. Deliberately absent: what may change while the service runs (`PUT /limits` keeps that in the store).
 
 mod keys;
+mod origin;
 mod reference;
 mod value;
 
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use keys::{KEYS, nearest};
 use value::Value;
 
+pub use origin::Origin;
 pub use reference::configuration_markdown;
 
 /// What the command line of `longhaul daemon` gives.
@@ -73,30 +75,6 @@ pub struct Configuration {
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
-}
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    Default,
-    /// What the machine says of itself, by the place it says so.
-    Machine(String),
-    File(PathBuf),
-    /// The name of the variable.
-    Environment(String),
-    Flag,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Machine(place) => write!(f, "machine, {place}"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment(variable) => write!(f, "${variable}"),
-            Self::Flag => f.write_str("command line"),
-        }
-    }
 }
 
 /// One line of `config show`.
@@ -435,7 +413,7 @@ mod tests {
         let (shown, kept) = zone(None, &[("TZ", ":Asia/Tokyo")]);
         assert_eq!(
             (shown.value.as_str(), shown.origin),
-            ("\"Asia/Tokyo\"", Origin::Machine("$TZ".to_owned()))
+            ("\"Asia/Tokyo\"", Origin::Machine("TZ".to_owned()))
         );
         assert_eq!(kept.as_deref(), Some("Asia/Tokyo"));
         let file = "[engine]\ntime-zone = \"Europe/Berlin\"";

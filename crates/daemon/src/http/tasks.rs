@@ -83,7 +83,7 @@ pub(crate) async fn register(
     let task = checked.into_new(id, caller.app.clone(), spec, manifest, &rooms.task_policy)?;
     let kept = (*task.spec).clone();
     let wish = TaskWish::Register { task: Box::new(task), on_conflict: conflict.on_conflict };
-    rooms.wish_task(wish).await.map_err(|refused| refused.at_its_field())?;
+    rooms.wish_task(wish).await.map_err(Refused::at_its_field)?;
     rooms.push.add(&caller.app, id, &kept);
     let view = rooms.task_views(vec![id]).await?.pop().ok_or_else(no_task)?;
     let mut response = json(StatusCode::CREATED, &view);

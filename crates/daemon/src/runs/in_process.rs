@@ -8,7 +8,7 @@ use longhaul_engine::task::{InstanceEnd, InstanceOutcome};
 
 use super::activations::Activations;
 use super::failed;
-use super::live::Live;
+use super::live::{Live, Said};
 
 /// How long a program may be away before what ran in it counts as lost with it.
 const AWAY_MAX: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub(super) async fn run(
         }
         tokio::select! {
             biased;
-            over = said.wait_for(|said| said.is_over()) => {
+            over = said.wait_for(Said::is_over) => {
                 break match over.ok().and_then(|said| said.completed.clone().flatten()) {
                     None => InstanceOutcome::Completed,
                     Some(detail) => InstanceOutcome::Failed { detail, is_host_crash: false },

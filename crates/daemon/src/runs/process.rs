@@ -110,7 +110,9 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
         Outcome::Lost { why } => (failure(format!("nobody saw its end: {why}"), true), None, None, false),
     };
     let usage = &ended.usage;
-    let cpu = (usage.cpu_user + usage.cpu_system).as_millis();
+    // What a program on the bus used is its service manager's to know.
+    let is_known = !matches!(ended.outcome, Outcome::Returned | Outcome::Failed { .. });
+    let cpu = is_known.then(|| (usage.cpu_user + usage.cpu_system).as_millis());
     InstanceEnd {
         outcome,
         exit_code,
@@ -118,7 +120,7 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
         was_killed,
         progress: live.progress(),
         suspended_count: live.suspended_count(),
-        cpu_milliseconds: u64::try_from(cpu).ok(),
+        cpu_milliseconds: cpu.and_then(|cpu| u64::try_from(cpu).ok()),
         memory_peak: usage.memory_peak.or(Some(usage.resident_max)).filter(|bytes| *bytes > 0),
     }
 }

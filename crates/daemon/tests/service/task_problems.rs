@@ -7,6 +7,7 @@ use crate::tasks::{APP, TASKS, body, on_request, register};
 
 const TIMED: &str = "TimeTrigger";
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the value in place")]
 fn trigger(kind: &str, more: Value) -> Value {
     let mut trigger = json!({ "type": kind });
     for (name, value) in more.as_object().unwrap() {
@@ -15,6 +16,7 @@ fn trigger(kind: &str, more: Value) -> Value {
     trigger
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the value in place")]
 fn parameters(kind: &str, parameters: Value) -> Value {
     trigger(kind, json!({ "parameters": parameters }))
 }

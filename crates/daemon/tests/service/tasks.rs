@@ -8,6 +8,7 @@ use crate::rig::{PATIENCE, Rig, id_of};
 pub(crate) const TASKS: &str = "/background-tasks";
 pub(crate) const APP: &str = "org.example.Tasks";
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write the value in place")]
 pub(crate) fn body(name: &str, trigger: Value) -> Value {
     json!({ "name": name, "entryPoint": "Test.Task", "trigger": trigger })
 }

@@ -119,7 +119,7 @@ impl Connector {
 }
 
 fn is_missing(error: &zbus::Error) -> bool {
-    matches!(error, zbus::Error::InputOutput(error) if error.kind() == io::ErrorKind::NotFound)
+    matches!(error, zbus::Error::Connection(error, _) if error.kind() == io::ErrorKind::NotFound)
 }
 
 async fn sleep_or_never(pause: Option<Duration>) {

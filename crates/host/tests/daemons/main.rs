@@ -5,5 +5,6 @@
 mod rig;
 
 mod logind;
+mod modem_manager;
 mod network_manager;
 mod upower;

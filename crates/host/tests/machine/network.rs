@@ -5,10 +5,8 @@ use longhaul_contract::{NetworkCost, SystemTriggerType};
 use longhaul_host::HostChange;
 use longhaul_lab::process::Guarded;
 
-use crate::rig::{Rig, Watch, is, source};
+use crate::rig::{MANAGER, MANAGER_PATH, Rig, Watch, is, source};
 
-const NAME: &str = "org.freedesktop.NetworkManager";
-const PATH: &str = "/org/freedesktop/NetworkManager";
 const MODEMS: &str = "org.freedesktop.ModemManager1";
 const MODEMS_PATH: &str = "/org/freedesktop/ModemManager1";
 const MODEM: &str = "/org/freedesktop/ModemManager1/Modem/0";
@@ -16,23 +14,8 @@ const MODEM_CELLULAR: &str = "org.freedesktop.ModemManager1.Modem.Modem3gpp";
 const MODEM_MESSAGING: &str = "org.freedesktop.ModemManager1.Modem.Messaging";
 const SMS: &str = "org.freedesktop.ModemManager1.Sms";
 
-/// NetworkManager with a connection of some type.
-fn manager(rig: &Rig, kind: &str) -> Guarded {
-    let daemon = rig.bus.start_template("networkmanager", NAME, "{}");
-    for (property, value) in [
-        ("Metered", "<uint32 4>".to_owned()),
-        ("PrimaryConnection", "<objectpath '/org/freedesktop/NetworkManager/ActiveConnection/1'>".to_owned()),
-        ("PrimaryConnectionType", format!("<'{kind}'>")),
-    ] {
-        let arguments = [&format!("'{NAME}'"), &format!("'{property}'"), value.as_str()];
-        rig.bus.call(NAME, PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
-    }
-    set(rig, "{'Metered': <uint32 4>}");
-    daemon
-}
-
 fn set(rig: &Rig, properties: &str) {
-    rig.bus.set(NAME, PATH, NAME, properties);
+    rig.bus.set(MANAGER, MANAGER_PATH, MANAGER, properties);
 }
 
 fn modem(rig: &Rig, registration: u32) -> Guarded {
@@ -63,7 +46,7 @@ async fn what_the_connection_costs_is_told_as_it_changes() {
     let rig = Rig::with_bus();
     let mut watch = rig.watch().await;
     assert!(source(&watch.state().network.cost).contains("NetworkManager is not running"));
-    let mut daemon = manager(&rig, "802-3-ethernet");
+    let mut daemon = rig.manager("802-3-ethernet");
     until_cost(&mut watch, metered(false), "NetworkManager (guessed)").await;
     for (value, is_metered, from) in
         [(1, true, "NetworkManager"), (2, false, "NetworkManager"), (3, true, "NetworkManager (guessed)")]
@@ -78,14 +61,14 @@ async fn what_the_connection_costs_is_told_as_it_changes() {
     // Nobody left to ask is no reason to spend the owner's money.
     daemon.kill();
     until_cost(&mut watch, metered(true), "NetworkManager (gone since)").await;
-    let _again = manager(&rig, "802-3-ethernet");
+    let _again = rig.manager("802-3-ethernet");
     until_cost(&mut watch, metered(false), "NetworkManager (guessed)").await;
 }
 
 #[tokio::test]
 async fn a_foreign_network_counts_for_a_mobile_connection() {
     let rig = Rig::with_bus();
-    let _manager = manager(&rig, "gsm");
+    let _manager = rig.manager("gsm");
     let mut watch = rig.watch().await;
     until_cost(&mut watch, metered(false), "NetworkManager (guessed)").await;
     let mut daemon = modem(&rig, 1);

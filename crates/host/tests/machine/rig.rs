@@ -6,12 +6,16 @@ use std::time::Duration;
 use longhaul_contract::{HostState, Signal};
 use longhaul_host::{HostChange, HostWatch, Machine};
 use longhaul_lab::Bus;
+use longhaul_lab::process::Guarded;
 use tempfile::TempDir;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Somebody who is no account of the system.
 pub(crate) const UID: u32 = 4242;
+
+pub(crate) const MANAGER: &str = "org.freedesktop.NetworkManager";
+pub(crate) const MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
 
 pub(crate) struct Rig {
     folder: TempDir,
@@ -47,6 +51,22 @@ impl Rig {
             time_zone: None,
             uid: UID,
         }
+    }
+
+    /// A mock of NetworkManager with a connection of some type that it takes for free.
+    pub(crate) fn manager(&self, kind: &str) -> Guarded {
+        let daemon = self.bus.start_template("networkmanager", MANAGER, "{}");
+        let connection = format!("<objectpath '{MANAGER_PATH}/ActiveConnection/1'>");
+        for (property, value) in [
+            ("Metered", "<uint32 4>"),
+            ("PrimaryConnection", &connection),
+            ("PrimaryConnectionType", &format!("<'{kind}'>")),
+        ] {
+            let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
+            self.bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
+        }
+        self.bus.set(MANAGER, MANAGER_PATH, MANAGER, "{'Metered': <uint32 4>}");
+        daemon
     }
 
     pub(crate) async fn watch(&self) -> Watch {

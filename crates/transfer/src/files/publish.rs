@@ -83,7 +83,7 @@ impl Request {
     }
 
     /// The file has its name, durably, in the folder that is at `path` now.
-    pub(super) fn is_published_in(self, path: &str) {
+    pub(super) fn confirm_in(self, path: &str) {
         let published = Published { path: join(path, &self.name), name: self.name, size: self.size };
         // Whoever asked may have gone; the file is published all the same.
         let _ = self.reply.send(Ok(published));

@@ -255,7 +255,7 @@ fn rename_group(group: Vec<Request>, mode: Mode) -> Vec<Request> {
             .entry(folder.shared.key)
             .or_insert_with(|| (rustix::fs::fsync(&folder.shared.descriptor), folder.shared.path_now()));
         match *result {
-            Ok(()) => request.is_published_in(path),
+            Ok(()) => request.confirm_in(path),
             Err(errno) => {
                 request.refuse(io_failure("make durable the folder", folder.path(), errno));
             }

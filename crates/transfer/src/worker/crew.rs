@@ -34,7 +34,7 @@ const SPLIT_PART: u64 = 32;
 const RATE_SPAN: Duration = Duration::from_millis(500);
 /// A connection is young for so long, and has slowed down when it is slower than this part of its best.
 const YOUTH: Duration = Duration::from_secs(1);
-const SLOWED_DOWN: f64 = 0.6;
+const SLOWED_DOWN: f64 = 0.7;
 
 pub(super) struct Crew<'a> {
     attempt: &'a mut Attempt,

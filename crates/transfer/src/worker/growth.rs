@@ -36,13 +36,13 @@ const SEAT_REST: Duration = Duration::from_secs(5);
 /// What did not help is given up one by one, as long as the whole stays at this part of its best.
 const KEPT: f64 = 0.92;
 /// Connections are renewed while the whole is slower than this part of its best.
-const SLOWED_DOWN: f64 = 0.85;
+const SLOWED_DOWN: f64 = 0.9;
 /// A connection that gets faster by itself is left to that for so long.
 const SPEED_UP_MAX: Duration = Duration::from_secs(2);
 /// One at a time, and not more often than this.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
 /// As many renewals in a row that do not bring the best back show that it is not to be had any more.
-const FUTILE_MAX: u32 = 16;
+const FUTILE_MAX: u32 = 24;
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

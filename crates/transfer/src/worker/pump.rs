@@ -144,8 +144,11 @@ impl Pump {
     async fn run(&mut self) -> Result<FlowEnd, FlowEnd> {
         let (position, _) = self.desk.plan().room(self.flow.lease);
         let compared = self.compare(self.flow.start, position).await?;
-        let is_proved = self.is_proof(compared, position);
-        self.desk.plan().note_seams(self.flow.lease, is_proved);
+        // Whoever switched comparing off has no seam to prove.
+        if self.desk.settings.overlap_bytes > 0 {
+            let is_proved = self.is_proof(compared, position);
+            self.desk.plan().note_seams(self.flow.lease, is_proved);
+        }
         loop {
             let (position, room) = self.desk.plan().room(self.flow.lease);
             if room == Some(0) {
@@ -184,8 +187,7 @@ impl Pump {
         }
     }
 
-    /// Whether so many equal bytes next to a seam are enough; on that side of it there are `most`. Whoever switched
-    /// comparing off has no seam to prove.
+    /// Whether so many equal bytes next to a seam are enough; on that side of it there are `most`.
     fn is_proof(&self, compared: u64, most: u64) -> bool {
         compared >= self.desk.settings.overlap_bytes.min(SEAM_BYTES).min(most)
     }

@@ -5,6 +5,7 @@
 
 mod blockers;
 mod contract;
+mod cost;
 mod crash;
 mod get;
 mod idle;
@@ -17,6 +18,7 @@ mod samples;
 mod secrets;
 mod servers;
 mod service;
+mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;

@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// Cancel it when one of its conditions stops to hold
     #[arg(long)]
     cancel_on_condition_loss: bool,
+    /// Longest run, such as 10m or 2h, within what the owner allows; without it 30 seconds for most triggers
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    time_limit: Option<u32>,
     /// What to do when the name is taken: fail, replace the other one, or allow both
     #[arg(long, value_name = "WHAT", default_value = "fail")]
     on_conflict: ConflictWord,
@@ -51,9 +54,6 @@ pub(crate) struct CommonOptions {
     /// Group that the task is handled in apart from the others
     #[arg(long, value_name = "GROUP")]
     group: Option<TaskGroupId>,
-    /// Longest run, such as 10m or 2h, within what the owner allows; without it 30 seconds for most triggers
-    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
-    pub(crate) time_limit: Option<u32>,
     /// Run it again after a failure, up to N times, the first time after DELAY (1m), then after twice as long, and so on
     #[arg(long, value_name = "N[:DELAY]", value_parser = parse_retry)]
     retry: Option<Retry>,
@@ -75,7 +75,6 @@ impl CommonOptions {
     /// Moves what was said into a registration.
     pub(crate) fn apply(self, request: &mut RegisterTaskRequest) {
         request.task_group = self.group;
-        request.time_limit = self.time_limit;
         request.retry = self.retry.map(|retry| Retry { after_interruption: self.retry_interrupted, ..retry });
         request.is_network_requested = self.network;
         request.env = self.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
@@ -110,6 +109,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let mut request = RegisterTaskRequest::new(arguments.name, "", trigger);
     request.conditions = arguments.conditions;
     request.cancel_on_condition_loss = arguments.cancel_on_condition_loss;
+    request.time_limit = arguments.time_limit;
     arguments.common.apply(&mut request);
     let client = context.client().await?;
     let task = command_line::register(context, &client, request, work, arguments.on_conflict.into()).await?;
