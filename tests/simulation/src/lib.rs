@@ -20,7 +20,7 @@ mod world;
 
 pub use cut::Cut;
 pub use event::{Event, events};
-pub use run::{Failure, check_every_commit, check_seed, check_task_seed, run};
+pub use run::{Failure, check_every_commit, check_every_task_commit, check_seed, check_task_seed, run};
 pub use task::{TaskEvent, TaskSabotage, task_events};
 pub use violation::{Invariant, Violation};
 pub use world::Sabotage;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::cut::Cut;
+use crate::cut::{Cut, Side, Tear};
 use crate::event::{Event, events};
 use crate::task::{TaskEvent, TaskSabotage, TaskWorld, task_events};
 use crate::violation::{Invariant, Violation};
@@ -120,12 +120,50 @@ fn run_with(history: &[Event], sabotage: Sabotage, cut: Option<Cut>) -> Result<u
     Ok(world.commits)
 }
 
+/// As [`check_every_commit`], for tasks: the power goes at each commit of the beginning of a history, and then comes its
+/// end, in which every firing has to have its run.
+///
+/// # Errors
+/// The first broken promise, not shrunk.
+pub fn check_every_task_commit(seed: u64) -> Result<u64, Box<Failure>> {
+    const EVENTS: usize = 80;
+    let mut history = task_events(seed);
+    history.truncate(EVENTS);
+    let run = |cut| {
+        run_tasks_with(&history, TaskSabotage::None, cut).map_err(|(index, violation)| {
+            let history = shown(&history[..history.len().min(index + 1)]);
+            Box::new(Failure { seed, violation, history, cut })
+        })
+    };
+    let commits = run(None)?;
+    for commit in 1..=commits {
+        for side in [Side::Before, Side::After] {
+            run(Some(Cut { commit, side, tear: Tear::Lost }))?;
+        }
+    }
+    Ok(commits)
+}
+
 fn run_tasks(history: &[TaskEvent], sabotage: TaskSabotage) -> Outcome {
-    let mut world = TaskWorld::new(sabotage).map_err(|violation| (0, violation))?;
+    run_tasks_with(history, sabotage, None).map(drop)
+}
+
+/// Answers how many commits there were before the end.
+fn run_tasks_with(
+    history: &[TaskEvent],
+    sabotage: TaskSabotage,
+    cut: Option<Cut>,
+) -> Result<u64, (usize, Violation)> {
+    let mut world = TaskWorld::new(sabotage, cut).map_err(|violation| (0, violation))?;
+    let mut commits = 0;
     replay(history, |step| match step {
-        Some(event) => world.step(event),
-        None => world.finale(),
-    })
+        Some(event) => world.step(event).or_else(|violation| world.survive(violation)),
+        None => {
+            commits = world.commits;
+            world.finale()
+        }
+    })?;
+    Ok(commits)
 }
 
 /// One event after the other, and then the end.

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use longhaul_simulation::{Failure, Sabotage, TaskSabotage, check_every_commit, check_seed, check_task_seed};
+use longhaul_simulation::{
+    Failure, Sabotage, TaskSabotage, check_every_commit, check_every_task_commit, check_seed, check_task_seed,
+};
 
 /// Each takes as many runs as it has commits, times four.
 const SEEDS_CUT: u64 = 3;
@@ -57,4 +59,15 @@ fn a_power_cut_at_any_commit_breaks_no_promise() {
 #[test]
 fn every_history_of_tasks_keeps_every_promise() {
     all(seeds(240), |seed| check_task_seed(seed, TaskSabotage::None));
+}
+
+#[test]
+fn a_power_cut_at_any_commit_of_tasks_breaks_no_promise() {
+    let commits = AtomicU64::new(0);
+    all(seeds(SEEDS_CUT), |seed| {
+        let count = check_every_task_commit(seed)?;
+        commits.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    });
+    println!("{} commits of tasks, the power cut in two ways at each", commits.into_inner());
 }

@@ -13,7 +13,19 @@ use super::world::{TaskWorld, policy};
 use crate::violation::{Invariant, Violation, ensure};
 use crate::world::broken;
 
+/// Seconds for which the machine is off after a cut.
+const OFF_SECONDS: i64 = 5;
+
 impl TaskWorld {
+    /// Starts the service again if it was the power; else the violation stands.
+    pub(crate) fn survive(&mut self, violation: Violation) -> Result<(), Violation> {
+        let (Some(has_landed), Some(_)) = (self.landed.take(), self.cut.take()) else {
+            return Err(violation);
+        };
+        self.start_on_what_is_left(has_landed, OFF_SECONDS, true, false)?;
+        self.check()
+    }
+
     pub(crate) fn crash(
         &mut self,
         lands: bool,
@@ -22,6 +34,16 @@ impl TaskWorld {
         has_dead_clock: bool,
     ) -> Result<(), Violation> {
         let has_landed = lands && self.write_changes();
+        self.start_on_what_is_left(has_landed, off_seconds, is_power_cut, has_dead_clock)
+    }
+
+    fn start_on_what_is_left(
+        &mut self,
+        has_landed: bool,
+        off_seconds: i64,
+        is_power_cut: bool,
+        has_dead_clock: bool,
+    ) -> Result<(), Violation> {
         let mut model = if has_landed { self.ahead.clone() } else { self.acknowledged.clone() };
         self.store = self.store.crash();
         self.changes.clear();
@@ -44,8 +66,8 @@ impl TaskWorld {
         let loaded = self.store.load().map_err(|error| broken(&error))?;
         self.ahead = model;
         self.check_kept(&loaded)?;
-        self.start_again(loaded)?;
         self.acknowledged = self.ahead.clone();
+        self.start_again(loaded)?;
         self.settle()?;
         self.check_interrupted()
     }

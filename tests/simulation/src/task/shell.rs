@@ -17,6 +17,7 @@ use super::event::{Registering, Trigger};
 use super::job::Job;
 use super::model::{AT_ONCE, AT_ONCE_PER_APPLICATION, CRASHES_MAX, GRACE, SECOND};
 use super::world::{TaskSabotage, TaskWorld};
+use crate::cut::Side;
 use crate::violation::{Invariant, Violation, ensure};
 
 pub(crate) const CLASS: &str = "Example.Task";
@@ -188,7 +189,17 @@ impl TaskWorld {
 
     /// Writes what has been gathered; only then anything leaves.
     pub(crate) fn commit(&mut self) -> Result<(), Violation> {
-        if self.write_changes() {
+        self.commits += u64::from(!self.changes.is_empty());
+        let cut = self.cut.filter(|cut| cut.commit == self.commits && !self.changes.is_empty());
+        if cut.is_some_and(|cut| cut.side == Side::Before) {
+            self.landed = Some(false);
+        }
+        let is_written = self.landed.is_none() && self.write_changes();
+        if cut.is_some() {
+            self.landed = Some(is_written);
+            return Err(Violation::new(Invariant::NoPanic, "nobody took notice of the power"));
+        }
+        if is_written {
             self.acknowledged = self.ahead.clone();
             self.let_go()?;
         }

@@ -15,6 +15,7 @@ use super::model::{
     AT_ONCE, AT_ONCE_PER_APPLICATION, CRASHES_MAX, Cause, End, Pending, REGISTRATIONS, Reg, TaskModel,
 };
 use super::shell::{self, app};
+use crate::cut::Cut;
 use crate::violation::{Invariant, Violation, ensure};
 
 /// A rule broken on purpose, to see that the model notices.
@@ -65,6 +66,11 @@ pub(crate) struct TaskWorld {
     pub(crate) has_estimates: bool,
     pub(crate) is_clock_dead: bool,
     pub(crate) sabotage: TaskSabotage,
+    /// Commits so far, and at which of them the power goes.
+    pub(crate) commits: u64,
+    pub(crate) cut: Option<Cut>,
+    /// The power has gone; whether the commit under way made it to the disk.
+    pub(crate) landed: Option<bool>,
     next: u64,
 }
 
@@ -81,7 +87,7 @@ pub(crate) fn policy(sabotage: TaskSabotage) -> Policy {
 }
 
 impl TaskWorld {
-    pub(crate) fn new(sabotage: TaskSabotage) -> Result<Self, Violation> {
+    pub(crate) fn new(sabotage: TaskSabotage, cut: Option<Cut>) -> Result<Self, Violation> {
         let machine = TaskMachine::BENIGN;
         let clock = Clock::new();
         let mut world = Self {
@@ -102,6 +108,9 @@ impl TaskWorld {
             has_estimates: false,
             is_clock_dead: false,
             sabotage,
+            commits: 0,
+            cut,
+            landed: None,
             next: 0,
         };
         world.ahead.observe(machine);
