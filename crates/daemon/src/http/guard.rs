@@ -108,7 +108,7 @@ fn need_of(method: &Method, path: &str) -> Need {
         "/limits" if !is_safe => Need::Scope(Scope::Admin),
         _ if path.starts_with("/host/") => Need::Scope(Scope::Admin),
         _ if path == "/apps" || path.starts_with("/apps/") => {
-            if path.ends_with("/tokens") && !is_safe {
+            if path.ends_with("/tokens") && *method == Method::POST {
                 Need::Owner
             } else {
                 Need::Scope(Scope::Admin)

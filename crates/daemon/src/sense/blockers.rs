@@ -26,7 +26,7 @@ const SPACE_PERIOD: Duration = Duration::from_secs(5);
 /// Less room than this is no news.
 const SPACE_GAIN_BYTES: u64 = 1 << 20;
 /// A place that was called well and was not is not called so again before this time is over, unless it was seen to
-/// become well: what waits there then looks by itself, ever later.
+/// become well.
 const SPACING: Duration = Duration::from_secs(30);
 
 /// A handle to the watch. Cheap to clone.
@@ -107,7 +107,7 @@ pub(crate) async fn keep_watch(mut orders: Orders, reader: Arc<dyn Reader>, hear
         }
         // Watched first and looked at then, so that nothing falls in between.
         signals.set(&watch.places);
-        watch.look();
+        signals.look_by(watch.look());
     }
 }
 
@@ -116,14 +116,19 @@ pub(crate) async fn keep_watch(mut orders: Orders, reader: Arc<dyn Reader>, hear
 struct Signals {
     folders: Option<WayWatch>,
     mounts: Option<MountWatch>,
-    space_at: Option<Instant>,
+    /// When to look although nothing tells.
+    look_at: Option<Instant>,
 }
 
 impl Signals {
+    fn look_by(&mut self, time: Option<Instant>) {
+        self.look_at = self.look_at.into_iter().chain(time).min();
+    }
+
     fn set(&mut self, places: &HashMap<Place, Watched>) {
         *self = Self::default();
         if places.keys().any(|place| place.on == Blocker::DiskSpace) {
-            self.space_at = Some(Instant::now() + SPACE_PERIOD);
+            self.look_at = Some(Instant::now() + SPACE_PERIOD);
         }
         let mut folders = places
             .keys()
@@ -156,8 +161,8 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
-        let space = async {
-            match self.space_at {
+        let time = async {
+            match self.look_at {
                 Some(instant) => tokio::time::sleep_until(instant).await,
                 None => std::future::pending().await,
             }
@@ -165,7 +170,7 @@ impl Signals {
         tokio::select! {
             () = folders => {}
             () = mounts => {}
-            () = space => {}
+            () = time => {}
         }
     }
 }
@@ -174,8 +179,8 @@ struct Watch {
     reader: Arc<dyn Reader>,
     heart: Heart,
     places: HashMap<Place, Watched>,
-    /// When places were last called well.
-    eased: HashMap<Place, Instant>,
+    /// When places were last called well, for all or for one operation.
+    eased: HashMap<(Place, Option<OperationId>), Instant>,
 }
 
 impl Watch {
@@ -209,9 +214,10 @@ impl Watch {
         }
     }
 
-    /// Tells of every place that has become well.
-    fn look(&mut self) {
+    /// Tells of every place that has become well. Answers when to look again at one that may not be told of yet.
+    fn look(&mut self) -> Option<Instant> {
         let now = Instant::now();
+        let mut again = None;
         self.eased.retain(|_, at| now.duration_since(*at) < SPACING);
         for (place, watched) in &mut self.places {
             let was_clear = watched.is_clear;
@@ -221,17 +227,24 @@ impl Watch {
                 continue;
             }
             let is_seen_to_change = was_clear == Some(false) && place.on != Blocker::DiskSpace;
-            if !is_seen_to_change && self.eased.contains_key(place) {
-                // Room comes bit by bit, and what has come meanwhile will still be there.
-                watched.is_clear = was_clear;
-                continue;
-            }
-            self.eased.insert(place.clone(), now);
-            tracing::info!(on = ?place.on, folders = ?place.folders, "what stood in the way is gone");
             for id in &watched.operations {
+                // Room is everybody's; a folder may have come back before it was seen to be gone, and then it is well for
+                // whoever has not been sent there before.
+                let teller = (place.clone(), (place.on != Blocker::DiskSpace).then_some(*id));
+                if let Some(eased) = self.eased.get(&teller).filter(|at| **at < now)
+                    && !is_seen_to_change
+                {
+                    // What is there now will still be there then.
+                    watched.is_clear = was_clear;
+                    again = again.into_iter().chain([*eased + SPACING]).min();
+                    continue;
+                }
+                self.eased.insert(teller, now);
+                tracing::info!(%id, on = ?place.on, folders = ?place.folders, "what stood in the way is gone");
                 self.heart.report(None, Fact::BlockerEased { on: place.on, id: Some(*id) });
             }
         }
+        again
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use longhaul_contract::{HostState, SystemTriggerType};
 use longhaul_host::HostChange;
@@ -115,6 +116,14 @@ impl Modem {
         self.answers.lock().unwrap().insert("AT+CREG?".to_owned(), answer);
         self.say(&format!("+CREG: {state},{place}"));
     }
+
+    /// Says it again and again: the daemon misses what is said while it is still setting the modem up.
+    async fn keep_registering(&self, state: u8) {
+        loop {
+            self.register(state);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
 }
 
 /// [`TEXT`] from +34600000000 as the modem keeps it (SMS-DELIVER of 3GPP TS 23.040, in the default alphabet).
@@ -163,10 +172,14 @@ async fn the_real_daemon_tells_of_messages_and_foreign_networks() {
         command.output().ok().filter(|done| done.status.success())
     });
     let is_roaming = |state: &HostState| state.network.cost.value().is_some_and(|cost| cost.is_roaming);
-    modem.register(5);
-    watch.until("roaming", is_roaming).await;
-    modem.register(1);
-    watch.until("home again", |state| !is_roaming(state)).await;
+    tokio::select! {
+        () = watch.until("roaming", is_roaming) => {}
+        () = modem.keep_registering(5) => {}
+    }
+    tokio::select! {
+        () = watch.until("home again", |state| !is_roaming(state)) => {}
+        () = modem.keep_registering(1) => {}
+    }
     modem.say("+CMTI: \"ME\",1");
     let HostChange::Event(SystemTriggerType::SmsReceived, details) = watch.event().await else {
         panic!("no SMS")

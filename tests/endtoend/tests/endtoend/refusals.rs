@@ -74,7 +74,7 @@ fn bodies_that_are_no_json_or_too_large_are_refused() {
     let post = |media: &str, body: &[u8]| house.api().call("POST", DOWNLOADS, Some((media, body))).unwrap();
     assert_problem(&post("application/json", b"{\"requestedUri\":"), 400, "malformed-json");
     assert_problem(&post("application/json", b""), 400, "malformed-json");
-    assert_problem(&post("application/json", &b"[".repeat(100_000)), 400, "invalid-field");
+    assert_problem(&post("application/json", &b"[".repeat(100_000)), 400, "malformed-json");
     assert_problem(&post("text/plain", b"{}"), 415, "unsupported-media-type");
     assert_problem(
         &post("application/json", b"{\"requestedUri\":\"a\",\"requestedUri\":\"b\"}"),
