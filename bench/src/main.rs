@@ -45,7 +45,7 @@ enum Inner {
     /// The work of a task: writes down when it was reached.
     #[command(hide = true)]
     Stamp {
-        #[arg(env = "LONGHAUL_BENCH_STAMPS")]
+        #[arg(env = "BENCH_STAMPS")]
         file: PathBuf,
     },
 }

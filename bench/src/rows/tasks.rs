@@ -211,7 +211,7 @@ fn registration(name: &str, stamps: &Path) -> Value {
             "oneShot": true,
             "parameters": {"first": "now"},
         },
-        "env": {"LONGHAUL_BENCH_STAMPS": stamps.display().to_string()},
+        "env": {"BENCH_STAMPS": stamps.display().to_string()},
     })
 }
 
