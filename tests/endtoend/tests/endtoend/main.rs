@@ -22,4 +22,5 @@ mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;
+mod task_scenarios;
 mod zone;
