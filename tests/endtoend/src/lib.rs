@@ -3,6 +3,8 @@
 //! The tests see only what a caller sees: the program, its HTTP calls, files and other processes. Nothing of the
 //! workspace but the lab is linked in, so that a renamed field breaks a test and not both sides at once.
 
+mod far;
+
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Output;
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use longhaul_lab::{Answer, Service, ServiceOptions, wait_until};
 use serde_json::{Value, json};
+
+pub use far::Far;
 
 pub const DOWNLOADS: &str = "/background-transfers/downloads";
 pub const DEADLINE: Duration = Duration::from_secs(60);

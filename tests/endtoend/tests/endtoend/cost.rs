@@ -1,12 +1,10 @@
 //! What the connection costs, told by daemons on a bus of the test's own, while real downloads go on beyond loopback.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use longhaul_endtoend::{DEADLINE, House, QUICK};
-use longhaul_lab::netns::Cable;
+use longhaul_endtoend::{DEADLINE, Far, House, QUICK};
 use longhaul_lab::process::Guarded;
-use longhaul_lab::{Bus, Content, Resource, Server, ServiceOptions, wait_until};
+use longhaul_lab::{Bus, ServiceOptions, wait_until};
 use serde_json::Value;
 
 const MANAGER: &str = "org.freedesktop.NetworkManager";
@@ -71,40 +69,6 @@ impl Cost {
     }
 }
 
-/// A server at the other end of a cable.
-struct Far {
-    server: Option<Server>,
-    cable: Cable,
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        // A server ends by a connection to itself, which only its own namespace can make.
-        let server = self.server.take();
-        self.cable.on_right(move || drop(server));
-    }
-}
-
-impl Far {
-    fn new() -> Self {
-        let cable = Cable::new();
-        cable.left_ip(&format!("route add default via {}", Cable::RIGHT_ADDRESS));
-        let content = Content::new(1, SIZE);
-        let server = cable.on_right(|| {
-            let address: SocketAddr = format!("{}:0", Cable::RIGHT_ADDRESS).parse().unwrap();
-            Server::build()
-                .at(address)
-                .pace(PACE)
-                .start(move |exchange| exchange.respond(Resource::new(content).answer(&exchange.request)))
-        });
-        Self { server: Some(server), cable }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.server.as_ref().expect("it runs until the end of the test").address()
-    }
-}
-
 #[test]
 fn running_downloads_follow_the_cost_of_the_network_both_ways() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,7 +76,7 @@ fn running_downloads_follow_the_cost_of_the_network_both_ways() {
     bus.start();
     let _daemons = start_daemons(&bus);
     Cost::Roaming.tell(&bus);
-    let far = Far::new();
+    let far = Far::new(SIZE, PACE);
     let limits =
         "[limits]\nrunning-at-once = 3\nrunning-at-once-per-application = 3\nconnections-per-host = 6\n";
     let house = House::with(ServiceOptions {

@@ -1,12 +1,11 @@
 //! The network goes away and comes back, in a network namespace of the service's own. No retry is allowed in these
 //! tests: an attempt that counts against the limit is the end of the download.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use longhaul_endtoend::{DEADLINE, House, QUICK, assert_exit, is_full, received, shown};
+use longhaul_endtoend::{DEADLINE, Far, House, QUICK, assert_exit, is_full, received, shown};
 use longhaul_lab::netns::Cable;
-use longhaul_lab::{Content, Resource, Server, ServiceOptions, wait_until};
+use longhaul_lab::{ServiceOptions, wait_until};
 use serde_json::Value;
 
 const SIZE: u64 = 6_000_000;
@@ -15,42 +14,20 @@ const PACE: u64 = 2_000_000;
 /// A service at the left end of a cable and a server at its right end.
 struct Scene {
     house: House,
-    server: Option<Server>,
-    cable: Cable,
-    content: Content,
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        // A server ends by a connection to itself, which only its own namespace can make.
-        let server = self.server.take();
-        self.cable.on_right(move || drop(server));
-    }
+    far: Far,
 }
 
 impl Scene {
     fn new() -> Self {
-        let cable = Cable::new();
-        cable.left_ip(&format!("route add default via {}", Cable::RIGHT_ADDRESS));
-        let content = Content::new(1, SIZE);
-        let server = cable.on_right(|| {
-            let address: SocketAddr = format!("{}:0", Cable::RIGHT_ADDRESS).parse().unwrap();
-            Server::build()
-                .at(address)
-                .pace(PACE)
-                .start(move |exchange| exchange.respond(Resource::new(content).answer(&exchange.request)))
-        });
+        let far = Far::new(SIZE, PACE);
         let config = QUICK.replace("[engine]", "[engine]\nretries-max = 0");
-        let options = ServiceOptions { config, wrapper: cable.left_wrapper(), ..ServiceOptions::default() };
-        Self { house: House::with(options), server: Some(server), cable, content }
-    }
-
-    fn server(&self) -> &Server {
-        self.server.as_ref().expect("it runs until the end of the test")
+        let options =
+            ServiceOptions { config, wrapper: far.cable.left_wrapper(), ..ServiceOptions::default() };
+        Self { house: House::with(options), far }
     }
 
     fn begin(&self) -> String {
-        let id = self.house.get(&format!("http://{}/f", self.server().address()), "f");
+        let id = self.house.get(&format!("http://{}/f", self.far.server().address()), "f");
         self.house.wait_for_bytes(&id, SIZE / 6);
         id
     }
@@ -63,12 +40,12 @@ impl Scene {
     #[track_caller]
     fn ends_well(&self, id: &str) {
         self.house.complete(id);
-        self.content.assert_file(&self.house.result("f"));
+        self.far.content.assert_file(&self.house.result("f"));
         let receipt = self.house.of(id, "receipt");
         assert_eq!(receipt["restarts"], 0, "{receipt:#}");
         let fetched = receipt["bytesFetched"].as_u64().unwrap();
         assert!(fetched < SIZE + SIZE / 4, "{fetched} of {SIZE} bytes were fetched");
-        assert!(self.server().requests()[1..].iter().all(|request| request.range_start() > 0));
+        assert!(self.far.server().requests()[1..].iter().all(|request| request.range_start() > 0));
     }
 }
 
@@ -80,7 +57,7 @@ fn a_pulled_cable_is_waited_for_and_told() {
     // The second time within a minute counts as flapping, and the network is believed again a minute later.
     let rounds = if is_full() { 2 } else { 1 };
     for _ in 0..rounds {
-        scene.cable.set_plugged(false);
+        scene.far.cable.set_plugged(false);
         scene.house.wait_for_status(&id, "PausedNoNetwork");
         // The worker lets go, and then nothing else is in the way.
         wait_until("the one reason", DEADLINE, || {
@@ -101,7 +78,7 @@ fn a_pulled_cable_is_waited_for_and_told() {
         let before = received(&scene.house.operation(&id));
         std::thread::sleep(Duration::from_secs(2));
         assert_eq!(received(&scene.house.operation(&id)), before);
-        scene.cable.set_plugged(true);
+        scene.far.cable.set_plugged(true);
         scene.house.wait_for_bytes(&id, before + 300_000);
     }
     scene.ends_well(&id);
@@ -114,14 +91,14 @@ fn a_pulled_cable_is_waited_for_and_told() {
 fn another_address_of_this_machine_costs_neither_a_retry_nor_a_restart() {
     let scene = Scene::new();
     let id = scene.begin();
-    scene.cable.left_ip("address add 10.77.0.9/24 dev cable");
-    scene.cable.left_ip(&format!("address delete {}/24 dev cable", Cable::LEFT_ADDRESS));
+    scene.far.cable.left_ip("address add 10.77.0.9/24 dev cable");
+    scene.far.cable.left_ip(&format!("address delete {}/24 dev cable", Cable::LEFT_ADDRESS));
     // The kernel has taken the other address along, which was a secondary one, and the routes.
-    scene.cable.left_ip("address replace 10.77.0.9/24 dev cable");
-    scene.cable.left_ip(&format!("route replace default via {}", Cable::RIGHT_ADDRESS));
+    scene.far.cable.left_ip("address replace 10.77.0.9/24 dev cable");
+    scene.far.cable.left_ip(&format!("route replace default via {}", Cable::RIGHT_ADDRESS));
     // Far below the ten seconds after which silence is noticed.
     wait_until("a connection from the new address", Duration::from_secs(5), || {
-        (scene.server().requests().len() > 1).then_some(())
+        (scene.far.server().requests().len() > 1).then_some(())
     });
     scene.ends_well(&id);
 }
@@ -129,11 +106,11 @@ fn another_address_of_this_machine_costs_neither_a_retry_nor_a_restart() {
 #[test]
 fn a_download_that_begins_without_a_network_waits_for_it() {
     let scene = Scene::new();
-    scene.cable.set_plugged(false);
+    scene.far.cable.set_plugged(false);
     wait_until("the news", DEADLINE, || (scene.level() == "None").then_some(()));
-    let id = scene.house.get(&format!("http://{}/f", scene.server().address()), "f");
+    let id = scene.house.get(&format!("http://{}/f", scene.far.server().address()), "f");
     scene.house.wait_for_status(&id, "PausedNoNetwork");
-    assert!(scene.server().requests().is_empty());
-    scene.cable.set_plugged(true);
+    assert!(scene.far.server().requests().is_empty());
+    scene.far.cable.set_plugged(true);
     scene.ends_well(&id);
 }
