@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nginx", "nginx"),
     ("openssl", "openssl"),
     ("python3", "python3"),
+    ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("ModemManager", "modemmanager"),
