@@ -137,7 +137,7 @@ fn the_units_are_what_systemd_understands() {
             .output()
             .unwrap();
         assert_exit(&output, 0);
-        // Known since systemd 254; older ones pass over it, and the runner then finds a folder of its own.
+        // Known since systemd 254. Older ones pass over it, and the runner moves the service aside by itself.
         let told = String::from_utf8_lossy(&output.stderr);
         let told: Vec<_> = told.lines().filter(|line| !line.contains("'DelegateSubgroup'")).collect();
         assert!(output.stdout.is_empty() && told.is_empty(), "{}", shown(&output));
