@@ -18,7 +18,7 @@ use std::time::Duration;
 use longhaul_contract::{AppId, InstanceId, TaskId};
 use longhaul_engine::Fact;
 use longhaul_engine::task::{InstanceEnd, InstanceOutcome, TaskEffect, TaskFact};
-use longhaul_runner::Runner;
+use longhaul_runner::{Runner, Running};
 use longhaul_store::{OutputWrite, Reader, Write, Writer};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -29,6 +29,7 @@ use crate::news::{Item, News};
 
 pub(crate) use activations::Activations;
 pub(crate) use live::{Live, ProtocolError};
+use live::Tree;
 pub(crate) use output::text_of;
 
 /// All runs. Cheap to clone.
@@ -195,16 +196,21 @@ impl Runs {
         };
         match work {
             prepare::Work::Process(launch) => match self.runner().await {
-                Ok(runner) => process::run(runner.start(*launch), live, || self.report_running(live)).await,
+                Ok(runner) => {
+                    let tree = |running: &Running| Tree::Processes(running.leftovers_order());
+                    process::run(runner.start(*launch), tree, live, || self.report_running(live)).await
+                }
                 Err(problem) => failed(problem),
             },
             prepare::Work::OnBus(launch) => match self.runner().await {
                 Ok(runner) => {
-                    process::run(runner.start_on_bus(*launch), live, || self.report_running(live)).await
+                    let starting = runner.start_on_bus(*launch);
+                    process::run(starting, |_| Tree::None, live, || self.report_running(live)).await
                 }
                 Err(problem) => failed(problem),
             },
             prepare::Work::InProcess(activation) => {
+                live.set_tree(Tree::None);
                 in_process::run(&self.room.activations, *activation, live, || self.report_running(live)).await
             }
         }
@@ -272,5 +278,7 @@ fn failed(detail: &str) -> InstanceEnd {
         suspended_count: 0,
         cpu_milliseconds: None,
         memory_peak: None,
+        ran_out_of_memory: false,
+        limits: Vec::new(),
     }
 }

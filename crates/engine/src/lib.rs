@@ -6,6 +6,7 @@
 
 mod attempt;
 pub mod clock;
+mod codes;
 mod cost;
 mod creation;
 mod download;
@@ -32,7 +33,7 @@ pub use clock::{BootTime, Now, Wake};
 pub use engine::{Engine, Live};
 pub use fact::{AttemptEnd, Fact, Finished};
 pub use plan::{Change, Effect, Plan, StopMode};
-pub use policy::{Policy, TaskPolicy};
+pub use policy::{AccessRule, AccessRules, Policy, TaskPolicy};
 pub use row::{Origin, Row, StoredPhase, TargetKey};
 pub use schedule::is_time_zone;
 pub use wish::{Command, NewOperation, Refusal, Wish};

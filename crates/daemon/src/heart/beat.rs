@@ -159,6 +159,9 @@ impl Beat {
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
         }
+        if let Fact::Task(TaskFact::AccessRules(rules)) = &fact {
+            self.parts.policy.tasks.access_rules.clone_from(rules);
+        }
         batch.operations += 1;
         self.parts.metrics.facts.inc();
         batch.plan.merge(self.engine.observe(now(), fact));

@@ -49,6 +49,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         context.console.json(&Logged { instance: &instance, output: &output })?;
     } else {
         show(context, &mut Shown::default(), &output)?;
+        tell_limits(context, &task.instance(id).await?);
     }
     Ok(Exit::Success)
 }
@@ -90,10 +91,23 @@ pub(super) async fn follow(context: &Context, task: &Task, id: InstanceId) -> Re
                 let view = context.console.err_view();
                 let (state, style) = tasks::instance_state(&instance);
                 context.console.say(&view.paint.paint(style, &state));
+                tell_limits(context, &instance);
             }
             return Ok(tasks::exit_of(&instance));
         }
         tokio::time::sleep(FOLLOW_PERIOD).await;
+    }
+}
+
+/// What of its limits and its sandbox did not hold as it was asked for, on standard error.
+fn tell_limits(context: &Context, instance: &Instance) {
+    let view = context.console.err_view();
+    let mut lines = Vec::new();
+    lines.extend(instance.ran_out_of_memory.then(|| "its memory limit was reached".to_owned()));
+    let weak = instance.limits.iter().filter(|limit| !limit.is_enforced || limit.detail.is_some());
+    lines.extend(weak.map(tasks::limit));
+    for line in lines {
+        context.console.say(&format!("{} {line}", view.paint.warning_mark()));
     }
 }
 

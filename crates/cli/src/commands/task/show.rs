@@ -87,6 +87,12 @@ fn render(detail: &BackgroundTaskDetail, view: &View) -> String {
         }),
     );
     add("last ended", detail.last_completed_time.map(|time| view.instant(time)));
+    if let Some(newest) = detail.history.first() {
+        add("out of memory", yes(newest.ran_out_of_memory));
+        for (place, limit) in newest.limits.iter().enumerate() {
+            add(if place == 0 { "limits" } else { "" }, Some(tasks::limit(limit)));
+        }
+    }
     for warning in &detail.warnings {
         add("mind", Some(escaped(warning)));
     }
@@ -122,6 +128,7 @@ fn history(instances: &[Instance], view: &View) -> String {
         let code = instance.exit_code.map(|code| code.to_string());
         let killed = instance.signal.map(|signal| format!("signal {signal}"));
         let state = if instance.was_killed { state + ", killed" } else { state };
+        let state = if instance.ran_out_of_memory { state + ", out of memory" } else { state };
         table.row([
             Cell::from(id),
             Cell::from(view.instant(instance.started_time)),
