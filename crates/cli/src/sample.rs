@@ -1,7 +1,7 @@
 //! Fixed operations and tasks for the tests of renderings.
 
 use jiff::tz::TimeZone;
-use longhaul_contract::instance::{InstanceLimit, LimitKind};
+use longhaul_contract::instance::{InstanceLimit, KeepAwake, LimitKind};
 use longhaul_contract::trigger::TriggerView;
 use longhaul_contract::{
     BackgroundTask, BackgroundTaskDetail, Cause, Instance, InstanceState, Operation, OperationError,
@@ -149,6 +149,7 @@ pub(crate) fn task_detail(name: &str) -> BackgroundTaskDetail {
                     limit(LimitKind::Network, Some("seccomp"), Some("Unix sockets stay")),
                     limit(LimitKind::Filesystem, None, Some("the kernel has no Landlock\u{1b}[1m")),
                 ],
+                keep_awake: Some(KeepAwake { is_held: true, detail: "logind holds off idle".to_owned() }),
                 ..instance(4, InstanceState::Running)
             },
             instance(3, InstanceState::Completed),
@@ -200,5 +201,6 @@ pub(crate) fn instance(number: u32, state: InstanceState) -> Instance {
         memory_peak: None,
         ran_out_of_memory: false,
         limits: Vec::new(),
+        keep_awake: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 use longhaul_client::{Client, Task};
-use longhaul_contract::instance::InstanceLimit;
+use longhaul_contract::instance::{InstanceLimit, KeepAwake};
 use longhaul_contract::{
     BackgroundTask, BackgroundTaskDetail, Instance, InstanceState, ReasonCode, TaskId, WaitingReason,
 };
@@ -139,6 +139,12 @@ pub(crate) fn limit(limit: &InstanceLimit) -> String {
         text.push_str(&format!(" ({})", escape(detail)));
     }
     text
+}
+
+/// Whether the machine is kept awake for an instance.
+pub(crate) fn keep_awake(keep_awake: &KeepAwake) -> String {
+    let KeepAwake { is_held, detail } = keep_awake;
+    format!("{}: {}", if *is_held { "yes" } else { "no" }, escape(detail))
 }
 
 /// How a command that followed an instance to its end ends itself.

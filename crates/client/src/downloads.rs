@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use crate::calls::{DOWNLOADS, read};
-use crate::{Client, ClientError, ContentReader};
+use crate::{Client, ClientError, ContentReader, Supposition};
 
 /// What a list of downloads is narrowed to. The default is everything whose result has not been handed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -331,6 +331,14 @@ impl Download {
     /// As every call.
     pub async fn explain(&self) -> Result<Explanation, ClientError> {
         self.fetch("/explain").await
+    }
+
+    /// What would be decided if this were so.
+    ///
+    /// # Errors
+    /// `invalid-parameter` for a word that the service does not know.
+    pub async fn explain_if(&self, supposition: &Supposition) -> Result<Explanation, ClientError> {
+        self.fetch(&supposition.target()).await
     }
 
     /// What was fetched from where and how it was checked.

@@ -38,6 +38,7 @@ mod groups;
 mod instance;
 mod server_sent_events;
 mod service;
+mod supposition;
 mod task_host;
 mod tasks;
 mod watch;
@@ -53,6 +54,7 @@ pub use error::ClientError;
 pub use instance::{
     APP_VARIABLE, INSTANCE_VARIABLE, InstanceConnection, InstanceDeferral, NoInstance, TASK_VARIABLE,
 };
+pub use supposition::Supposition;
 pub use task_host::{BackgroundTask, TaskDeferral, TaskError, TaskHost, TaskInstance};
 pub use tasks::{RunningInstance, Task};
 pub use watch::{Watch, Watched};

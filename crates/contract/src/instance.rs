@@ -105,6 +105,15 @@ pub struct InstanceLimit {
     pub detail: Option<String>,
 }
 
+/// Whether the machine is kept awake, and with it its network, for a task that asks for that (isNetworkRequested).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeepAwake {
+    pub is_held: bool,
+    /// What is held off, or why nothing is.
+    pub detail: String,
+}
+
 /// One run, running or over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -152,6 +161,9 @@ pub struct Instance {
     /// What of the limits and the sandbox of its manifest really holds, or held; empty where it asks for none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<InstanceLimit>,
+    /// Absent where the task does not ask for the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_awake: Option<KeepAwake>,
 }
 
 /// Captured output of an instance: the beginning and the end, with a gap where it was too much.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
 use longhaul_engine::Engine;
-use longhaul_host::HostWatch;
+use longhaul_host::{HostWatch, Inhibitors, Machine};
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::access_files::AccessFiles;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
@@ -86,7 +87,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 3],
+    sensing: [JoinHandle<()>; 4],
     server: JoinHandle<()>,
 }
 
@@ -106,11 +107,15 @@ impl Service {
     /// # Errors
     /// As [`Service::start`].
     pub async fn start_with<S: GroupStore>(
-        configuration: Configuration,
+        mut configuration: Configuration,
         given: GivenSockets,
         store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
+        let uid = rustix::process::geteuid().as_raw();
+        let access_files = AccessFiles::new(&configuration.policy_files, uid);
+        let read = access_files.clone();
+        configuration.engine.tasks.access_rules = blocking(move || read.read()).await?;
         let (sensed, watch) = sense::look().await;
         let Adopted { store, engine, told, push } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
@@ -123,7 +128,6 @@ impl Service {
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
         let (heart, inbox) = Heart::new();
-        let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let news = Arc::new(News::new(configuration.service.events_kept));
@@ -159,6 +163,7 @@ impl Service {
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
+            access: access_files.watch(heart.clone(), configuration.engine.tasks.access_rules.clone()),
         };
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
@@ -226,13 +231,15 @@ struct Hands {
 }
 
 /// What those who watch are given beside that.
-struct Senses {
+struct Senses<A> {
     watch: HostWatch,
     desk: Arc<HostDesk>,
     transfers: Transfers,
     orders: sense::Orders,
     /// How long bytes that have arrived may wait to be made durable.
     unsaved_max: Duration,
+    /// Carries on what administrators say of background access.
+    access: A,
 }
 
 /// Those whom calls are passed on to.
@@ -267,6 +274,7 @@ impl Hands {
             apps: Arc::clone(&self.apps),
             news: Arc::clone(&self.news),
             socket: PathBuf::from(&configuration.service.socket),
+            inhibitors: Inhibitors::of(&Machine::here()),
             launcher: configuration.launcher.clone(),
         });
         (workers, runs)
@@ -301,15 +309,16 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 3] {
+    async fn sense(&self, senses: Senses<impl Future<Output = ()> + Send + 'static>) -> [JoinHandle<()>; 4] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, orders, unsaved_max } = senses;
+        let Senses { watch, desk, transfers, orders, unsaved_max, access } = senses;
         let watcher =
             Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         [
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
+            tokio::spawn(access),
             tokio::spawn(async move {
                 match watcher {
                     Ok(watcher) => watcher.run().await,

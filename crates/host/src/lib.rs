@@ -6,6 +6,7 @@ pub mod clock;
 pub mod disk;
 mod facts;
 mod folder;
+mod inhibit;
 mod kernel;
 mod login;
 mod modem;
@@ -21,5 +22,6 @@ mod watch;
 pub mod ways;
 mod work_cost;
 
+pub use inhibit::{AwakeLock, Inhibitors};
 pub use support::{Support, SupportTable};
 pub use watch::{Delay, HostChange, HostWatch, Machine};

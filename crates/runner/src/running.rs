@@ -26,10 +26,16 @@ pub struct Running {
 /// What the service wants of a running instance.
 #[derive(Debug)]
 pub(crate) enum Wish {
-    Cancel { reason: String, grace: Duration },
+    Cancel {
+        reason: String,
+        grace: Duration,
+    },
     Kill,
     /// Answered once the supervisor has it.
-    Leftovers { leftovers: Leftovers, passed_on: oneshot::Sender<()> },
+    Leftovers {
+        leftovers: Leftovers,
+        passed_on: oneshot::Sender<()>,
+    },
 }
 
 /// Says what becomes of descendants of a program that runs. It does not hold the program: that ends with its [`Running`].

@@ -72,6 +72,8 @@ pub struct Configuration {
     pub engine: Policy,
     pub limits: Limits,
     pub apps: BTreeMap<AppId, AppSettings>,
+    /// Files of rules for background access beside the machine's own.
+    pub policy_files: Vec<String>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
@@ -168,6 +170,7 @@ impl Configuration {
             engine: Policy::default(),
             limits: Limits::default(),
             apps: BTreeMap::new(),
+            policy_files: Vec::new(),
             launcher: None,
             origins: BTreeMap::new(),
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use longhaul_contract::instance::{Cancellation, InstanceLimit};
+use longhaul_contract::instance::{Cancellation, InstanceLimit, KeepAwake};
 use longhaul_contract::{AppId, CancelReason, InstanceId, TaskId};
 use longhaul_runner::{Leftovers, LeftoversOrder, Output};
 use tokio::sync::watch;
@@ -85,6 +85,7 @@ pub(crate) struct Live {
     said: watch::Sender<Said>,
     output: watch::Sender<Option<Arc<Output>>>,
     limits: OnceLock<Vec<InstanceLimit>>,
+    keep_awake: OnceLock<KeepAwake>,
     tree: watch::Sender<Tree>,
     /// One call of the task at a time.
     turn: Mutex<()>,
@@ -106,6 +107,7 @@ impl Live {
             output: watch::Sender::default(),
             tree: watch::Sender::default(),
             limits: OnceLock::new(),
+            keep_awake: OnceLock::new(),
             turn: Mutex::new(()),
         }
     }
@@ -140,6 +142,15 @@ impl Live {
         let _ = self.limits.set(limits);
     }
 
+    pub(super) fn set_keep_awake(&self, keep_awake: KeepAwake) {
+        // As above.
+        let _ = self.keep_awake.set(keep_awake);
+    }
+
+    pub(crate) fn keep_awake(&self) -> Option<KeepAwake> {
+        self.keep_awake.get().cloned()
+    }
+
     /// What of its limits and its sandbox holds, once it runs.
     pub(crate) fn limits(&self) -> Vec<InstanceLimit> {
         self.limits.get().cloned().unwrap_or_default()
@@ -162,7 +173,8 @@ impl Live {
     async fn order_leftovers(&self) {
         let mut tree = self.tree.subscribe();
         // The sender lives as long as we.
-        let Ok(known) = tree.wait_for(|tree| !matches!(tree, Tree::Unknown)).await.map(|tree| tree.clone()) else {
+        let Ok(known) = tree.wait_for(|tree| !matches!(tree, Tree::Unknown)).await.map(|tree| tree.clone())
+        else {
             return;
         };
         if let Tree::Processes(order) = known {

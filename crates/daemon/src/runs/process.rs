@@ -155,5 +155,6 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
         memory_peak: usage.memory_peak.or(Some(usage.resident_max)).filter(|bytes| *bytes > 0),
         ran_out_of_memory: ended.ran_out_of_memory,
         limits: live.limits(),
+        keep_awake: None,
     }
 }

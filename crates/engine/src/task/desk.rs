@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use longhaul_contract::trigger::ConditionStanding;
 use longhaul_contract::{
-    AccessStatus, AppId, Condition, Explanation, HostState, Instance, InstanceId, ReasonCode, SystemTriggerType,
-    TaskGroupId, TaskId, TaskName, Timestamp, WaitingReason,
+    AccessStatus, AppId, Condition, Explanation, HostState, Instance, InstanceId, ReasonCode,
+    SystemTriggerType, TaskGroupId, TaskId, TaskName, Timestamp, WaitingReason,
 };
 
 use super::queue::{Place, TaskQueue};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use longhaul_contract::instance::InstanceLimit;
+use longhaul_contract::instance::{InstanceLimit, KeepAwake};
 use longhaul_contract::{AppId, CancelReason, InstanceId, SystemTriggerType, TaskId};
 
 use crate::policy::AccessRules;
@@ -22,6 +22,7 @@ pub struct InstanceEnd {
     pub ran_out_of_memory: bool,
     /// Which of the limits it was to have held.
     pub limits: Vec<InstanceLimit>,
+    pub keep_awake: Option<KeepAwake>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

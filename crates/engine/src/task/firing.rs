@@ -9,8 +9,8 @@ use longhaul_contract::{
 
 use super::queue::Place;
 use super::row::Latch;
-use super::run::later;
 use super::rules::{Scope, TaskVerdict};
+use super::run::later;
 use crate::clock::BootTime;
 use crate::engine::Engine;
 use crate::rules::Until;

@@ -82,6 +82,7 @@ impl Run {
             memory_peak: None,
             ran_out_of_memory: false,
             limits: Vec::new(),
+            keep_awake: None,
         }
     }
 
@@ -106,6 +107,7 @@ impl Run {
             memory_peak: end.memory_peak,
             ran_out_of_memory: end.ran_out_of_memory,
             limits: end.limits.clone(),
+            keep_awake: end.keep_awake.clone(),
             ..self.record(id)
         }
     }

@@ -82,7 +82,7 @@ impl Connector {
                 Ok(connection) => return connection,
                 Err(error) => error,
             };
-            let reason = self.absence(&error);
+            let reason = absence(&self.address, &error);
             self.state.send_if_modified(|state| match state {
                 Some(Err(told)) if *told == reason => false,
                 state => {
@@ -100,22 +100,33 @@ impl Connector {
         }
     }
 
-    fn absence(&self, error: &zbus::Error) -> String {
-        let address = &self.address;
-        if is_missing(error) {
-            return format!("there is no system bus at {address}: install and start dbus");
-        }
-        format!("the system bus at {address} takes nobody in: {error}")
-    }
-
     async fn attempt(&self) -> zbus::Result<Connection> {
-        let connecting =
-            zbus::connection::Builder::address(self.address.as_str()).method_timeout(ANSWER_MAX).build();
-        match tokio::time::timeout(ANSWER_MAX, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
-        }
+        attempt(&self.address).await
     }
+}
+
+async fn attempt(address: &str) -> zbus::Result<Connection> {
+    let connecting = zbus::connection::Builder::address(address).method_timeout(ANSWER_MAX).build();
+    match tokio::time::timeout(ANSWER_MAX, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
+    }
+}
+
+/// A connection for one call.
+///
+/// # Errors
+/// In words for people: why there is none.
+pub(crate) async fn connect_once(address: Option<&str>) -> Result<Connection, String> {
+    let address = address.unwrap_or(DEFAULT_ADDRESS);
+    attempt(address).await.map_err(|error| absence(address, &error))
+}
+
+fn absence(address: &str, error: &zbus::Error) -> String {
+    if is_missing(error) {
+        return format!("there is no system bus at {address}: install and start dbus");
+    }
+    format!("the system bus at {address} takes nobody in: {error}")
 }
 
 fn is_missing(error: &zbus::Error) -> bool {

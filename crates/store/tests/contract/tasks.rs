@@ -140,6 +140,7 @@ pub(crate) fn instance(number: u64, of: u64, state: InstanceState) -> Instance {
             means: Some("cgroup".to_owned()),
             detail: None,
         }],
+        keep_awake: None,
     }
 }
 

@@ -22,5 +22,6 @@ mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;
+mod task_runs;
 mod task_scenarios;
 mod zone;

@@ -37,6 +37,7 @@ fn engine_end(end: End) -> Box<InstanceEnd> {
         memory_peak: None,
         ran_out_of_memory: false,
         limits: Vec::new(),
+        keep_awake: None,
     })
 }
 

@@ -3,6 +3,8 @@ mod calendars;
 mod edges;
 mod explaining;
 mod firing;
+mod messages;
+mod policy;
 mod registering;
 mod runs;
 mod time;

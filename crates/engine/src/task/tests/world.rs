@@ -130,6 +130,7 @@ pub(crate) fn end(outcome: InstanceOutcome) -> Box<InstanceEnd> {
         memory_peak: None,
         ran_out_of_memory: false,
         limits: Vec::new(),
+        keep_awake: None,
     })
 }
 
