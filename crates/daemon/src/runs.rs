@@ -181,6 +181,8 @@ impl Runs {
             tracing::error!(instance = %live.id, %error, "a run failed");
             failed("the service could not look after the run; its log has the details")
         });
+        // Nobody has to wait any more to learn what it consists of.
+        live.set_tree(Tree::None);
         if let Some(output) = live.output().map(|output| text_of(&output.read_all())) {
             // Written along with the end of the instance, which follows.
             let write = Write::Output(OutputWrite { instance: live.id, output });

@@ -113,9 +113,7 @@ impl Service {
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let uid = rustix::process::geteuid().as_raw();
-        let access_files = AccessFiles::new(&configuration.policy_files, uid);
-        let read = access_files.clone();
-        configuration.engine.tasks.access_rules = blocking(move || read.read()).await?;
+        let access_files = read_access(&mut configuration, uid).await?;
         let (sensed, watch) = sense::look().await;
         let Adopted { store, engine, told, push } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
@@ -123,10 +121,8 @@ impl Service {
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
-        let transfers = Transfers::new(
-            configuration.transfer.clone(),
-            Arc::new(StoreJournal { writer: writer.clone() }),
-        )?;
+        let journal = Arc::new(StoreJournal { writer: writer.clone() });
+        let transfers = Transfers::new(configuration.transfer.clone(), journal)?;
         let (heart, inbox) = Heart::new();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
@@ -167,15 +163,14 @@ impl Service {
         };
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
-        let settings = configuration.service.clone();
         let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
             router(&rooms),
             metrics,
-            settings.connections_max,
-            settings.request_timeout,
+            configuration.service.connections_max,
+            configuration.service.request_timeout,
             stops,
         ));
         Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
@@ -331,6 +326,14 @@ impl Hands {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+/// What administrators say of background access counts from the first decision on.
+async fn read_access(configuration: &mut Configuration, uid: u32) -> std::io::Result<AccessFiles> {
+    let files = AccessFiles::new(&configuration.policy_files, uid);
+    let read = files.clone();
+    configuration.engine.tasks.access_rules = blocking(move || read.read()).await?;
+    Ok(files)
 }
 
 /// What the store has kept, taken over.

@@ -75,7 +75,9 @@ impl Engine {
     pub(crate) fn resume_expiry(&mut self, step: &Step, id: TaskId) {
         let Some(latch) = &self.tasks.rows[&id].row.state.latch else { return };
         let Some(expires) = latch.expires else { return };
-        let whole = expires.micros().saturating_sub(latch.fired.micros()).max(0);
+        // A clock that was set back has moved the end before the beginning.
+        let whole = expires.micros().saturating_sub(latch.fired.micros());
+        let whole = if whole < 0 { i64::MAX } else { whole };
         let left = expires.micros().saturating_sub(step.now.wall.micros()).clamp(0, whole);
         let at = BootTime(step.now.boot.0.saturating_add(left.unsigned_abs()));
         self.tasks.set_expiry(id, Some(at));
