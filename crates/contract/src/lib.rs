@@ -23,10 +23,12 @@ pub mod range;
 pub mod receipt;
 pub mod secret;
 pub mod service;
+pub mod spec;
 pub mod status;
 pub mod task;
 pub mod time;
 pub mod trigger;
+pub mod upload;
 pub mod web_error;
 
 pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreatedDownloads};
@@ -51,6 +53,7 @@ pub use range::{ByteRange, RangeSet};
 pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, Verification};
 pub use secret::Secret;
 pub use service::{App, Health, NewToken, Scope};
+pub use spec::Spec;
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
 pub use task::{
     AccessRequestKind, AccessStatus, BackgroundTask, BackgroundTaskDetail, OnConflict, RegisterTaskRequest,
@@ -58,4 +61,5 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use trigger::{Condition, SystemTriggerType, TriggerKind, TriggerSpec};
+pub use upload::{CreateUpload, PatchUpload, ResponseBody, UploadPart, UploadProtocol};
 pub use web_error::WebErrorStatus;

@@ -37,7 +37,7 @@ pub(crate) fn new_operation(id: OperationId, operation: &Operation, start: bool)
         not_before: operation.not_before.map(|seconds| Timestamp(seconds * 1_000_000)),
         recoverable: recoverable.into(),
         start,
-        spec: Box::new(CreateDownload::new("https://host/file", "/folder/file")),
+        spec: CreateDownload::new("https://host/file", "/folder/file").into(),
     }
 }
 
