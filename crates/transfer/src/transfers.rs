@@ -12,6 +12,8 @@ use crate::http::client::Client;
 use crate::job::{Job, Report};
 use crate::journal::{Journal, JournalRecord};
 use crate::rate::RateLimit;
+use crate::upload::attempt as uploads;
+use crate::upload::job::{UploadJob, UploadReport};
 use crate::worker::{self, Live};
 
 /// Settings of the transfer room; the owner's configuration file names each.
@@ -120,6 +122,19 @@ impl Transfers {
         Handle { live }
     }
 
+    /// Starts an upload worker on the current tokio runtime. Its last report is [`UploadReport::Ended`]. Of the handle
+    /// only the progress, the response, the rate and the stop have a meaning.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn start_upload(&self, job: UploadJob, reports: mpsc::UnboundedSender<UploadReport>) -> Handle {
+        let restarts = job.journal.as_ref().map_or(0, |journal| journal.receipt.restarts);
+        let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit), restarts));
+        tokio::spawn(uploads::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
+        Handle { live }
+    }
+
     /// Bytes per second of all workers together; 0 stops them.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
         self.shared.rate.set(bytes_per_second);
@@ -141,6 +156,15 @@ impl Transfers {
     /// The folder cannot be written.
     pub async fn discard(&self, id: OperationId, record: &JournalRecord) -> Result<(), Failure> {
         self.shared.files.discard(&record.folder, id, record).await
+    }
+
+    /// Asks the server to forget the partial upload that `job.journal` tells of, where the protocol can; the rest of
+    /// the job says with which headers and credentials. To be called while no worker of the upload runs.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not do it.
+    pub async fn discard_upload(&self, job: &UploadJob) -> Result<(), Failure> {
+        uploads::discard(&self.shared, job).await
     }
 }
 
