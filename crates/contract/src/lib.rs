@@ -31,7 +31,7 @@ pub mod trigger;
 pub mod upload;
 pub mod web_error;
 
-pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreatedDownloads};
+pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreateUploads, CreatedDownloads};
 pub use download::{
     Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
     OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation, WaitingReason,
@@ -50,7 +50,7 @@ pub use page::Page;
 pub use paths::ServicePaths;
 pub use problem::{ErrorCode, Problem};
 pub use range::{ByteRange, RangeSet};
-pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, Verification};
+pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, UploadReceipt, Verification};
 pub use secret::Secret;
 pub use service::{App, Health, NewToken, Scope};
 pub use spec::Spec;
@@ -61,5 +61,5 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use trigger::{Condition, SystemTriggerType, TriggerKind, TriggerSpec};
-pub use upload::{CreateUpload, PatchUpload, ResponseBody, UploadPart, UploadProtocol};
+pub use upload::{CreateUpload, PatchUpload, UploadPart, UploadProtocol};
 pub use web_error::WebErrorStatus;

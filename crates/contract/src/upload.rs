@@ -190,6 +190,12 @@ impl CreateUpload {
         self.method.as_deref().unwrap_or(default)
     }
 
+    /// The address that the first request goes to.
+    #[must_use]
+    pub fn first_address(&self) -> &str {
+        self.part_uris.first().map_or(&self.requested_uri, Secret::reveal)
+    }
+
     /// Every file that is sent, in order.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.source_file
@@ -235,16 +241,6 @@ impl CreateUpload {
 
 /// Body of `PATCH /background-transfers/uploads/{id}`: the same as for downloads.
 pub type PatchUpload = PatchDownload;
-
-/// The body of the server's answer to an upload, as far as it was kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ResponseBody {
-    /// Bytes that were kept.
-    pub size: u64,
-    /// Whether the server sent more than that.
-    pub is_cut: bool,
-}
 
 #[cfg(test)]
 mod tests {

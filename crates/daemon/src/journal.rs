@@ -50,6 +50,12 @@ impl StoreJournal {
 
 /// # Errors
 /// The record was not written by [`StoreJournal`].
+pub(crate) fn decode_upload(record: &[u8]) -> serde_json::Result<UploadJournalRecord> {
+    serde_json::from_slice(record)
+}
+
+/// # Errors
+/// The record was not written by [`StoreJournal`].
 pub(crate) fn decode(record: &[u8]) -> serde_json::Result<JournalRecord> {
     serde_json::from_slice(record)
 }

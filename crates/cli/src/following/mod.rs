@@ -138,7 +138,7 @@ impl<'a> Following<'a> {
         let mut ids: HashSet<OperationId> = self.picture.unfinished().into_iter().collect();
         if ids.len() > ASKED_ONE_BY_ONE_MAX {
             let mut pages =
-                self.client.downloads(DownloadQuery { limit: Some(PAGE), ..DownloadQuery::default() });
+                self.client.operations(DownloadQuery { limit: Some(PAGE), ..DownloadQuery::default() });
             loop {
                 match pages.next().await {
                     Ok(Some(page)) => {
@@ -162,8 +162,8 @@ impl<'a> Following<'a> {
         let client = self.client.clone();
         let mut answers = futures_util::stream::iter(ids)
             .map(|id| {
-                let download = client.download(id);
-                async move { (id, download.get().await) }
+                let transfer = client.transfer(self.picture.kind(id), id);
+                async move { (id, transfer.get().await) }
             })
             .buffer_unordered(CALLS_AT_ONCE);
         while let Some((id, answer)) = answers.next().await {
@@ -385,9 +385,9 @@ impl<'a> Following<'a> {
 
     fn take_each(&mut self, ids: Vec<OperationId>) {
         for id in ids {
-            let download = self.client.download(id);
+            let transfer = self.client.transfer(self.picture.kind(id), id);
             self.takings.push(Box::pin(async move {
-                download.attach_within(Duration::ZERO).await?;
+                transfer.attach_within(Duration::ZERO).await?;
                 Ok(Vec::new())
             }));
         }

@@ -117,7 +117,7 @@ fn value(text: String) -> Answer<HeaderValue> {
 }
 
 /// What came from elsewhere is never run: no sniffing, no scripts, no access to our origin.
-fn fill_headers(headers: &mut HeaderMap, response: Option<&ResponseInformation>) -> Answer<()> {
+pub(super) fn fill_headers(headers: &mut HeaderMap, response: Option<&ResponseInformation>) -> Answer<()> {
     let media_type = response
         .and_then(|response| response.headers.iter().find(|(name, _)| name == "content-type"))
         .and_then(|(_, value)| HeaderValue::try_from(value).ok());
@@ -130,7 +130,7 @@ fn fill_headers(headers: &mut HeaderMap, response: Option<&ResponseInformation>)
     Ok(())
 }
 
-fn unsatisfiable(total: Option<u64>) -> Response {
+pub(super) fn unsatisfiable(total: Option<u64>) -> Response {
     let total = total.unwrap_or_default();
     let detail = format!("the file has {total} bytes");
     let mut response = Refused::new(ErrorCode::RangeNotSatisfiable, detail).into_response();
