@@ -14,6 +14,7 @@ use crate::journal::{Journal, JournalRecord};
 use crate::rate::RateLimit;
 use crate::upload::attempt as uploads;
 use crate::upload::job::{UploadJob, UploadReport};
+use crate::upload::tus::TusServers;
 use crate::worker::{self, Live};
 
 /// Settings of the transfer room; the owner's configuration file names each.
@@ -92,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) client: Arc<Client>,
     pub(crate) files: Files,
+    pub(crate) tus_servers: TusServers,
     rate: RateLimit,
 }
 
@@ -105,6 +107,7 @@ impl Transfers {
             journal,
             client,
             files: Files::new(),
+            tus_servers: TusServers::default(),
             rate: RateLimit::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -5,5 +5,17 @@
 //! Deliberately absent: when to try again, and what other operations do.
 
 pub(crate) mod attempt;
+mod buffers;
+mod call;
+mod concatenation;
+mod content;
+mod desk;
+mod fields;
 pub mod job;
+mod parts;
+mod plain;
 pub mod record;
+mod resumable;
+mod source;
+pub(crate) mod tus;
+mod verdict;
