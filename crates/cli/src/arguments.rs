@@ -13,9 +13,9 @@ use crate::console::ColorChoice;
 
 /// Downloads and uploads that finish whatever happens, and tasks that run when it is time.
 ///
-/// `longhaul get URL` and `longhaul put FILE URL` hand a transfer to a service that works in the background, survives interrupted networks,
-/// reboots and its own crashes, and publishes the right bytes or nothing. `longhaul task add` and `longhaul when` have it
-/// run programs when a trigger fires and conditions hold.
+/// `longhaul get URL` and `longhaul put FILE URL` hand a transfer to a service that works in the background, survives
+/// interrupted networks, reboots and its own crashes, and publishes the right bytes or nothing. `longhaul task add` and
+/// `longhaul when` have it run programs when a trigger fires and conditions hold.
 #[derive(Debug, Parser)]
 #[command(name = "longhaul", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(arg_required_else_help = true, max_term_width = 100)]

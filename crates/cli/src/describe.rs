@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use longhaul_contract::{
-    Cause, Operation, OperationError, OperationId, OperationKind, ReasonCode, Remedy, Timestamp, TransferStatus,
-    WaitingReason,
+    Cause, Operation, OperationError, OperationId, OperationKind, ReasonCode, Remedy, Timestamp,
+    TransferStatus, WaitingReason,
 };
 use url::Url;
 

@@ -1,7 +1,7 @@
 //! Ids as a person types and reads them: shortened to a prefix that no other operation has.
 
 use longhaul_client::{Client, Download, DownloadQuery, Transfer};
-use longhaul_contract::{Operation, OperationId, OperationKind};
+use longhaul_contract::{Operation, OperationKind};
 
 use crate::describe;
 use crate::exit::Exit;

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use http::Method;
 use longhaul_contract::{
     AttachDownloads, AttachedDownloads, ByteRange, CreateDownload, CreateDownloads, CreatedDownloads,
-    OperationId, OperationKind, Page, Verification,
+    Operation, OperationId, OperationKind, Page, Verification,
 };
 
 use crate::calls::{DOWNLOADS, read};

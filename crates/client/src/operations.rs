@@ -84,7 +84,8 @@ impl DownloadPages {
         if self.is_finished {
             return Ok(None);
         }
-        let page: Page<Operation> = self.client.get(self.query.target(self.list, self.cursor.as_deref())).await?;
+        let page: Page<Operation> =
+            self.client.get(self.query.target(self.list, self.cursor.as_deref())).await?;
         self.is_finished = page.next_cursor.is_none();
         self.cursor = page.next_cursor;
         Ok(Some(page.items))

@@ -3,7 +3,9 @@
 use std::ops::Deref;
 
 use http::Method;
-use longhaul_contract::{CreateUpload, CreateUploads, CreatedDownloads, Operation, OperationId, OperationKind};
+use longhaul_contract::{
+    CreateUpload, CreateUploads, CreatedDownloads, Operation, OperationId, OperationKind,
+};
 
 use crate::calls::UPLOADS;
 use crate::{Client, ClientError, ContentReader, DownloadPages, DownloadQuery, Transfer};
@@ -21,7 +23,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] names the refused operation in `field`.
-    pub async fn create_uploads(&self, operations: Vec<CreateUpload>) -> Result<Vec<OperationId>, ClientError> {
+    pub async fn create_uploads(
+        &self,
+        operations: Vec<CreateUpload>,
+    ) -> Result<Vec<OperationId>, ClientError> {
         let batch = CreateUploads { operations };
         let created: CreatedDownloads = self.call(Method::POST, format!("{UPLOADS}/batch"), &batch).await?;
         Ok(created.ids)

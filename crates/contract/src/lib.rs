@@ -50,7 +50,9 @@ pub use page::Page;
 pub use paths::ServicePaths;
 pub use problem::{ErrorCode, Problem};
 pub use range::{ByteRange, RangeSet};
-pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, UploadReceipt, Verification};
+pub use receipt::{
+    DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, UploadReceipt, Verification,
+};
 pub use secret::Secret;
 pub use service::{App, Health, NewToken, Scope};
 pub use spec::Spec;

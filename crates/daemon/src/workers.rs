@@ -12,7 +12,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use longhaul_contract::{AppId, Cause, Failure, OperationId, OperationKind, Progress, Remedy, WebErrorStatus};
+use longhaul_contract::{
+    AppId, Cause, Failure, OperationId, OperationKind, Progress, Remedy, WebErrorStatus,
+};
 use longhaul_engine::{AttemptEnd, Effect, Fact, StopMode, Wish};
 use longhaul_store::{Reader, Writer};
 use longhaul_transfer::{Handle, Transfers};
@@ -334,7 +336,9 @@ impl Workers {
                     Ok(Err(failure)) => {
                         tracing::warn!(%id, detail = %failure.detail, "a partial upload stays at its server");
                     }
-                    Err(_) => tracing::warn!(%id, "a partial upload stays at its server, which does not answer"),
+                    Err(_) => {
+                        tracing::warn!(%id, "a partial upload stays at its server, which does not answer")
+                    }
                 }
             }
         }

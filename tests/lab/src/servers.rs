@@ -221,13 +221,23 @@ http {{
         let rate = self.rate.map_or_else(String::new, |rate| {
             format!("SetOutputFilter RATE_LIMIT\n  SetEnv rate-limit {}", rate.div_ceil(1024))
         });
-        let modules =
-            ["mpm_event", "authz_core", "env", "setenvif", "ratelimit", "ssl", "socache_shmcb", "http2", "dav", "dav_fs"]
-                .iter()
-                .fold(String::new(), |mut text, name| {
-                    let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
-                    text
-                });
+        let modules = [
+            "mpm_event",
+            "authz_core",
+            "env",
+            "setenvif",
+            "ratelimit",
+            "ssl",
+            "socache_shmcb",
+            "http2",
+            "dav",
+            "dav_fs",
+        ]
+        .iter()
+        .fold(String::new(), |mut text, name| {
+            let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
+            text
+        });
         format!(
             "{modules}ServerRoot {folder}
 ServerName localhost

@@ -194,7 +194,9 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
     }
     let first = match (files, arguments.form.as_slice()) {
         ([], []) => {
-            return Err(Trouble::usage("there is no file to send").advise("Give FILE URL, or parts with --form."));
+            return Err(
+                Trouble::usage("there is no file to send").advise("Give FILE URL, or parts with --form.")
+            );
         }
         ([], parts) => {
             let parts = parts.iter().map(|part| form_part(part, folder)).collect::<Result<_, _>>()?;

@@ -159,12 +159,10 @@ impl<'a> Following<'a> {
     }
 
     async fn ask_each(&mut self, ids: Vec<OperationId>) -> Result<(), Trouble> {
-        let client = self.client.clone();
-        let mut answers = futures_util::stream::iter(ids)
-            .map(|id| {
-                let transfer = client.transfer(self.picture.kind(id), id);
-                async move { (id, transfer.get().await) }
-            })
+        let handle = |id| (id, self.client.transfer(self.picture.kind(id), id));
+        let transfers: Vec<_> = ids.into_iter().map(handle).collect();
+        let mut answers = futures_util::stream::iter(transfers)
+            .map(|(id, transfer)| async move { (id, transfer.get().await) })
             .buffer_unordered(CALLS_AT_ONCE);
         while let Some((id, answer)) = answers.next().await {
             match answer {

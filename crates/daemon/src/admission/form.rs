@@ -358,6 +358,9 @@ mod tests {
         assert_eq!(patch.server_credential.unwrap().user, "u");
         let mut patch =
             PatchDownload { request_headers: Some(vec![header("a", "\n")]), ..Default::default() };
-        assert_eq!(check_patch(&mut patch, OperationKind::Download).unwrap_err().problem().code, ErrorCode::InvalidHeader);
+        assert_eq!(
+            check_patch(&mut patch, OperationKind::Download).unwrap_err().problem().code,
+            ErrorCode::InvalidHeader
+        );
     }
 }

@@ -188,7 +188,9 @@ mod tests {
     #[test]
     fn pieces_cover_the_file() {
         let rig = Rig::new();
-        for (size, addresses, is_well) in [(2, 3, true), (2, 2, false), (5, 1, true), (9, 1, true), (1, 4, false)] {
+        for (size, addresses, is_well) in
+            [(2, 3, true), (2, 2, false), (5, 1, true), (9, 1, true), (1, 4, false)]
+        {
             let mut spec = CreateUpload::new("http://a/", rig.path("allowed/photo"));
             spec.part_size = Some(size);
             spec.part_uris = vec![Secret::new("http://a/1"); addresses];

@@ -57,7 +57,10 @@ pub(crate) fn check_upload(spec: &mut CreateUpload) -> Answer<()> {
             return Err(invalid("/parts", "the body is sourceFile or parts, not both".to_owned()));
         }
         (None, true) => {
-            return Err(invalid("/sourceFile", "there is nothing to send: name sourceFile or parts".to_owned()));
+            return Err(invalid(
+                "/sourceFile",
+                "there is nothing to send: name sourceFile or parts".to_owned(),
+            ));
         }
     }
     check_statuses(spec.recoverable_web_error_statuses.len())
@@ -120,8 +123,9 @@ fn is_token(text: &str) -> bool {
 fn check_key(key: &str) -> Answer<()> {
     let is_plain = key.bytes().all(|b| (0x21..0x7f).contains(&b) && !b"\"\\".contains(&b));
     if key.is_empty() || key.len() > KEY_BYTES_MAX || !is_plain {
-        let detail =
-            format!("1 to {KEY_BYTES_MAX} visible ASCII characters without quotes and backslashes, such as a UUID");
+        let detail = format!(
+            "1 to {KEY_BYTES_MAX} visible ASCII characters without quotes and backslashes, such as a UUID"
+        );
         return Err(invalid("/idempotencyKey", detail));
     }
     Ok(())
@@ -187,7 +191,8 @@ fn check_boundary(boundary: &str) -> Answer<()> {
     if is_well {
         return Ok(());
     }
-    let detail = format!("1 to {BOUNDARY_BYTES_MAX} of letters, digits and '()+_,-./:=? (RFC 2046 section 5.1.1)");
+    let detail =
+        format!("1 to {BOUNDARY_BYTES_MAX} of letters, digits and '()+_,-./:=? (RFC 2046 section 5.1.1)");
     Err(invalid("/boundary", detail))
 }
 
@@ -236,7 +241,8 @@ mod tests {
             serde_json::json!({ "parts": [{ "text": "b" }], "subType": "related", "boundary": "b" }),
             serde_json::json!({ "sourceFile": "/a", "partUris": ["http://a/1?s"], "partSize": 5 }),
         ] {
-            check_upload(&mut spec(more.clone())).unwrap_or_else(|refused| panic!("{more}: {}", refused.problem()));
+            check_upload(&mut spec(more.clone()))
+                .unwrap_or_else(|refused| panic!("{more}: {}", refused.problem()));
         }
     }
 
@@ -249,7 +255,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_refused_by_its_field() {
-        let raw = |field: &str, value: serde_json::Value| serde_json::json!({ "sourceFile": "/a", field: value });
+        let raw =
+            |field: &str, value: serde_json::Value| serde_json::json!({ "sourceFile": "/a", field: value });
         let parts = |part: serde_json::Value| serde_json::json!({ "parts": [part] });
         for (more, field) in [
             (serde_json::json!({}), "/sourceFile"),

@@ -60,7 +60,8 @@ pub(crate) async fn pause(
     let deadline = Instant::now() + PAUSE_WAIT;
     loop {
         let operation = rooms.operation(&caller, target).await?;
-        let has_let_go = operation.status != TransferStatus::Running && rooms.workers.handle(target.id).is_none();
+        let has_let_go =
+            operation.status != TransferStatus::Running && rooms.workers.handle(target.id).is_none();
         if has_let_go || tokio::time::timeout_at(deadline, bell.rang()).await.is_err() {
             return Ok(Json(operation));
         }

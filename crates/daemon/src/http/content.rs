@@ -261,7 +261,8 @@ impl Reader {
             let record = record.map_err(|refused| io::Error::other(refused.problem().to_string()))?;
             if let Some(finished) = record.finished {
                 self.check_version(&Version::of_file(&finished.receipt, finished.response.as_ref()))?;
-                let path = finished.receipt.path.or_else(|| record.spec.files().first().map(ToString::to_string));
+                let path =
+                    finished.receipt.path.or_else(|| record.spec.files().first().map(ToString::to_string));
                 let path = path.ok_or_else(|| io::Error::other("it has no file"))?;
                 let file = blocking(move || open(&path)).await?;
                 self.file = Some(Arc::new(file));

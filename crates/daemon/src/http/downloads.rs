@@ -142,7 +142,11 @@ pub(crate) async fn change(
     params(("id" = OperationId, Path, description = "Id of the operation")),
     responses((status = 204, description = "The operation is forgotten"), Problems)
 )]
-pub(crate) async fn delete(State(rooms): State<Arc<Rooms>>, caller: Caller, Id(target): Id) -> Answer<Response> {
+pub(crate) async fn delete(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(target): Id,
+) -> Answer<Response> {
     rooms.command(&caller, target, Command::Remove).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

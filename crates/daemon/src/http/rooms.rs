@@ -134,12 +134,7 @@ impl Rooms {
     }
 
     /// Gives a command to an operation of the caller.
-    pub(crate) async fn command(
-        &self,
-        caller: &Caller,
-        target: Target,
-        command: Command,
-    ) -> Answer<Granted> {
+    pub(crate) async fn command(&self, caller: &Caller, target: Target, command: Command) -> Answer<Granted> {
         caller.need(Scope::Submit)?;
         let is_for_results = matches!(command, Command::Consume | Command::Remove);
         if !is_for_results {

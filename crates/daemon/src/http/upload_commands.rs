@@ -80,7 +80,11 @@ pub(crate) async fn cancel(rooms: State<Arc<Rooms>>, caller: Caller, id: Id) -> 
     params(("id" = OperationId, Path, description = "Id of the operation")),
     responses((status = 200, description = "The operation after the command", body = Operation), Problems)
 )]
-pub(crate) async fn make_current(rooms: State<Arc<Rooms>>, caller: Caller, id: Id) -> Answer<Json<Operation>> {
+pub(crate) async fn make_current(
+    rooms: State<Arc<Rooms>>,
+    caller: Caller,
+    id: Id,
+) -> Answer<Json<Operation>> {
     commands::make_current(rooms, caller, id).await
 }
 

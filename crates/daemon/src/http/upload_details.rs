@@ -104,7 +104,8 @@ pub(crate) async fn response_body(
         Asked::Unsatisfiable => return Ok(unsatisfiable(Some(total))),
         Asked::Part { first, last } => {
             let bounds = usize::try_from(first).ok().zip(usize::try_from(last).ok());
-            let (from, to) = bounds.ok_or_else(|| Refused::internal(&"a body that is kept fits in memory"))?;
+            let (from, to) =
+                bounds.ok_or_else(|| Refused::internal(&"a body that is kept fits in memory"))?;
             body = body.slice(from..=to);
             content_range = Some(format!("bytes {first}-{last}/{total}"));
         }

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use longhaul_contract::{
-    CreateUpload, CreateUploads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind, Page, PatchUpload, Scope,
-    Spec,
+    CreateUpload, CreateUploads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind, Page,
+    PatchUpload, Scope, Spec,
 };
 use longhaul_engine::{Command, NewOperation, StoredPhase, Wish};
 use longhaul_store::{JournalWrite, StoredOperation, Write};
@@ -132,8 +132,7 @@ pub(crate) async fn get(rooms: State<Arc<Rooms>>, caller: Caller, id: Id) -> Ans
     downloads::get(rooms, caller, id).await
 }
 
-/// Changes settings of a live upload; what the body leaves out stays. Another server, or other addresses of pieces, begin
-/// it again at byte 0.
+/// Changes settings of a live upload; what the body leaves out stays. At another server it begins again at byte 0.
 #[utoipa::path(
     patch,
     path = "/background-transfers/uploads/{id}",
@@ -150,8 +149,8 @@ pub(crate) async fn change(
     Json(mut patch): Json<PatchUpload>,
 ) -> Answer<Json<Operation>> {
     let mut origin = admission::check_patch(&mut patch, OperationKind::Upload)?;
+    let record = rooms.record(&caller, target).await?;
     if let Some(uris) = &patch.part_uris {
-        let record = rooms.record(&caller, target).await?;
         let pieces = pieces_of(&record);
         if uris.len() != pieces {
             let detail = format!("the upload has {pieces} pieces, and there are {} addresses", uris.len());
@@ -159,8 +158,25 @@ pub(crate) async fn change(
         }
         origin = uris.first().map(|uri| admission::origin_of(uri.reveal())).transpose()?;
     }
+    let moves = origin.as_ref().is_some_and(|origin| *origin != record.row.origin);
     rooms.command(&caller, target, Command::Patch { patch: Box::new(patch), origin }).await?;
+    if moves {
+        // What the other server has kept is of no use here.
+        keep_journal(&rooms, target, &UploadJournalRecord::default()).await?;
+    }
     rooms.operation(&caller, target).await.map(Json)
+}
+
+/// To be called while no worker of the upload runs.
+async fn keep_journal(rooms: &Rooms, target: Target, record: &UploadJournalRecord) -> Answer<()> {
+    let write = JournalWrite {
+        id: target.id,
+        received: record.offset,
+        total: record.total,
+        record: serde_json::to_vec(record).map_err(|error| Refused::internal(&error))?,
+    };
+    rooms.writer.submit(vec![Write::Journal(write)]).await?;
+    Ok(())
 }
 
 fn pieces_of(record: &StoredOperation) -> usize {
@@ -188,22 +204,16 @@ pub(super) async fn allow_repetition(rooms: &Rooms, caller: &Caller, target: Tar
     caller.need(Scope::Submit)?;
     let record = rooms.record(caller, target).await?;
     // While it is held for its application, no worker writes its journal.
-    let is_held = matches!(record.row.phase, StoredPhase::NeedsInput { .. } | StoredPhase::PausedByApplication);
+    let is_held =
+        matches!(record.row.phase, StoredPhase::NeedsInput { .. } | StoredPhase::PausedByApplication);
     if !is_held || rooms.workers.handle(target.id).is_some() {
         return Ok(());
     }
     let kept = rooms.read(move |reader| reader.journal(target.id)).await?;
     let kept = kept.map(|bytes| journal::decode_upload(&bytes)).transpose();
-    let Some(kept) = kept.map_err(|error| Refused::internal(&error))?.filter(|kept| kept.is_unanswered) else {
+    let Some(kept) = kept.map_err(|error| Refused::internal(&error))?.filter(|kept| kept.is_unanswered)
+    else {
         return Ok(());
     };
-    let allowed = UploadJournalRecord { is_unanswered: false, ..kept };
-    let write = JournalWrite {
-        id: target.id,
-        received: allowed.offset,
-        total: allowed.total,
-        record: serde_json::to_vec(&allowed).map_err(|error| Refused::internal(&error))?,
-    };
-    rooms.writer.submit(vec![Write::Journal(write)]).await?;
-    Ok(())
+    keep_journal(rooms, target, &UploadJournalRecord { is_unanswered: false, ..kept }).await
 }

@@ -4,7 +4,8 @@ use longhaul_contract::{AppId, OperationId, RangesAdded, Receipt};
 use longhaul_engine::{AttemptEnd, Fact, Finished};
 use longhaul_store::{ResponseBodyWrite, StoredBody, Write};
 use longhaul_transfer::{
-    Handle, Report, ResponseBody, TransferEnd, Transfers, UploadEnd, UploadReceipt, UploadReport, UsedProtocol,
+    Handle, Report, ResponseBody, TransferEnd, Transfers, UploadEnd, UploadReceipt, UploadReport,
+    UsedProtocol,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -69,11 +70,8 @@ impl Teller<'_> {
             Report::Received => self.fact(Fact::Received { id: self.id, attempt: self.attempt }),
             Report::Response(_) => self.responded(),
             Report::RangesAdded { ranges, was_restarted } => {
-                let added = RangesAdded {
-                    id: self.id,
-                    added_ranges: ranges,
-                    was_download_restarted: was_restarted,
-                };
+                let added =
+                    RangesAdded { id: self.id, added_ranges: ranges, was_download_restarted: was_restarted };
                 self.parts.news.publish_ranges(self.app.clone(), added);
             }
             Report::Ended(end) => return Some(self.end(*end)),

@@ -79,7 +79,9 @@ fn part_of(index: usize, part: UploadPart, sub_type: &str) -> Result<longhaul_tr
     };
     add("Content-Disposition", disposition(index, &part, sub_type));
     add("Content-Type", part.file.as_ref().map(|_| "application/octet-stream".to_owned()));
-    headers.extend(part.headers.into_iter().map(|RequestHeader { name, value }| (name, value.reveal().to_owned())));
+    headers.extend(
+        part.headers.into_iter().map(|RequestHeader { name, value }| (name, value.reveal().to_owned())),
+    );
     let content = match (part.file, part.text) {
         (Some(file), _) => UploadContent::File(file.into()),
         (None, Some(text)) => UploadContent::Text(text.reveal().to_owned()),
@@ -122,10 +124,16 @@ mod tests {
     #[test]
     fn parts_of_a_form_are_named() {
         let file = UploadPart { file: Some("/a/pic\"ture.png".to_owned()), ..UploadPart::default() };
-        assert_eq!(headers(file.clone(), "form-data"), [
-            ("Content-Disposition".to_owned(), "form-data; name=\"File2\"; filename=\"pic%22ture.png\"".to_owned()),
-            ("Content-Type".to_owned(), "application/octet-stream".to_owned()),
-        ]);
+        assert_eq!(
+            headers(file.clone(), "form-data"),
+            [
+                (
+                    "Content-Disposition".to_owned(),
+                    "form-data; name=\"File2\"; filename=\"pic%22ture.png\"".to_owned()
+                ),
+                ("Content-Type".to_owned(), "application/octet-stream".to_owned()),
+            ]
+        );
         let named = UploadPart {
             name: Some("photo".to_owned()),
             file_name: Some("p.png".to_owned()),
@@ -135,10 +143,16 @@ mod tests {
             }],
             ..file
         };
-        assert_eq!(headers(named, "form-data"), [
-            ("Content-Disposition".to_owned(), "form-data; name=\"photo\"; filename=\"p.png\"".to_owned()),
-            ("content-type".to_owned(), "image/png".to_owned()),
-        ]);
+        assert_eq!(
+            headers(named, "form-data"),
+            [
+                (
+                    "Content-Disposition".to_owned(),
+                    "form-data; name=\"photo\"; filename=\"p.png\"".to_owned()
+                ),
+                ("content-type".to_owned(), "image/png".to_owned()),
+            ]
+        );
     }
 
     #[test]
