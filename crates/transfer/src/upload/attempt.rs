@@ -120,7 +120,8 @@ impl Upload {
     }
 
     async fn run(&self) -> UploadEnd {
-        if let Some(finished) = self.desk.record().finished.clone() {
+        let finished = self.desk.record().finished.clone();
+        if let Some(finished) = finished {
             return self.finished(finished);
         }
         let live = Arc::clone(&self.desk.live);

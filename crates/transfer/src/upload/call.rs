@@ -119,9 +119,9 @@ impl Upload {
         }
         let Delivered { answer, url, chain } = made?;
         let body = self.receive(answer.body).await;
-        {
-            let mut record = self.desk.record();
-            record.receipt.chain = chain;
+        // An upload URL is a capability and is not shown.
+        if order.url == self.job.url || !self.job.part_urls.is_empty() {
+            self.desk.record().receipt.chain = chain;
         }
         Ok(Said { head: answer.head, url, body })
     }
