@@ -255,6 +255,7 @@ impl Hands {
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&self.reader),
+            writer: self.writer.clone(),
             heart: self.heart.clone(),
             news: Arc::clone(&self.news),
             metrics: Arc::clone(&self.metrics),

@@ -45,7 +45,7 @@ impl Engine {
             {
                 return Err(Refusal::new(
                     ErrorCode::TargetInUse,
-                    format!("another operation already makes {}", operation.spec.result_file),
+                    format!("another operation already makes {}", operation.spec.files().join(", ")),
                 )
                 .of_operation(index));
             }
@@ -136,10 +136,11 @@ impl Engine {
                 | TransferStatus::PausedByApplication
                 | TransferStatus::PausedRecoverableWebErrorStatus
         );
-        if patch.requested_uri.is_some() && !may_renew {
+        let renews = patch.requested_uri.is_some() || patch.part_uris.is_some();
+        if renews && !may_renew {
             return Err(Refusal::new(
                 ErrorCode::InvalidState,
-                format!("the operation is {status}: pause it before giving it another requestedUri"),
+                format!("the operation is {status}: pause it before giving it another address"),
             ));
         }
         let before = self.row(slot);
@@ -186,7 +187,7 @@ impl Engine {
         }
         let entry = &mut self.roster[slot];
         entry.cost_policy = patch.cost_policy.unwrap_or(entry.cost_policy);
-        if patch.requested_uri.is_some() {
+        if patch.requested_uri.is_some() || patch.part_uris.is_some() {
             entry.record.fruitless_attempts = 0;
             entry.record.stale_restarts = 0;
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CostPolicy, CreateDownload, ErrorCode, GroupName, Limits, OperationId, OperationKind,
-    PatchDownload, Priority, Timestamp, TransferBehavior, WebErrorStatus,
+    AppId, CostPolicy, ErrorCode, GroupName, Limits, OperationId, OperationKind, PatchDownload, Priority,
+    Spec, Timestamp, TransferBehavior, WebErrorStatus,
 };
 
 use crate::row::{Origin, TargetKey};
@@ -26,7 +26,7 @@ pub struct NewOperation {
     pub recoverable: Arc<[WebErrorStatus]>,
     pub start: bool,
     /// Kept by the store and never looked at here.
-    pub spec: Box<CreateDownload>,
+    pub spec: Spec,
 }
 
 /// A command to one operation.

@@ -6,6 +6,7 @@ mod apps;
 mod commands;
 mod content;
 mod content_range;
+mod creation;
 mod details;
 mod downloads;
 mod events;
@@ -27,6 +28,9 @@ mod task_control;
 mod task_instances;
 mod task_rooms;
 mod tasks;
+mod upload_commands;
+mod upload_details;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -58,6 +62,8 @@ pub(crate) type App = Arc<Rooms>;
     components(schemas(Problem, HostSignal)),
     tags(
         (name = "downloads", description = "Downloads of the calling application"),
+        (name = "uploads", description = "Uploads of the calling application"),
+        (name = "operations", description = "Downloads and uploads of the calling application"),
         (name = "groups", description = "Transfer groups of the calling application"),
         (name = "access", description = "Whether applications may run in the background"),
         (name = "tasks", description = "Background tasks of the calling application"),
@@ -86,6 +92,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(details::receipt))
         .routes(routes!(details::verify))
         .routes(routes!(content::content))
+        .merge(uploads())
+        .routes(routes!(list::list_all))
         .routes(routes!(groups::list))
         .routes(routes!(groups::get, groups::put))
         .routes(routes!(events::events))
@@ -118,6 +126,24 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(service::health))
         .routes(routes!(service::metrics))
         .routes(routes!(service::contract))
+}
+
+fn uploads() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(uploads::create, uploads::list))
+        .routes(routes!(uploads::create_batch))
+        .routes(routes!(uploads::get, uploads::change, uploads::delete))
+        .routes(routes!(upload_commands::start))
+        .routes(routes!(upload_commands::pause))
+        .routes(routes!(upload_commands::resume))
+        .routes(routes!(upload_commands::cancel))
+        .routes(routes!(upload_commands::make_current))
+        .routes(routes!(upload_commands::attach))
+        .routes(routes!(upload_commands::attach_batch))
+        .routes(routes!(upload_details::response))
+        .routes(routes!(upload_details::response_body))
+        .routes(routes!(upload_details::explain))
+        .routes(routes!(upload_details::receipt))
 }
 
 /// The generated contract, pretty-printed with a newline at the end: `api/openapi.json`.

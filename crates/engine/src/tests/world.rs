@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use longhaul_contract::{
     AppId, Blocker, Cause, CostPolicy, CreateDownload, Failure, GroupName, HostState, Limits, Network,
     NetworkCost, NetworkLevel, OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy, Signal,
-    Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
+    Spec, Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
 };
 
 use crate::{
@@ -148,7 +148,7 @@ impl World {
             not_before: None,
             recoverable: Arc::from([]),
             start: true,
-            spec: Box::new(spec()),
+            spec: spec(),
         }
     }
 
@@ -243,10 +243,9 @@ pub(crate) fn finished() -> AttemptEnd {
     AttemptEnd::Finished(Box::new(Finished { receipt: Receipt::default(), response: None }))
 }
 
-fn spec() -> CreateDownload {
-    static SPEC: LazyLock<CreateDownload> = LazyLock::new(|| {
-        serde_json::from_str(r#"{"requestedUri":"https://host/file","resultFile":"/folder/file"}"#).unwrap()
-    });
+fn spec() -> Spec {
+    static SPEC: LazyLock<Spec> =
+        LazyLock::new(|| CreateDownload::new("https://host/file", "/folder/file").into());
     SPEC.clone()
 }
 

@@ -23,4 +23,6 @@ mod steps;
 mod systemd;
 mod task_cli;
 mod task_scenarios;
+mod upload_samples;
+mod uploads;
 mod zone;
