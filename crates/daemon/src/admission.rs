@@ -7,6 +7,6 @@ mod place;
 mod task;
 mod trigger;
 
-pub(crate) use form::{check_patch, check_spec, origin_of};
+pub(crate) use form::{check_notifications, check_patch, check_spec, origin_of};
 pub(crate) use place::{Look, Places, Reach};
 pub(crate) use task::{check_task, warnings};

@@ -88,6 +88,7 @@ pub(crate) fn of_spec(
         cost_policy: spec.cost_policy,
         priority: spec.priority,
         transfer_group: spec.transfer_group,
+        completion_group: spec.completion_group,
         current_web_error_status,
         error: now.error,
         waiting: now.waiting,

@@ -9,7 +9,7 @@ use longhaul_contract::{
     CreateDownload, CreateDownloads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind,
     PatchDownload, Progress, Timestamp,
 };
-use longhaul_engine::{Command, NewOperation, Wish};
+use longhaul_engine::{Command, Marks, NewOperation, Wish};
 
 use super::extract::Id;
 use super::json::{BATCH_BODY_MAX, Json, json};
@@ -133,6 +133,8 @@ fn new_operation(
         rate_limit: spec.rate_limit,
         not_before: spec.not_before,
         recoverable: spec.recoverable_web_error_statuses.as_slice().into(),
+        completion_group: spec.completion_group,
+        marks: Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some()),
         start: spec.start,
         spec: Box::new(spec),
     })

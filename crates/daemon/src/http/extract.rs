@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use longhaul_contract::{AppId, ErrorCode, GroupName, InstanceId, OperationId, TaskId};
+use longhaul_contract::{AppId, CompletionGroupId, ErrorCode, GroupName, InstanceId, OperationId, TaskId};
 use serde::de::DeserializeOwned;
 
 use super::refused::{Answer, Refused};
@@ -72,6 +72,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
         parameter(parts, state).await?.parse().map(Self).map_err(|_| Refused::not_found())
+    }
+}
+
+/// `{id}` of a completion group. What is no id names nothing.
+pub(crate) struct CompletionGroupOf(pub(crate) CompletionGroupId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CompletionGroupOf {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        id(&all_parameters(parts, state).await?, 0).map(Self)
     }
 }
 

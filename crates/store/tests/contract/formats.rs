@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use longhaul_store::{Store as _, Write, open};
 use rusqlite::Connection;
 
-use crate::equality::{drawn_task_write, drawn_write, told};
+use crate::equality::{drawn_completion_write, drawn_task_write, drawn_write, told};
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
 /// What was written into the database of each format, oldest first.
-const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1, contents_2];
+const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1, contents_2, contents_3];
 
 fn contents_1() -> Vec<Write> {
     let mut writes = Vec::new();
@@ -36,6 +36,14 @@ fn contents_2() -> Vec<Write> {
     }
     for drawn in [(8, 2, 5, 2), (9, 1, 5, 1), (10, 1, 5, 1), (3, 4, 5, 1), (5, 1, 9, 2)] {
         writes.push(drawn_task_write(drawn));
+    }
+    writes
+}
+
+fn contents_3() -> Vec<Write> {
+    let mut writes = contents_2();
+    for drawn in [(4, 1, 30, 3), (4, 1, 30, 4), (4, 1, 31, 8), (1, 1, 32, 7), (1, 2, 32, 4), (2, 2, 33, 9)] {
+        writes.push(drawn_completion_write(drawn));
     }
     writes
 }
