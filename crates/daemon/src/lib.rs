@@ -15,6 +15,7 @@ mod journal;
 mod log;
 mod metrics;
 mod news;
+mod notices;
 mod push;
 mod run;
 mod runs;

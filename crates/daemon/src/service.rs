@@ -29,6 +29,7 @@ use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::notices::Notices;
 use crate::push::PushDesk;
 use crate::runs::{self, Runs};
 use crate::sense;
@@ -138,12 +139,14 @@ impl Service {
             metrics: Arc::clone(&metrics),
         };
         let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
+        let notices = hands.notices();
         let beat = Beat::new(
             Parts {
                 inbox,
                 writer: writer.clone(),
                 workers: workers.clone(),
                 runs: runs.clone(),
+                notices,
                 news: Arc::clone(&news),
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
@@ -271,6 +274,11 @@ impl Hands {
             launcher: configuration.launcher.clone(),
         });
         (workers, runs)
+    }
+
+    fn notices(&self) -> Notices {
+        let Self { reader, apps, heart, .. } = self;
+        Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() }
     }
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {

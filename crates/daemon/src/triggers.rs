@@ -60,7 +60,7 @@ pub(crate) fn support(kind: TriggerKind) -> Support {
         TriggerKind::ActivitySensorTrigger => {
             Support::none("this release has no source of physical activity")
         }
-        TriggerKind::CompletionGroupTrigger => Support::none("this release has no completion groups"),
+        TriggerKind::CompletionGroupTrigger => Support::by("the transfers of the completion group"),
     }
 }
 

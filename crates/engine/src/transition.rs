@@ -30,7 +30,16 @@ impl Engine {
         self.origins[origin] += 1;
         let group = row.group.map(|name| self.group_number(app, name));
         let recoverable = (!row.recoverable.is_empty()).then_some(row.recoverable);
-        let settings = Settings { rate_limit: row.rate_limit, not_before: row.not_before, recoverable };
+        let settings = Settings {
+            rate_limit: row.rate_limit,
+            not_before: row.not_before,
+            recoverable,
+            completion_group: row.completion_group,
+            marks: row.marks,
+        };
+        if let Some(group) = row.completion_group {
+            self.completion.joined(group);
+        }
         self.targets.extend(row.target);
         let slot = self.roster.insert(Entry {
             id: row.id,
@@ -80,6 +89,8 @@ impl Engine {
             phase: entry.phase.stored(),
             fruitless_attempts: entry.record.fruitless_attempts,
             has_bytes: entry.record.has_bytes,
+            completion_group: entry.completion_group(),
+            marks: entry.marks(),
         }
     }
 
@@ -255,15 +266,17 @@ impl Engine {
         response: Option<ResponseInformation>,
     ) {
         let keep_until = self.expiry(step.now.wall, self.policy.keep_unconsumed_seconds);
-        let row = Row { phase, ..self.row(slot) };
+        let row = Row { phase: phase.clone(), ..self.row(slot) };
         step.plan.changes.push(Change::Ended { row, time: step.now.wall, finished, response, keep_until });
         step.touch(&self.apps, &self.roster[slot]);
+        self.completed_member(step, slot, &phase);
         self.drop_entry(step, slot);
     }
 
     pub(crate) fn end_canceled(&mut self, step: &mut Step, slot: Slot, forget: bool) {
         if forget {
             step.plan.changes.push(Change::Removed { id: self.roster[slot].id });
+            self.completed_member(step, slot, &StoredPhase::Canceled);
             self.drop_entry(step, slot);
         } else {
             let entry = &self.roster[slot];

@@ -12,6 +12,7 @@ mod modem;
 pub mod mounts;
 pub mod network;
 mod network_manager;
+pub mod notification;
 pub mod peer;
 mod power;
 mod support;

@@ -1,7 +1,7 @@
 //! Trigger parameters that are documents or numbers of their own: geofences, Bluetooth LE filters, sensor intervals,
 //! characteristics [W 2.11].
 
-use longhaul_contract::{ErrorCode, TriggerKind, TriggerSpec};
+use longhaul_contract::{CompletionGroupId, ErrorCode, TriggerKind, TriggerSpec};
 use serde::Deserialize;
 
 use crate::http::{Answer, Refused};
@@ -29,7 +29,7 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
         TriggerKind::DeviceUseTrigger => given(spec, "deviceId").map(drop),
         TriggerKind::ActivitySensorTrigger => check_activities(spec),
         TriggerKind::GattCharacteristicNotificationTrigger => check_characteristic(spec),
-        TriggerKind::CompletionGroupTrigger => given(spec, "completionGroup").map(drop),
+        TriggerKind::CompletionGroupTrigger => completion_group(spec).map(drop),
         TriggerKind::SystemTrigger
         | TriggerKind::TimeTrigger
         | TriggerKind::MaintenanceTrigger
@@ -44,6 +44,12 @@ fn given<'a>(spec: &'a TriggerSpec, name: &str) -> Answer<&'a str> {
         return Err(refuse(name, format!("{} needs the parameter {name}", spec.kind)));
     }
     Ok(value)
+}
+
+/// The group that a CompletionGroupTrigger names.
+pub(super) fn completion_group(spec: &TriggerSpec) -> Answer<CompletionGroupId> {
+    let id = given(spec, "completionGroup")?;
+    id.parse().map_err(|_| refuse("completionGroup", format!("{id:?} is no id of a completion group")))
 }
 
 fn document<T: for<'a> Deserialize<'a>>(spec: &TriggerSpec, name: &str) -> Answer<T> {

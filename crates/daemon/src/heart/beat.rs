@@ -18,6 +18,7 @@ use super::{
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::{Item, News};
+use crate::notices::Notices;
 use crate::runs::Runs;
 use crate::workers::Workers;
 
@@ -34,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
     pub(crate) runs: Runs,
+    pub(crate) notices: Notices,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policy: Policy,
@@ -187,6 +189,8 @@ impl Beat {
             | Wish::PutGroup { .. }
             | Wish::PutLimits(_)
             | Wish::Forget { .. }
+            | Wish::Completion(_)
+            | Wish::Unconstrain { .. }
             | Wish::Task(_) => Vec::new(),
         };
         self.parts.metrics.wishes.inc();
@@ -277,6 +281,7 @@ impl Beat {
         for effect in effects {
             match effect {
                 Effect::Task(effect) => self.parts.runs.bring_about(effect),
+                Effect::Notify { app, of, is_success } => self.parts.notices.show(app, of, is_success),
                 effect => self.parts.workers.bring_about(&effect),
             }
         }
@@ -463,6 +468,11 @@ fn wish_size(wish: &Wish) -> usize {
         Wish::Create(operations) => operations.len(),
         Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
-        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Task(_) => 1,
+        Wish::Unconstrain { ids, .. } => ids.len(),
+        Wish::Command { .. }
+        | Wish::PutGroup { .. }
+        | Wish::PutLimits(_)
+        | Wish::Completion(_)
+        | Wish::Task(_) => 1,
     }
 }

@@ -5,7 +5,7 @@ use longhaul_contract::{
 };
 
 use super::firing::{no_details, no_task};
-use super::row::{TaskRow, TaskState};
+use super::row::{TaskRow, TaskState, TaskTrigger};
 use super::wish::NewTask;
 use crate::engine::Engine;
 use crate::plan::Change;
@@ -80,6 +80,9 @@ impl Engine {
             let detail = format!("{} has a {} already, and may have one", new.app, new.kind);
             return Err(Refusal::new(ErrorCode::TaskQuota, detail));
         }
+        if let TaskTrigger::Completion { group } = new.plan.trigger {
+            self.check_waiting_for(&new.app, group, &taken)?;
+        }
         for id in taken {
             self.unregister(step, id, Some(CancelReason::Abort));
         }
@@ -98,12 +101,20 @@ impl Engine {
         }));
         step.tasks.touched.insert(row.id);
         step.tasks.signals = true;
+        self.bind_task(&row);
         self.tasks.insert(row);
         self.begin_timer(step, new.id);
         if new.fires_at_once {
             self.fire(step, new.id, &no_details());
         }
         Ok(())
+    }
+
+    /// The group that a task waits for knows it.
+    pub(crate) fn bind_task(&mut self, row: &TaskRow) {
+        if let TaskTrigger::Completion { group } = row.plan.trigger {
+            self.completion.bind(group, row.id);
+        }
     }
 
     /// The type, if an application may have only one registration of it.
@@ -118,6 +129,9 @@ impl Engine {
             self.cancel_run(step, running.id, reason);
         }
         let Some(task) = self.tasks.remove(id) else { return };
+        if let TaskTrigger::Completion { group } = task.row.plan.trigger {
+            self.completion.unbind(group, id);
+        }
         step.tasks.rows.remove(&id);
         step.tasks.touched.remove(&id);
         step.tasks.considered.remove(&id);
