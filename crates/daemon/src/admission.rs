@@ -7,6 +7,7 @@ mod place;
 mod task;
 mod trigger;
 
+pub(crate) use filters::{is_watched_for, want};
 pub(crate) use form::{check_patch, check_spec, origin_of};
 pub(crate) use place::{Look, Places, Reach};
 pub(crate) use task::{check_task, warnings};

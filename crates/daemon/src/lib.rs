@@ -23,6 +23,7 @@ mod service;
 mod task_view;
 mod triggers;
 mod view;
+mod wants;
 mod workers;
 
 pub use config::{ConfigError, ConfigValue, Configuration, Options, configuration_markdown};

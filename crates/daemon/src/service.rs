@@ -14,7 +14,7 @@ use longhaul_host::HostWatch;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -32,6 +32,7 @@ use crate::news::News;
 use crate::push::PushDesk;
 use crate::runs::{self, Runs};
 use crate::sense;
+use crate::wants::{FirstWants, WantDesk};
 use crate::workers::{self, Workers};
 
 pub use doors::GivenSockets;
@@ -86,7 +87,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 3],
+    sensing: [JoinHandle<()>; 4],
     server: JoinHandle<()>,
 }
 
@@ -112,7 +113,7 @@ impl Service {
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (sensed, watch) = sense::look().await;
-        let Adopted { store, engine, told, push } =
+        let Adopted { store, engine, told, push, wants } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
@@ -122,6 +123,7 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
+        let wants = Arc::new(WantDesk::new(wants, watch.wants(), writer.clone()));
         let (heart, inbox) = Heart::new();
         let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
@@ -144,6 +146,7 @@ impl Service {
                 writer: writer.clone(),
                 workers: workers.clone(),
                 runs: runs.clone(),
+                wants: Arc::clone(&wants),
                 news: Arc::clone(&news),
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
@@ -156,6 +159,7 @@ impl Service {
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
+            wants,
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
@@ -229,6 +233,7 @@ struct Hands {
 struct Senses {
     watch: HostWatch,
     desk: Arc<HostDesk>,
+    wants: Arc<WantDesk>,
     transfers: Transfers,
     orders: sense::Orders,
     /// How long bytes that have arrived may wait to be made durable.
@@ -301,14 +306,17 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 3] {
+    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 4] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, orders, unsaved_max } = senses;
+        let Senses { watch, desk, wants, transfers, orders, unsaved_max } = senses;
+        let (keep, kept) = mpsc::unbounded_channel();
+        let keeping = heart.clone();
         let watcher =
             Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         [
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max, keep)),
+            tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(async move {
                 match watcher {
@@ -330,6 +338,7 @@ struct Adopted<S> {
     engine: Engine,
     told: Told,
     push: PushDesk,
+    wants: FirstWants,
 }
 
 /// Makes the engine of what the store holds, in a thread that may block.
@@ -343,9 +352,10 @@ async fn adopt<S: GroupStore>(
     let adopted = blocking(move || {
         let told = Told::with_kept(sensed, &*reader);
         let circumstances = Circumstances { policy, limits, host: told.host() };
-        let (engine, pushed) = circumstances.engine_of(&mut store)?;
-        let push = PushDesk::load(&pushed, &*reader)?;
-        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+        let (engine, sourced) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&sourced, &*reader)?;
+        let wants = FirstWants::load(&sourced, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push, wants })
     });
     Ok(adopted.await??)
 }

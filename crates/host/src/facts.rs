@@ -7,7 +7,7 @@ use longhaul_contract::{HostState, Network, NetworkCost, NetworkLevel, Power, Si
 use tokio::sync::mpsc;
 
 use crate::watch::HostChange;
-use crate::{login, modem, network, network_manager, power, work_cost};
+use crate::{activity, bluetooth, location, login, modem, network, network_manager, power, work_cost};
 
 /// What a source says, or why it cannot say anything.
 pub(crate) type Found<T> = Result<T, String>;
@@ -24,10 +24,13 @@ pub(crate) enum Slot {
     Profiles,
     OldProfiles,
     Zone,
+    Bluetooth,
+    Location,
+    Activity,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -37,6 +40,9 @@ impl Slot {
         Self::Profiles,
         Self::OldProfiles,
         Self::Zone,
+        Self::Bluetooth,
+        Self::Location,
+        Self::Activity,
     ];
 }
 
@@ -54,6 +60,9 @@ pub(crate) enum Fact {
     Profiles(Found<bool>),
     OldProfiles(Found<bool>),
     Zone(Found<(String, &'static str)>),
+    Bluetooth(Found<bluetooth::Radio>),
+    Location(Found<location::Positions>),
+    Activity(Found<activity::Told>),
 }
 
 impl Fact {
@@ -68,6 +77,9 @@ impl Fact {
             Self::Profiles(_) => Slot::Profiles,
             Self::OldProfiles(_) => Slot::OldProfiles,
             Self::Zone(_) => Slot::Zone,
+            Self::Bluetooth(_) => Slot::Bluetooth,
+            Self::Location(_) => Slot::Location,
+            Self::Activity(_) => Slot::Activity,
         }
     }
 }
@@ -126,6 +138,9 @@ pub(crate) struct Facts {
     profiles: Found<bool>,
     old_profiles: Found<bool>,
     pub(crate) zone: Found<(String, &'static str)>,
+    pub(crate) bluetooth: Found<bluetooth::Radio>,
+    pub(crate) location: Found<location::Positions>,
+    pub(crate) activity: Found<activity::Told>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -145,6 +160,9 @@ impl Default for Facts {
             profiles: nothing(),
             old_profiles: nothing(),
             zone: nothing(),
+            bluetooth: nothing(),
+            location: nothing(),
+            activity: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -174,6 +192,9 @@ impl Facts {
             Fact::Profiles(found) => self.profiles = found,
             Fact::OldProfiles(found) => self.old_profiles = found,
             Fact::Zone(found) => self.zone = found,
+            Fact::Bluetooth(found) => self.bluetooth = found,
+            Fact::Location(found) => self.location = found,
+            Fact::Activity(found) => self.activity = found,
         }
     }
 

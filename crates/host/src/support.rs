@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 
 use longhaul_contract::{Condition, SystemTriggerType, TriggerKind};
 
+use crate::activity::{Activity, Told};
+use crate::bluetooth::{Bluetooth, Radio};
 use crate::bus::BusSource;
 use crate::facts::{Facts, Presence};
+use crate::location::Location;
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
@@ -46,6 +49,11 @@ const MANAGER: Daemon = Daemon {
 const MODEMS: Daemon =
     Daemon { name: Modems::NAME, called: Modems::DAEMON, remedy: "install the package modemmanager" };
 
+const BLUEZ: Daemon =
+    Daemon { name: Bluetooth::NAME, called: Bluetooth::DAEMON, remedy: "install the package bluez" };
+const GEOCLUE: Daemon =
+    Daemon { name: Location::NAME, called: Location::DAEMON, remedy: "install the package geoclue-2.0" };
+
 /// What something depends on.
 #[derive(Debug, Clone, Copy)]
 enum Need {
@@ -53,6 +61,9 @@ enum Need {
     Own(&'static str),
     Daemon(Daemon),
     Modem,
+    Radio,
+    Positions,
+    Activity,
     Network,
     Power,
     WorkCost,
@@ -69,6 +80,9 @@ pub struct SupportTable {
     power: Result<&'static str, String>,
     zone: Result<&'static str, String>,
     has_messaging: bool,
+    radio: Option<Radio>,
+    position_trouble: Option<String>,
+    activity: Result<Told, String>,
 }
 
 impl SupportTable {
@@ -78,6 +92,9 @@ impl SupportTable {
             network: facts.reach.as_ref().map(|_| ()).map_err(Clone::clone),
             power: facts.power_source(),
             zone: facts.zone.as_ref().map(|(_, source)| *source).map_err(Clone::clone),
+            radio: facts.bluetooth.as_ref().ok().copied(),
+            position_trouble: facts.location.as_ref().ok().and_then(|found| found.trouble.clone()),
+            activity: facts.activity.clone(),
             has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
         }
     }
@@ -94,14 +111,10 @@ impl SupportTable {
             | TriggerKind::MediaProcessingTrigger
             | TriggerKind::CompletionGroupTrigger
             | TriggerKind::DeviceUseTrigger => Need::Own("longhaul"),
-            TriggerKind::LocationTrigger => Need::NotBuilt("positions (GeoClue)"),
-            TriggerKind::BluetoothLEAdvertisementWatcherTrigger => {
-                Need::NotBuilt("Bluetooth LE advertisements (BlueZ)")
-            }
-            TriggerKind::GattCharacteristicNotificationTrigger => {
-                Need::NotBuilt("Bluetooth LE characteristics (BlueZ)")
-            }
-            TriggerKind::ActivitySensorTrigger => Need::NotBuilt("physical activity (iio-sensor-proxy)"),
+            TriggerKind::LocationTrigger => Need::Positions,
+            TriggerKind::BluetoothLEAdvertisementWatcherTrigger
+            | TriggerKind::GattCharacteristicNotificationTrigger => Need::Radio,
+            TriggerKind::ActivitySensorTrigger => Need::Activity,
         })
     }
 
@@ -141,18 +154,52 @@ impl SupportTable {
         })
     }
 
+    /// The activities that some sensor here can tell.
+    #[must_use]
+    pub fn activities(&self) -> Vec<Activity> {
+        self.activity.as_ref().map(|told| told.activities.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// A daemon that runs, and something else that may be missing for the moment.
+    fn by_daemon_with(&self, daemon: Daemon, missing: Option<&str>) -> Support {
+        let support = self.by_daemon(daemon);
+        match missing {
+            Some(missing) if support.reason.is_none() => {
+                Support { reason: Some(missing.to_owned()), ..support }
+            }
+            _ => support,
+        }
+    }
+
     fn answer(&self, need: Need) -> Support {
         match need {
             Need::Own(source) => told_by(source),
             Need::Daemon(daemon) => self.by_daemon(daemon),
             Need::Modem => {
-                let support = self.by_daemon(MODEMS);
-                if support.reason.is_none() && !self.has_messaging {
-                    let reason = "no modem that takes messages is plugged in or switched on now";
-                    return Support { reason: Some(reason.to_owned()), ..support };
-                }
-                support
+                let missing = "no modem that takes messages is plugged in or switched on now";
+                self.by_daemon_with(MODEMS, (!self.has_messaging).then_some(missing))
             }
+            Need::Radio => self.by_daemon_with(
+                BLUEZ,
+                match self.radio {
+                    Some(Radio { has_adapter: false, .. }) => Some("no Bluetooth adapter is plugged in now"),
+                    Some(Radio { is_on: false, .. }) => {
+                        Some("every Bluetooth adapter is switched off now: `bluetoothctl power on`")
+                    }
+                    Some(Radio { .. }) | None => None,
+                },
+            ),
+            Need::Positions => match self.by_daemon_with(GEOCLUE, self.position_trouble.as_deref()) {
+                // It is started as soon as it is needed.
+                support if self.presences.get(GEOCLUE.name) == Some(&Presence::Startable) => {
+                    Support { reason: None, ..support }
+                }
+                support => support,
+            },
+            Need::Activity => match &self.activity {
+                Ok(told) => told_by(told.source),
+                Err(reason) => unsupported(reason),
+            },
             Need::Network => match (&self.network, self.by_daemon(MANAGER)) {
                 (Ok(()), Support { reason: None, .. }) => {
                     told_by(&format!("{} and {}", network_manager::SOURCE, network::SOURCE))

@@ -5,6 +5,7 @@
 //! Problems of the lab itself (a missing program, a port that never answers) panic with what to do about them:
 //! a test never skips silently. Deliberately absent: assertions about Longhaul; those belong to the tests.
 
+pub mod bluez;
 pub mod bus;
 pub mod content;
 pub mod disk;
@@ -20,6 +21,7 @@ pub mod tls;
 pub mod tracer;
 pub mod wait;
 
+pub use bluez::Bluez;
 pub use bus::Bus;
 pub use content::Content;
 pub use hostile::{Exchange, Gate, Request, Resource, Response, Server};

@@ -1,7 +1,7 @@
 //! The engine, made from what the store has kept: row by row, so that no second copy of a long queue is in memory.
 
 use longhaul_contract::{
-    AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior, TriggerKind,
+    AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow, TaskTrigger};
 use longhaul_engine::{Engine, Policy, Row};
@@ -16,11 +16,11 @@ pub(crate) struct Circumstances {
 }
 
 impl Circumstances {
-    /// Reads the store from end to end. Also tells which tasks are fired by messages.
+    /// Reads the store from end to end. Also tells which tasks are fired by sources outside.
     pub(crate) fn engine_of(self, store: &mut impl Store) -> Result<(Engine, Vec<TaskId>), StoreError> {
         let mut adopting = self.adopting();
         store.load_into(&mut adopting)?;
-        Ok((adopting.engine, adopting.pushed))
+        Ok((adopting.engine, adopting.sourced))
     }
 
     /// From what was read before.
@@ -50,14 +50,14 @@ impl Circumstances {
 
     fn adopting(self) -> Adopting {
         let engine = Engine::new(self.policy.clone(), self.limits.clone(), self.host.clone());
-        Adopting { engine, circumstances: self, pushed: Vec::new() }
+        Adopting { engine, circumstances: self, sourced: Vec::new() }
     }
 }
 
 struct Adopting {
     engine: Engine,
     circumstances: Circumstances,
-    pushed: Vec<TaskId>,
+    sourced: Vec<TaskId>,
 }
 
 impl Adopt for Adopting {
@@ -77,8 +77,8 @@ impl Adopt for Adopting {
     }
 
     fn task(&mut self, row: TaskRow) {
-        if row.plan.trigger == (TaskTrigger::Sourced { kind: TriggerKind::PushNotificationTrigger }) {
-            self.pushed.push(row.id);
+        if matches!(row.plan.trigger, TaskTrigger::Sourced { .. }) {
+            self.sourced.push(row.id);
         }
         self.engine.adopt_task(row);
     }

@@ -19,6 +19,7 @@ use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::{Item, News};
 use crate::runs::Runs;
+use crate::wants::{WantChanges, WantDesk};
 use crate::workers::Workers;
 
 /// Operations in one commit, as far as single wishes allow.
@@ -34,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
     pub(crate) runs: Runs,
+    pub(crate) wants: Arc<WantDesk>,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policy: Policy,
@@ -201,6 +203,7 @@ impl Beat {
     async fn settle(&mut self, batch: Batch) {
         let Batch { plan, replies, questions, .. } = batch;
         let task_news = task_news(&plan);
+        let wants = WantChanges::of(&plan);
         let Plan { changes, effects, touched, removed, .. } = plan;
         if !changes.is_empty() {
             let needs_sync = changes.iter().any(Change::is_durable);
@@ -210,6 +213,7 @@ impl Beat {
                 Err(error) => return self.recover(error, replies, questions).await,
             }
         }
+        self.parts.wants.take(wants);
         for (reply, answer) in replies {
             // Whoever wished may have gone; what was granted stays granted.
             let _ = reply.send(answer);
