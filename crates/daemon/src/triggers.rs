@@ -83,10 +83,11 @@ pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support
         SystemTriggerType::SmsReceived => Support::told(reach.table.system_trigger(event)),
         SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
-            Support::none("no Linux lock screen has places for applications")
+            Support::by("the owner's list of applications that may always run: `longhaul access`")
         }
-        SystemTriggerType::OnlineIdConnectedStateChange | SystemTriggerType::DefaultSignInAccountChange => {
-            Support::none("this release has no source of online accounts")
+        SystemTriggerType::OnlineIdConnectedStateChange => Support::told(reach.table.system_trigger(event)),
+        SystemTriggerType::DefaultSignInAccountChange => {
+            Support::none("Linux has no default account to sign in with")
         }
     }
 }

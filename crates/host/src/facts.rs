@@ -27,10 +27,11 @@ pub(crate) enum Slot {
     Bluetooth,
     Location,
     Activity,
+    Accounts,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -43,6 +44,7 @@ impl Slot {
         Self::Bluetooth,
         Self::Location,
         Self::Activity,
+        Self::Accounts,
     ];
 }
 
@@ -63,6 +65,8 @@ pub(crate) enum Fact {
     Bluetooth(Found<bluetooth::Radio>),
     Location(Found<location::Positions>),
     Activity(Found<activity::Told>),
+    /// Whether there is somebody who knows of online accounts.
+    Accounts(Found<()>),
 }
 
 impl Fact {
@@ -80,6 +84,7 @@ impl Fact {
             Self::Bluetooth(_) => Slot::Bluetooth,
             Self::Location(_) => Slot::Location,
             Self::Activity(_) => Slot::Activity,
+            Self::Accounts(_) => Slot::Accounts,
         }
     }
 }
@@ -195,6 +200,8 @@ impl Facts {
             Fact::Bluetooth(found) => self.bluetooth = found,
             Fact::Location(found) => self.location = found,
             Fact::Activity(found) => self.activity = found,
+            // Presence on the bus tells as much.
+            Fact::Accounts(_) => {}
         }
     }
 

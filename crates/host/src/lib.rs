@@ -1,6 +1,7 @@
 //! Asks the machine: network, power, sessions, clock, time zone, disks, paths, peer identity. One file for each source; all of
 //! them are told of changes and none looks by itself.
 
+mod accounts;
 mod activity;
 mod bluetooth;
 mod bus;

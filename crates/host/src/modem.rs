@@ -35,11 +35,14 @@ pub(crate) struct ModemState {
     pub(crate) has_messaging: bool,
 }
 
-#[derive(Debug)]
-pub(crate) struct Modems;
+#[derive(Debug, Default)]
+pub(crate) struct Modems {
+    /// The messages there were, once they have been looked at: those that come while nobody listens are found by this.
+    seen: Option<BTreeSet<String>>,
+}
 
 impl Modems {
-    async fn run(owner: &Owner, reports: &Reports) -> zbus::Result<Infallible> {
+    async fn run(&mut self, owner: &Owner, reports: &Reports) -> zbus::Result<Infallible> {
         let mut signals = owner
             .listen(&[
                 Rule::signal(PATH, OBJECTS, "InterfacesAdded"),
@@ -51,10 +54,16 @@ impl Modems {
             .await?;
         // Parts of long messages come one after the other.
         let mut incomplete = BTreeSet::new();
+        let mut is_first = true;
         loop {
             let reply = owner.call(PATH, OBJECTS, "GetManagedObjects", &()).await?;
             let objects: Objects = reply.body().deserialize()?;
+            let stored = stored_messages(&objects);
             reports.fact(Fact::Modems(Ok(read(objects))));
+            if is_first {
+                is_first = false;
+                self.catch_up(owner, &stored, reports).await;
+            }
             loop {
                 let message = signals.next().await?;
                 let Some(path) = message_path(&message) else { break };
@@ -62,7 +71,7 @@ impl Modems {
                     match owner.properties(&path, MESSAGE).await {
                         Ok(sms) if sms.get("State") == Some(RECEIVED) => {
                             incomplete.remove(&path);
-                            reports.change(HostChange::Event(SystemTriggerType::SmsReceived, details(&sms)));
+                            self.tell(&sms, reports);
                         }
                         Ok(_) => {
                             incomplete.insert(path);
@@ -76,6 +85,40 @@ impl Modems {
             }
         }
     }
+}
+
+impl Modems {
+    fn tell(&mut self, sms: &Properties, reports: &Reports) {
+        if self.seen.get_or_insert_default().insert(identity(sms)) {
+            reports.change(HostChange::Event(SystemTriggerType::SmsReceived, details(sms)));
+        }
+    }
+
+    /// Messages that came while the daemon was away. The first look ever is no news.
+    async fn catch_up(&mut self, owner: &Owner, stored: &[String], reports: &Reports) {
+        let mut received = Vec::new();
+        for path in stored {
+            let sms = owner.properties(path, MESSAGE).await.ok();
+            received.extend(sms.filter(|sms| sms.get("State") == Some(RECEIVED)));
+        }
+        if self.seen.is_some() {
+            received.iter().for_each(|sms| self.tell(sms, reports));
+        }
+        // What the modem no longer has need not be remembered.
+        self.seen = Some(received.iter().map(identity).collect());
+    }
+}
+
+/// What tells messages apart over restarts, where their paths begin anew.
+fn identity(sms: &Properties) -> String {
+    ["Number", "Timestamp", "Text"].map(|name| sms.get::<String>(name).unwrap_or_default()).join("\n")
+}
+
+fn stored_messages(objects: &Objects) -> Vec<String> {
+    let messaging = objects.values().filter_map(|interfaces| interfaces.get(MESSAGING));
+    let lists = messaging.filter_map(|properties| properties.get("Messages")?.try_clone().ok());
+    let paths = lists.filter_map(|list| Vec::<OwnedObjectPath>::try_from(list).ok()).flatten();
+    paths.map(|path| path.to_string()).collect()
 }
 
 fn is_member(message: &Message, member: &str) -> bool {
@@ -105,11 +148,23 @@ fn read(objects: Objects) -> ModemState {
 }
 
 fn details(sms: &Properties) -> serde_json::Value {
-    serde_json::json!({
-        "from": sms.get::<String>("Number").unwrap_or_default(),
-        "body": sms.get::<String>("Text").unwrap_or_default(),
-        "timestamp": sms.get::<String>("Timestamp").unwrap_or_default(),
-    })
+    let text = |name: &str| sms.get::<String>(name).unwrap_or_default();
+    let mut message = serde_json::json!({
+        "from": text("Number"),
+        "body": text("Text"),
+        "timestamp": text("Timestamp"),
+        "serviceCenter": text("SMSC"),
+    });
+    if let Some(data) = sms.get::<Vec<u8>>("Data").filter(|data| !data.is_empty()) {
+        message["data"] = hex::encode(data).into();
+    }
+    // 0 to 3 (3GPP TS 23.038 section 4); -1 has none.
+    if let Some(class) = sms.get::<i32>("Class").filter(|class| *class >= 0) {
+        message["class"] = class.into();
+    }
+    let mut details = message.clone();
+    details["messages"] = serde_json::json!([message]);
+    details
 }
 
 impl BusSource for Modems {
@@ -121,7 +176,7 @@ impl BusSource for Modems {
     }
 
     async fn attend(&mut self, owner: &Owner, reports: &Reports) -> zbus::Error {
-        let Err(error) = Self::run(owner, reports).await;
+        let Err(error) = self.run(owner, reports).await;
         error
     }
 }

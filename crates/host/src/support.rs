@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use longhaul_contract::{Condition, SystemTriggerType, TriggerKind};
 
+use crate::accounts::Accounts;
 use crate::activity::{Activity, Told};
 use crate::bluetooth::{Bluetooth, Radio};
 use crate::bus::BusSource;
@@ -34,25 +35,49 @@ struct Daemon {
     name: &'static str,
     called: &'static str,
     remedy: &'static str,
+    bus: &'static str,
 }
+
+const SYSTEM: &str = "system bus";
+const SESSION: &str = "session bus";
 
 const LOGIN: Daemon = Daemon {
     name: Login::NAME,
     called: login::SOURCE,
     remedy: "it comes with systemd, or as package elogind without it",
+    bus: SYSTEM,
 };
 const MANAGER: Daemon = Daemon {
     name: NetworkManager::NAME,
     called: network_manager::SOURCE,
     remedy: "install the package network-manager",
+    bus: SYSTEM,
 };
-const MODEMS: Daemon =
-    Daemon { name: Modems::NAME, called: Modems::DAEMON, remedy: "install the package modemmanager" };
+const MODEMS: Daemon = Daemon {
+    name: Modems::NAME,
+    called: Modems::DAEMON,
+    remedy: "install the package modemmanager",
+    bus: SYSTEM,
+};
 
-const BLUEZ: Daemon =
-    Daemon { name: Bluetooth::NAME, called: Bluetooth::DAEMON, remedy: "install the package bluez" };
-const GEOCLUE: Daemon =
-    Daemon { name: Location::NAME, called: Location::DAEMON, remedy: "install the package geoclue-2.0" };
+const BLUEZ: Daemon = Daemon {
+    name: Bluetooth::NAME,
+    called: Bluetooth::DAEMON,
+    remedy: "install the package bluez",
+    bus: SYSTEM,
+};
+const GEOCLUE: Daemon = Daemon {
+    name: Location::NAME,
+    called: Location::DAEMON,
+    remedy: "install the package geoclue-2.0",
+    bus: SYSTEM,
+};
+const ACCOUNTS: Daemon = Daemon {
+    name: Accounts::NAME,
+    called: Accounts::DAEMON,
+    remedy: "install the package gnome-online-accounts",
+    bus: SESSION,
+};
 
 /// What something depends on.
 #[derive(Debug, Clone, Copy)]
@@ -133,9 +158,9 @@ impl SupportTable {
             SystemTriggerType::BackgroundWorkCostChange => Need::WorkCost,
             SystemTriggerType::PowerStateChange => Need::Power,
             SystemTriggerType::ControlChannelReset => Need::NotBuilt("a control channel of the service"),
-            SystemTriggerType::OnlineIdConnectedStateChange
-            | SystemTriggerType::DefaultSignInAccountChange => {
-                Need::NotBuilt("online accounts, which only the user's own session knows")
+            SystemTriggerType::OnlineIdConnectedStateChange => Need::Daemon(ACCOUNTS),
+            SystemTriggerType::DefaultSignInAccountChange => {
+                Need::NotBuilt("a default account to sign in with, which Linux does not have")
             }
         })
     }
@@ -228,7 +253,7 @@ impl SupportTable {
     }
 
     fn by_daemon(&self, daemon: Daemon) -> Support {
-        let Daemon { name, called, remedy } = daemon;
+        let Daemon { name, called, remedy, bus } = daemon;
         match self.presences.get(name) {
             Some(Presence::Running) => told_by(called),
             Some(Presence::Startable) => Support {
@@ -239,7 +264,10 @@ impl SupportTable {
                 reason: Some(format!("{called} has stopped; it is listened for")),
                 ..told_by(called)
             },
-            Some(Presence::Absent) => unsupported(&format!("{called} is not on the system bus: {remedy}")),
+            Some(Presence::Absent) => unsupported(&format!("{called} is not on the {bus}: {remedy}")),
+            Some(Presence::NoBus) | None if bus == SESSION => unsupported(&format!(
+                "there is no session bus on which {called} could be: run the service as a user, within a session"
+            )),
             Some(Presence::NoBus) | None => unsupported(&format!(
                 "there is no system bus on which {called} could be: install and start dbus"
             )),

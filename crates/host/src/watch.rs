@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::accounts::Accounts;
 use crate::activity::follow_activity;
 use crate::bluetooth::Bluetooth;
 use crate::bus::{Connector, follow};
@@ -37,6 +38,8 @@ pub struct Machine {
     pub root: PathBuf,
     /// Address of the system bus; the usual one when absent.
     pub system_bus: Option<String>,
+    /// Address of the bus of the user's session, where the service belongs to one.
+    pub session_bus: Option<String>,
     /// Value of TZ.
     pub time_zone: Option<String>,
     /// Whose sessions count; below 1000 those of everybody.
@@ -50,10 +53,19 @@ impl Machine {
         Self {
             root: PathBuf::from("/"),
             system_bus: std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|address| !address.is_empty()),
+            session_bus: session_bus(),
             time_zone: std::env::var("TZ").ok(),
             uid: rustix::process::getuid().as_raw(),
         }
     }
+}
+
+/// Where the session's bus is, if there is one (D-Bus specification, well-known message bus instances; systemd's place
+/// for it otherwise).
+fn session_bus() -> Option<String> {
+    let named = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok().filter(|address| !address.is_empty());
+    let usual = || std::env::var("XDG_RUNTIME_DIR").ok().map(|folder| format!("unix:path={folder}/bus"));
+    named.or_else(usual)
 }
 
 /// What happened to the machine.
@@ -215,15 +227,18 @@ fn start(machine: Machine, wants: &watch::Sender<Wants>, reports: &Reports) -> J
     sources.spawn(kernel::follow_supplies(machine.root.clone(), reports.clone()));
     sources.spawn(follow_activity(machine.root, wants.subscribe(), reports.clone()));
     sources.spawn(kernel::follow_clock(reports.clone()));
-    let (connector, bus) = Connector::new(machine.system_bus);
+    let (connector, bus) = Connector::system(machine.system_bus);
     sources.spawn(connector.run());
     sources.spawn(follow(bus.clone(), Login::of(machine.uid), reports.clone()));
     sources.spawn(follow(bus.clone(), Upower, reports.clone()));
     sources.spawn(follow(bus.clone(), Profiles::<false>, reports.clone()));
     sources.spawn(follow(bus.clone(), Profiles::<true>, reports.clone()));
     sources.spawn(follow(bus.clone(), NetworkManager, reports.clone()));
-    sources.spawn(follow(bus.clone(), Modems, reports.clone()));
+    sources.spawn(follow(bus.clone(), Modems::default(), reports.clone()));
     sources.spawn(follow(bus.clone(), Bluetooth::new(wants.subscribe()), reports.clone()));
     sources.spawn(follow(bus, Location::new(wants.subscribe()), reports.clone()));
+    let (connector, session) = Connector::session(machine.session_bus);
+    sources.spawn(connector.run());
+    sources.spawn(follow(session, Accounts::default(), reports.clone()));
     sources
 }

@@ -10,6 +10,7 @@ const ADAPTER_INTERFACE: &str = "org.bluez.Adapter1";
 const DEVICE: &str = "org.bluez.Device1";
 const SERVICE: &str = "org.bluez.GattService1";
 const CHARACTERISTIC: &str = "org.bluez.GattCharacteristic1";
+const OBJECTS: &str = "org.freedesktop.DBus.ObjectManager";
 const ADD: &str = "org.freedesktop.DBus.Mock.AddObject";
 
 /// Gone when dropped.
@@ -39,6 +40,8 @@ impl<'a> Bluez<'a> {
     fn add(&self, path: &str, interface: &str, properties: &str, methods: &str) {
         let words = [path, interface].map(|word| format!("'{word}'"));
         self.bus.call(NAME, "/", ADD, &[&words[0], &words[1], properties, methods]);
+        let arguments = format!("[<objectpath '{path}'>, <{{'{interface}': {properties}}}>]");
+        self.bus.emit(NAME, "/", (OBJECTS, "InterfacesAdded"), "oa{sa{sv}}", &arguments);
     }
 
     /// Plugs one in that is switched on.

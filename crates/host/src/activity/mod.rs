@@ -32,6 +32,7 @@ const SUBSYSTEM: &str = "iio";
 const CERTAIN_MIN: u32 = 60;
 
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const ACCELEROMETER_INTERVAL_MIN: Duration = Duration::from_secs(15);
 
 /// Those of ActivityType that can be told by some sensor here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,6 +110,14 @@ impl Sensor {
                 activities: Activity::ALL.into(),
                 source: "an accelerometer, from which it is inferred",
             },
+        }
+    }
+
+    /// Measuring takes some seconds.
+    fn interval_min(&self) -> Duration {
+        match self {
+            Self::Activity(..) => INTERVAL_MIN,
+            Self::Accelerometer(_) => ACCELEROMETER_INTERVAL_MIN,
         }
     }
 
@@ -232,7 +241,7 @@ impl Activities {
                 let kept = kept.clone().and_then(|kept| serde_json::from_value::<Kept>(kept).ok());
                 Follower {
                     activities: activities.clone(),
-                    interval: (*interval).max(INTERVAL_MIN),
+                    interval: *interval,
                     due: Instant::now(),
                     last: kept.map(|kept| kept.activity),
                 }
@@ -259,7 +268,7 @@ async fn ask_in_turn(followers: &mut BTreeMap<WantId, Follower>, sensor: Option<
         };
         let now = Instant::now();
         for (id, follower) in followers.iter_mut().filter(|(_, follower)| follower.due <= now) {
-            follower.due = now + follower.interval;
+            follower.due = now + follower.interval.max(sensor.interval_min());
             if let Some((activity, is_certain)) = found {
                 follower.tell(*id, activity, is_certain, reports);
             }

@@ -16,6 +16,7 @@ mod player;
 mod refusals;
 mod samples;
 mod secrets;
+mod sensed;
 mod servers;
 mod service;
 mod sleep;
