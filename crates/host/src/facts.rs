@@ -146,6 +146,7 @@ pub(crate) struct Facts {
     pub(crate) bluetooth: Found<bluetooth::Radio>,
     pub(crate) location: Found<location::Positions>,
     pub(crate) activity: Found<activity::Told>,
+    pub(crate) accounts: Found<()>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -168,6 +169,7 @@ impl Default for Facts {
             bluetooth: nothing(),
             location: nothing(),
             activity: nothing(),
+            accounts: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -200,8 +202,7 @@ impl Facts {
             Fact::Bluetooth(found) => self.bluetooth = found,
             Fact::Location(found) => self.location = found,
             Fact::Activity(found) => self.activity = found,
-            // Presence on the bus tells as much.
-            Fact::Accounts(_) => {}
+            Fact::Accounts(found) => self.accounts = found,
         }
     }
 

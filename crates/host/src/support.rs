@@ -89,6 +89,7 @@ enum Need {
     Radio,
     Positions,
     Activity,
+    Accounts,
     Network,
     Power,
     WorkCost,
@@ -108,6 +109,7 @@ pub struct SupportTable {
     radio: Option<Radio>,
     position_trouble: Option<String>,
     activity: Result<Told, String>,
+    account_trouble: Option<String>,
 }
 
 impl SupportTable {
@@ -120,6 +122,7 @@ impl SupportTable {
             radio: facts.bluetooth.as_ref().ok().copied(),
             position_trouble: facts.location.as_ref().ok().and_then(|found| found.trouble.clone()),
             activity: facts.activity.clone(),
+            account_trouble: facts.accounts.clone().err(),
             has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
         }
     }
@@ -158,7 +161,7 @@ impl SupportTable {
             SystemTriggerType::BackgroundWorkCostChange => Need::WorkCost,
             SystemTriggerType::PowerStateChange => Need::Power,
             SystemTriggerType::ControlChannelReset => Need::NotBuilt("a control channel of the service"),
-            SystemTriggerType::OnlineIdConnectedStateChange => Need::Daemon(ACCOUNTS),
+            SystemTriggerType::OnlineIdConnectedStateChange => Need::Accounts,
             SystemTriggerType::DefaultSignInAccountChange => {
                 Need::NotBuilt("a default account to sign in with, which Linux does not have")
             }
@@ -221,6 +224,7 @@ impl SupportTable {
                 }
                 support => support,
             },
+            Need::Accounts => self.by_daemon_with(ACCOUNTS, self.account_trouble.as_deref()),
             Need::Activity => match &self.activity {
                 Ok(told) => told_by(told.source),
                 Err(reason) => unsupported(reason),

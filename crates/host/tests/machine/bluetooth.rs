@@ -130,9 +130,10 @@ async fn bluetooth_notifications_come_from_devices_that_are_connected_to_again()
     until_listening(&bluez, true).await;
     bluez.appear(DEVICE, -50, 0x004c, &[0x02]);
     bluez.add_heart_rate(DEVICE);
-    let until_notifying =
-        || wait_until("notifications", DEADLINE, || bluez.is_notifying(DEVICE).then_some(()));
-    until_notifying();
+    let until_notifying = |bluez: &Bluez<'_>, notifies: bool| {
+        wait_until("notifications", DEADLINE, || (bluez.is_notifying(DEVICE) == notifies).then_some(()));
+    };
+    until_notifying(&bluez, true);
     bluez.notify(DEVICE, &[0x06, 0x48]);
     let told = wanted(&mut watch).await;
     assert_eq!(
@@ -142,7 +143,17 @@ async fn bluetooth_notifications_come_from_devices_that_are_connected_to_again()
     );
     until_listening(&bluez, false).await;
     bluez.disconnect(DEVICE);
-    until_notifying();
+    until_notifying(&bluez, true);
     bluez.notify(DEVICE, &[0x06, 0x50]);
     assert_eq!(wanted(&mut watch).await["value"], "0650");
+    drop(bluez);
+    let bluez = Bluez::start(&rig.bus);
+    bluez.plug_adapter();
+    bluez.appear(DEVICE, -50, 0x004c, &[0x02]);
+    bluez.add_heart_rate(DEVICE);
+    until_notifying(&bluez, true);
+    bluez.notify(DEVICE, &[0x06, 0x60]);
+    assert_eq!(wanted(&mut watch).await["value"], "0660");
+    watch.0.wants().send_modify(std::collections::BTreeMap::clear);
+    until_notifying(&bluez, false);
 }

@@ -8,6 +8,7 @@ mod contract;
 mod cost;
 mod crash;
 mod get;
+mod host_table;
 mod idle;
 mod input_output;
 mod metalink;
