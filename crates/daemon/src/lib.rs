@@ -6,6 +6,7 @@
 mod admission;
 mod apps;
 pub mod config;
+mod foreground;
 mod heart;
 mod host_desk;
 mod http;

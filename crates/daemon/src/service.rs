@@ -2,13 +2,14 @@
 
 mod doors;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
+use longhaul_contract::{AppId, HostState};
 use longhaul_engine::Engine;
 use longhaul_host::HostWatch;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
+use crate::foreground::{self, ForegroundDesk};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
@@ -113,7 +115,7 @@ impl Service {
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (sensed, watch) = sense::look().await;
-        let Adopted { store, engine, told, push, wants } =
+        let Adopted { store, engine, told, push, wants, restricted } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
@@ -127,6 +129,7 @@ impl Service {
         let (heart, inbox) = Heart::new();
         let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
@@ -152,6 +155,7 @@ impl Service {
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
                 host,
+                held_back: restricted,
             },
             engine,
         )?;
@@ -167,7 +171,7 @@ impl Service {
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
-        let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
+        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
@@ -246,6 +250,7 @@ struct Desks {
     runs: Runs,
     host: Arc<HostDesk>,
     push: PushDesk,
+    foreground: Arc<ForegroundDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -279,7 +284,7 @@ impl Hands {
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -289,6 +294,7 @@ impl Hands {
             apps,
             host,
             push,
+            foreground,
             task_policy: configuration.engine.tasks.clone(),
             news,
             metrics,
@@ -339,6 +345,8 @@ struct Adopted<S> {
     told: Told,
     push: PushDesk,
     wants: FirstWants,
+    /// Applications whose transfers run only in the foreground.
+    restricted: BTreeSet<AppId>,
 }
 
 /// Makes the engine of what the store holds, in a thread that may block.
@@ -351,11 +359,13 @@ async fn adopt<S: GroupStore>(
     let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
     let adopted = blocking(move || {
         let told = Told::with_kept(sensed, &*reader);
-        let circumstances = Circumstances { policy, limits, host: told.host() };
+        let restricted = foreground::kept(&*reader)?;
+        let held_back = restricted.clone();
+        let circumstances = Circumstances { policy, limits, host: told.host(), held_back };
         let (engine, sourced) = circumstances.engine_of(&mut store)?;
         let push = PushDesk::load(&sourced, &*reader)?;
         let wants = FirstWants::load(&sourced, &*reader)?;
-        Ok::<_, StoreError>(Adopted { store, engine, told, push, wants })
+        Ok::<_, StoreError>(Adopted { store, engine, told, push, wants, restricted })
     });
     Ok(adopted.await??)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::time::Duration;
 
 use longhaul_contract::SystemTriggerType;
 use serde_json::{Value, json};
@@ -18,6 +19,9 @@ use crate::watch::HostChange;
 const PATH: &str = "/org/gnome/OnlineAccounts";
 const OBJECTS: &str = "org.freedesktop.DBus.ObjectManager";
 const ACCOUNT: &str = "org.gnome.OnlineAccounts.Account";
+
+/// How long a daemon that came back is given to read its accounts.
+const SETTLING: Duration = Duration::from_secs(2);
 
 type Objects = HashMap<OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>>;
 
@@ -44,6 +48,10 @@ impl Accounts {
                 Rule::properties(PATH, ACCOUNT).with_tree(),
             ])
             .await?;
+        if self.known.is_some() {
+            // A daemon that has come back may still be reading its accounts.
+            tokio::time::sleep(SETTLING).await;
+        }
         loop {
             signals.take_all();
             let reply = owner.call(PATH, OBJECTS, "GetManagedObjects", &()).await?;

@@ -1,9 +1,10 @@
 //! Modems, from ModemManager: whether one is registered with a foreign network, and messages that arrive
 //! (org.freedesktop.ModemManager1).
 //!
-//! Deliberately absent: sending, and the messages that were there before: only what arrives is told.
+//! Deliberately absent: sending, and the messages that a modem has kept from before it was first seen: only what arrives
+//! is told, also if it arrives while the daemon restarts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 
 use longhaul_contract::SystemTriggerType;
@@ -17,12 +18,16 @@ const PATH: &str = "/org/freedesktop/ModemManager1";
 const MODEMS: &str = "/org/freedesktop/ModemManager1/Modem";
 const MESSAGES: &str = "/org/freedesktop/ModemManager1/SMS";
 const OBJECTS: &str = "org.freedesktop.DBus.ObjectManager";
+const MODEM: &str = "org.freedesktop.ModemManager1.Modem";
 const CELLULAR: &str = "org.freedesktop.ModemManager1.Modem.Modem3gpp";
 const MESSAGING: &str = "org.freedesktop.ModemManager1.Modem.Messaging";
 const MESSAGE: &str = "org.freedesktop.ModemManager1.Sms";
 
 /// MMModem3gppRegistrationState: roaming, roaming for messages only, roaming without fallback for calls.
 const ROAMING: [u32; 3] = [5, 7, 10];
+/// Messages of one modem that are remembered; modems keep far fewer.
+const MESSAGES_MAX: usize = 10_000;
+
 /// MMSmsState.
 const RECEIVED: u32 = 3;
 
@@ -37,8 +42,19 @@ pub(crate) struct ModemState {
 
 #[derive(Debug, Default)]
 pub(crate) struct Modems {
-    /// The messages there were, once they have been looked at: those that come while nobody listens are found by this.
-    seen: Option<BTreeSet<String>>,
+    /// The messages of each modem that has been looked at: those that came while nobody listened are found by this.
+    seen: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What is known of modems while one daemon runs.
+#[derive(Debug, Default)]
+struct Stay {
+    /// Modems that were known before: what is new on them has come meanwhile.
+    returning: BTreeSet<String>,
+    /// Names of the modems by their paths, which begin anew with each daemon.
+    names: BTreeMap<String, String>,
+    /// Parts of long messages come one after the other; by modem.
+    incomplete: BTreeMap<String, String>,
 }
 
 impl Modems {
@@ -52,60 +68,68 @@ impl Modems {
                 Rule::properties(MESSAGES, MESSAGE).with_tree(),
             ])
             .await?;
-        // Parts of long messages come one after the other.
-        let mut incomplete = BTreeSet::new();
-        let mut is_first = true;
+        let mut stay = Stay { returning: self.seen.keys().cloned().collect(), ..Stay::default() };
         loop {
             let reply = owner.call(PATH, OBJECTS, "GetManagedObjects", &()).await?;
             let objects: Objects = reply.body().deserialize()?;
             let stored = stored_messages(&objects);
             reports.fact(Fact::Modems(Ok(read(objects))));
-            if is_first {
-                is_first = false;
-                self.catch_up(owner, &stored, reports).await;
+            for Stored { modem, name, messages } in stored {
+                if stay.names.insert(modem, name.clone()).is_none() {
+                    self.seen.entry(name.clone()).or_default();
+                    for path in messages {
+                        self.look(owner, &mut stay, &name, path, false, reports).await;
+                    }
+                }
             }
             loop {
-                let message = signals.next().await?;
-                let Some(path) = message_path(&message) else { break };
-                if is_member(&message, "Added") || incomplete.contains(&path) {
-                    match owner.properties(&path, MESSAGE).await {
-                        Ok(sms) if sms.get("State") == Some(RECEIVED) => {
-                            incomplete.remove(&path);
-                            self.tell(&sms, reports);
-                        }
-                        Ok(_) => {
-                            incomplete.insert(path);
-                        }
-                        // Somebody has deleted it.
-                        Err(_) => {
-                            incomplete.remove(&path);
-                        }
-                    }
+                let signal = signals.next().await?;
+                let header = signal.header();
+                let path = header.path().map(ToString::to_string).unwrap_or_default();
+                if is_member(&signal, "Added") {
+                    let (message, is_received): (OwnedObjectPath, bool) = signal.body().deserialize()?;
+                    let name = stay.names.get(&path).cloned().unwrap_or(path);
+                    self.look(owner, &mut stay, &name, message.to_string(), is_received, reports).await;
+                } else if let Some(name) = stay.incomplete.get(&path).cloned() {
+                    self.look(owner, &mut stay, &name, path, true, reports).await;
+                } else if !path.starts_with(MESSAGES) {
+                    break;
                 }
             }
         }
     }
-}
 
-impl Modems {
-    fn tell(&mut self, sms: &Properties, reports: &Reports) {
-        if self.seen.get_or_insert_default().insert(identity(sms)) {
-            reports.change(HostChange::Event(SystemTriggerType::SmsReceived, details(sms)));
+    /// Looks at a message, and tells of it if it is whole and new. Of what a modem had stored before, only that of a modem
+    /// that was known is new.
+    async fn look(
+        &mut self,
+        owner: &Owner,
+        stay: &mut Stay,
+        modem: &str,
+        path: String,
+        has_arrived: bool,
+        reports: &Reports,
+    ) {
+        // One that cannot be read has been deleted.
+        let Ok(sms) = owner.properties(&path, MESSAGE).await else {
+            stay.incomplete.remove(&path);
+            return;
+        };
+        if sms.get("State") != Some(RECEIVED) {
+            if has_arrived {
+                stay.incomplete.insert(path, modem.to_owned());
+            }
+            return;
         }
-    }
-
-    /// Messages that came while the daemon was away. The first look ever is no news.
-    async fn catch_up(&mut self, owner: &Owner, stored: &[String], reports: &Reports) {
-        let mut received = Vec::new();
-        for path in stored {
-            let sms = owner.properties(path, MESSAGE).await.ok();
-            received.extend(sms.filter(|sms| sms.get("State") == Some(RECEIVED)));
+        stay.incomplete.remove(&path);
+        let seen = self.seen.entry(modem.to_owned()).or_default();
+        if seen.len() >= MESSAGES_MAX {
+            seen.clear();
         }
-        if self.seen.is_some() {
-            received.iter().for_each(|sms| self.tell(sms, reports));
+        let is_new = seen.insert(identity(&sms));
+        if is_new && (has_arrived || stay.returning.contains(modem)) {
+            reports.change(HostChange::Event(SystemTriggerType::SmsReceived, details(&sms)));
         }
-        // What the modem no longer has need not be remembered.
-        self.seen = Some(received.iter().map(identity).collect());
     }
 }
 
@@ -114,25 +138,34 @@ fn identity(sms: &Properties) -> String {
     ["Number", "Timestamp", "Text"].map(|name| sms.get::<String>(name).unwrap_or_default()).join("\n")
 }
 
-fn stored_messages(objects: &Objects) -> Vec<String> {
-    let messaging = objects.values().filter_map(|interfaces| interfaces.get(MESSAGING));
-    let lists = messaging.filter_map(|properties| properties.get("Messages")?.try_clone().ok());
-    let paths = lists.filter_map(|list| Vec::<OwnedObjectPath>::try_from(list).ok()).flatten();
-    paths.map(|path| path.to_string()).collect()
+/// The messages that a modem keeps.
+struct Stored {
+    /// Path of the modem.
+    modem: String,
+    /// The same for the same modem after a restart.
+    name: String,
+    messages: Vec<String>,
+}
+
+fn stored_messages(objects: &Objects) -> Vec<Stored> {
+    let modems = objects.iter().filter(|(_, interfaces)| interfaces.contains_key(MESSAGING));
+    let text = |value: &OwnedVariant| String::try_from(value.try_clone().ok()?).ok();
+    modems
+        .map(|(path, interfaces)| {
+            let number = interfaces.get(MODEM).and_then(|modem| text(modem.get("EquipmentIdentifier")?));
+            let list = interfaces[MESSAGING].get("Messages").and_then(|list| list.try_clone().ok());
+            let paths = list.and_then(|list| Vec::<OwnedObjectPath>::try_from(list).ok()).unwrap_or_default();
+            Stored {
+                modem: path.to_string(),
+                name: number.filter(|number| !number.is_empty()).unwrap_or_else(|| path.to_string()),
+                messages: paths.iter().map(ToString::to_string).collect(),
+            }
+        })
+        .collect()
 }
 
 fn is_member(message: &Message, member: &str) -> bool {
     message.header().member().is_some_and(|known| known.as_str() == member)
-}
-
-/// The received message that a signal is about.
-fn message_path(signal: &Message) -> Option<String> {
-    if is_member(signal, "Added") {
-        let (path, is_received): (OwnedObjectPath, bool) = signal.body().deserialize().ok()?;
-        return Some(path.to_string()).filter(|_| is_received);
-    }
-    let header = signal.header();
-    header.path().map(ToString::to_string).filter(|path| path.starts_with(MESSAGES))
 }
 
 fn read(objects: Objects) -> ModemState {

@@ -1,5 +1,7 @@
 //! The engine, made from what the store has kept: row by row, so that no second copy of a long queue is in memory.
 
+use std::collections::BTreeSet;
+
 use longhaul_contract::{
     AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior,
 };
@@ -13,6 +15,8 @@ pub(crate) struct Circumstances {
     /// In force until the store keeps others.
     pub(crate) limits: Limits,
     pub(crate) host: HostState,
+    /// Applications that have to be in the foreground and are not.
+    pub(crate) held_back: BTreeSet<AppId>,
 }
 
 impl Circumstances {
@@ -48,8 +52,14 @@ impl Circumstances {
         adopting.engine
     }
 
+    fn engine(&self, limits: Limits) -> Engine {
+        let mut engine = Engine::new(self.policy.clone(), limits, self.host.clone());
+        self.held_back.iter().for_each(|app| engine.adopt_held_back(app.clone()));
+        engine
+    }
+
     fn adopting(self) -> Adopting {
-        let engine = Engine::new(self.policy.clone(), self.limits.clone(), self.host.clone());
+        let engine = self.engine(self.limits.clone());
         Adopting { engine, circumstances: self, sourced: Vec::new() }
     }
 }
@@ -63,8 +73,7 @@ struct Adopting {
 impl Adopt for Adopting {
     fn limits(&mut self, limits: Option<Limits>) {
         if let Some(limits) = limits {
-            let Circumstances { policy, host, .. } = &self.circumstances;
-            self.engine = Engine::new(policy.clone(), limits, host.clone());
+            self.engine = self.circumstances.engine(limits);
         }
     }
 

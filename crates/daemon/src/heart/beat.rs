@@ -1,5 +1,6 @@
 //! One turn after the other: gather, decide, write down, let go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) struct Parts {
     /// In force until the store keeps others.
     pub(crate) limits: Limits,
     pub(crate) host: HostState,
+    /// As [`Circumstances::held_back`].
+    pub(crate) held_back: BTreeSet<AppId>,
 }
 
 /// The loop itself.
@@ -160,6 +163,12 @@ impl Beat {
         }
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
+        }
+        if let Fact::HeldBack { app, is_held_back } = &fact {
+            match is_held_back {
+                true => self.parts.held_back.insert(app.clone()),
+                false => self.parts.held_back.remove(app),
+            };
         }
         batch.operations += 1;
         self.parts.metrics.facts.inc();
@@ -368,6 +377,7 @@ impl Beat {
             policy: self.parts.policy.clone(),
             limits: self.parts.limits.clone(),
             host: self.parts.host.clone(),
+            held_back: self.parts.held_back.clone(),
         };
         self.engine = circumstances.engine_with(loaded);
         Some(self.engine.begin(now()))

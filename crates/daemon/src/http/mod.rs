@@ -16,6 +16,7 @@ mod host;
 mod instance_protocol;
 mod json;
 mod list;
+mod policy;
 mod problems;
 mod push;
 mod refused;
@@ -114,6 +115,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(apps::list))
         .routes(routes!(apps::get))
         .routes(routes!(access::put))
+        .routes(routes!(policy::get, policy::put))
         .routes(routes!(apps::create_token))
         .routes(routes!(service::health))
         .routes(routes!(service::metrics))
