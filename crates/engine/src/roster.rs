@@ -85,6 +85,8 @@ pub(crate) struct Entry {
     /// What the present stretch of waiting is waiting for; the gates add theirs.
     pub(crate) waits_for: Option<ReasonCode>,
     pub(crate) is_local: bool,
+    /// Its application has to be in the foreground and is not.
+    pub(crate) is_held_back: bool,
     /// `not_before` was reached; a clock set back does not undo that.
     pub(crate) is_due: bool,
     /// Its caller has taken the result of a cancellation that still clears up.
@@ -96,7 +98,8 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn class(&self) -> Class {
         let is_exempt = self.priority == Priority::High || self.marks().is_unconstrained();
-        Class::new(self.cost_policy, self.is_local, is_exempt)
+        let class = Class::new(self.cost_policy, self.is_local, is_exempt);
+        if self.is_held_back { class.held_back() } else { class }
     }
 
     pub(crate) fn rate_limit(&self) -> Option<u64> {

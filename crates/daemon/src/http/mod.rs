@@ -18,6 +18,7 @@ mod host;
 mod instance_protocol;
 mod json;
 mod list;
+mod policy;
 mod problems;
 mod push;
 mod refused;
@@ -128,6 +129,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(apps::list))
         .routes(routes!(apps::get))
         .routes(routes!(access::put))
+        .routes(routes!(policy::get, policy::put))
         .routes(routes!(apps::create_token))
         .routes(routes!(service::health))
         .routes(routes!(service::metrics))

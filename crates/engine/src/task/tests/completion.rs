@@ -73,7 +73,7 @@ impl World {
             completion_group: group,
             marks: Marks::notifying(group.is_none(), group.is_none()),
             start: true,
-            spec: Box::new(longhaul_contract::CreateDownload::new("https://host/file", "/folder/file")),
+            spec: longhaul_contract::CreateDownload::new("https://host/file", "/folder/file").into(),
         };
         self.try_wish(Wish::Create(vec![operation]))?;
         Ok(operation_id(number))
