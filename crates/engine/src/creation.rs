@@ -11,7 +11,7 @@ use crate::download::{Phase, Stopping};
 use crate::engine::Engine;
 use crate::group::takes_turns;
 use crate::plan::{Change, Effect};
-use crate::roster::{Settings, Slot};
+use crate::roster::{Settings, Slot, Standing};
 use crate::row::{Origin, Row, StoredPhase};
 use crate::step::Step;
 use crate::task::TaskAnswer;
@@ -206,7 +206,8 @@ impl Engine {
             self.origins[number] += 1;
             let old = std::mem::replace(&mut self.roster[slot].origin, number);
             self.release_origin(old);
-            self.roster[slot].is_local = is_local;
+            let entry = &mut self.roster[slot];
+            entry.standing = Standing::new(is_local, entry.standing.is_held_back());
         }
         let is_running = self.roster[slot].phase.is_running();
         if let Some(priority) = patch.priority {

@@ -8,7 +8,7 @@ use crate::fact::Finished;
 use crate::plan::{Change, Effect, StopMode};
 use crate::queue::Place;
 use crate::retry;
-use crate::roster::{Entry, Settings, Slot};
+use crate::roster::{Entry, Settings, Slot, Standing};
 use crate::row::{Row, StoredPhase};
 use crate::step::Step;
 
@@ -62,8 +62,7 @@ impl Engine {
             kind: row.kind,
             priority: row.priority,
             cost_policy: row.cost_policy,
-            is_local,
-            is_held_back,
+            standing: Standing::new(is_local, is_held_back),
             is_due: false,
             is_consumed: false,
             may_have_part,
