@@ -2,19 +2,20 @@
 
 mod doors;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
+use longhaul_contract::{AppId, HostState};
 use longhaul_engine::Engine;
 use longhaul_host::{HostWatch, Inhibitors, Machine};
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::access_files::AccessFiles;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
+use crate::foreground::{self, ForegroundDesk};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
@@ -30,9 +32,11 @@ use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::notices::Notices;
 use crate::push::PushDesk;
 use crate::runs::{self, Runs};
 use crate::sense;
+use crate::wants::{FirstWants, WantDesk};
 use crate::workers::{self, Workers};
 
 pub use doors::GivenSockets;
@@ -87,7 +91,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 4],
+    sensing: [JoinHandle<()>; 5],
     server: JoinHandle<()>,
 }
 
@@ -115,7 +119,7 @@ impl Service {
         let uid = rustix::process::geteuid().as_raw();
         let access_files = read_access(&mut configuration, uid).await?;
         let (sensed, watch) = sense::look().await;
-        let Adopted { store, engine, told, push } =
+        let Adopted { store, engine, told, push, wants, restricted } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
@@ -123,8 +127,10 @@ impl Service {
         let writer = Writer::start(store)?;
         let journal = Arc::new(StoreJournal { writer: writer.clone() });
         let transfers = Transfers::new(configuration.transfer.clone(), journal)?;
+        let wants = Arc::new(WantDesk::new(wants, watch.wants(), writer.clone()));
         let (heart, inbox) = Heart::new();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
@@ -138,17 +144,21 @@ impl Service {
             metrics: Arc::clone(&metrics),
         };
         let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
+        let notices = hands.notices();
         let beat = Beat::new(
             Parts {
                 inbox,
                 writer: writer.clone(),
                 workers: workers.clone(),
                 runs: runs.clone(),
+                notices,
+                wants: Arc::clone(&wants),
                 news: Arc::clone(&news),
-                metrics: Arc::clone(&metrics),
+                metrics,
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
                 host,
+                held_back: restricted,
             },
             engine,
         )?;
@@ -156,6 +166,7 @@ impl Service {
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
+            wants,
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
@@ -163,16 +174,9 @@ impl Service {
         };
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
-        let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
+        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
-        let server = tokio::spawn(serve(
-            doors,
-            router(&rooms),
-            metrics,
-            configuration.service.connections_max,
-            configuration.service.request_timeout,
-            stops,
-        ));
+        let server = open(doors, &rooms, &configuration, stops);
         Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
     }
 
@@ -229,6 +233,7 @@ struct Hands {
 struct Senses<A> {
     watch: HostWatch,
     desk: Arc<HostDesk>,
+    wants: Arc<WantDesk>,
     transfers: Transfers,
     orders: sense::Orders,
     /// How long bytes that have arrived may wait to be made durable.
@@ -243,6 +248,7 @@ struct Desks {
     runs: Runs,
     host: Arc<HostDesk>,
     push: PushDesk,
+    foreground: Arc<ForegroundDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -257,6 +263,7 @@ impl Hands {
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&self.reader),
+            writer: self.writer.clone(),
             heart: self.heart.clone(),
             news: Arc::clone(&self.news),
             metrics: Arc::clone(&self.metrics),
@@ -275,9 +282,14 @@ impl Hands {
         (workers, runs)
     }
 
+    fn notices(&self) -> Notices {
+        let Self { reader, apps, heart, .. } = self;
+        Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() }
+    }
+
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -287,6 +299,7 @@ impl Hands {
             apps,
             host,
             push,
+            foreground,
             task_policy: configuration.engine.tasks.clone(),
             news,
             metrics,
@@ -304,14 +317,17 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses<impl Future<Output = ()> + Send + 'static>) -> [JoinHandle<()>; 4] {
+    async fn sense(&self, senses: Senses<impl Future<Output = ()> + Send + 'static>) -> [JoinHandle<()>; 5] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, orders, unsaved_max, access } = senses;
+        let Senses { watch, desk, wants, transfers, orders, unsaved_max, access } = senses;
+        let (keep, kept) = mpsc::unbounded_channel();
+        let keeping = heart.clone();
         let watcher =
             Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         [
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max, keep)),
+            tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(access),
             tokio::spawn(async move {
@@ -328,6 +344,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }
 
+fn open(
+    doors: Vec<Door>,
+    rooms: &Arc<Rooms>,
+    configuration: &Configuration,
+    stops: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let settings = &configuration.service;
+    let metrics = Arc::clone(&rooms.metrics);
+    let (connections_max, timeout) = (settings.connections_max, settings.request_timeout);
+    tokio::spawn(serve(doors, router(rooms), metrics, connections_max, timeout, stops))
+}
+
 /// What administrators say of background access counts from the first decision on.
 async fn read_access(configuration: &mut Configuration, uid: u32) -> std::io::Result<AccessFiles> {
     let files = AccessFiles::new(&configuration.policy_files, uid);
@@ -342,6 +370,9 @@ struct Adopted<S> {
     engine: Engine,
     told: Told,
     push: PushDesk,
+    wants: FirstWants,
+    /// Applications whose transfers run only in the foreground.
+    restricted: BTreeSet<AppId>,
 }
 
 /// Makes the engine of what the store holds, in a thread that may block.
@@ -354,10 +385,13 @@ async fn adopt<S: GroupStore>(
     let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
     let adopted = blocking(move || {
         let told = Told::with_kept(sensed, &*reader);
-        let circumstances = Circumstances { policy, limits, host: told.host() };
-        let (engine, pushed) = circumstances.engine_of(&mut store)?;
-        let push = PushDesk::load(&pushed, &*reader)?;
-        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+        let restricted = foreground::kept(&*reader)?;
+        let held_back = restricted.clone();
+        let circumstances = Circumstances { policy, limits, host: told.host(), held_back };
+        let (engine, sourced) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&sourced, &*reader)?;
+        let wants = FirstWants::load(&sourced, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push, wants, restricted })
     });
     Ok(adopted.await??)
 }

@@ -38,6 +38,7 @@ macro_rules! codes_of_transfers {
             | ReasonCode::NotBefore
             | ReasonCode::NetworkLevel
             | ReasonCode::NetworkCost
+            | ReasonCode::ForegroundOnly
             | ReasonCode::RunningAtOnce
             | ReasonCode::RunningAtOncePerApplication
             | ReasonCode::ConnectionsPerHost
