@@ -9,4 +9,4 @@ mod trigger;
 
 pub(crate) use form::{check_patch, check_spec, origin_of};
 pub(crate) use place::{Look, Places, Reach};
-pub(crate) use task::{check_task, warnings};
+pub(crate) use task::{NO_COMPONENTS, check_task, warnings};

@@ -268,6 +268,7 @@ impl Hands {
             news: Arc::clone(&self.news),
             socket: PathBuf::from(&configuration.service.socket),
             launcher: configuration.launcher.clone(),
+            components: configuration.components,
         });
         (workers, runs)
     }
@@ -285,6 +286,7 @@ impl Hands {
             host,
             push,
             task_policy: configuration.engine.tasks.clone(),
+            components: configuration.components,
             news,
             metrics,
             doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),

@@ -35,6 +35,8 @@ pub(crate) struct Rooms {
     pub(crate) host: Arc<HostDesk>,
     pub(crate) push: PushDesk,
     pub(crate) task_policy: TaskPolicy,
+    /// WebAssembly components can be run.
+    pub(crate) components: bool,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) doorkeeper: Doorkeeper,

@@ -4,10 +4,12 @@
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
 mod blockers;
+mod components;
 mod contract;
 mod cost;
 mod crash;
 mod get;
+mod guests;
 mod idle;
 mod input_output;
 mod metalink;
