@@ -188,7 +188,7 @@ fn a_component_has_no_more_memory_than_it_may() {
     assert!(detail.contains("trap") && detail.contains("4194304 bytes"), "{detail}");
     let output = stage.output(&run);
     // The adapter has a page or two of its own.
-    let pages: u32 = output.lines().next().and_then(|line| line.parse().ok()).expect("its pages");
+    let pages: u32 = output.lines().find_map(|line| line.parse().ok()).expect("its pages");
     assert!((60..=64).contains(&pages), "{output}");
 }
 
