@@ -187,9 +187,9 @@ fn a_component_has_no_more_memory_than_it_may() {
     let detail = stage.end(&run)["result"].as_str().unwrap_or_default().to_owned();
     assert!(detail.contains("trap") && detail.contains("4194304 bytes"), "{detail}");
     let output = stage.output(&run);
-    // The adapter has a page or two of its own.
-    let pages: u32 = output.lines().find_map(|line| line.parse().ok()).expect("its pages");
-    assert!((60..=64).contains(&pages), "{output}");
+    // Less its tables, which count too.
+    let pages = output.lines().filter_map(|line| line.parse::<u32>().ok()).max();
+    assert!(pages.is_some_and(|pages| (60..=64).contains(&pages)), "{output}");
 }
 
 #[test]

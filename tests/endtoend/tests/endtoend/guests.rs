@@ -45,9 +45,10 @@ pub(crate) const ENDLESS: &str = r#"
 pub(crate) const UNAWARE: &str = r#"
     (func (export "_start") (call $number (i32.const 7)) (loop $again (br $again)))"#;
 
-/// 64 KiB more, until there are no more.
+/// 64 KiB more, until there are no more. It prints before that too: the adapter gets its own memory with the first call.
 pub(crate) const GREEDY: &str = r#"
     (func (export "_start")
+      (call $number (memory.size))
       (loop $more
         (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
       (call $number (memory.size))
