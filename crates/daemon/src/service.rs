@@ -282,6 +282,7 @@ impl Hands {
             news: Arc::clone(&self.news),
             socket: PathBuf::from(&configuration.service.socket),
             launcher: configuration.launcher.clone(),
+            components: configuration.components,
         });
         (workers, runs)
     }
@@ -305,6 +306,7 @@ impl Hands {
             push,
             foreground,
             task_policy: configuration.engine.tasks.clone(),
+            components: configuration.components,
             news,
             metrics,
             doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),

@@ -35,6 +35,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// PEM files of further certificate authorities.
     pub ca_certificates: Vec<PathBuf>,
+    /// This binary can run WebAssembly components; what it was built with says so.
+    pub components: bool,
 }
 
 /// Settings of the daemon itself.
@@ -74,6 +76,8 @@ pub struct Configuration {
     pub apps: BTreeMap<AppId, AppSettings>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
+    /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
+    pub components: bool,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -129,6 +133,7 @@ impl Configuration {
         }
         configuration.read_environment(&environment)?;
         configuration.read_flags(options);
+        configuration.components = options.components;
         configuration.ask_machine(environment.get("TZ").map(OsString::as_os_str));
         Ok(configuration)
     }
@@ -169,6 +174,7 @@ impl Configuration {
             limits: Limits::default(),
             apps: BTreeMap::new(),
             launcher: None,
+            components: false,
             origins: BTreeMap::new(),
         }
     }

@@ -38,6 +38,8 @@ pub(crate) struct Rooms {
     pub(crate) push: PushDesk,
     pub(crate) foreground: Arc<ForegroundDesk>,
     pub(crate) task_policy: TaskPolicy,
+    /// WebAssembly components can be run.
+    pub(crate) components: bool,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) doorkeeper: Doorkeeper,

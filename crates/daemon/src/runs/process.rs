@@ -99,7 +99,9 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
             (outcome, Some(*code), None, false)
         }
         Outcome::Signaled { signal, .. } => {
-            let detail = format!("it was ended by signal {signal}");
+            // What runs a component tells first why it breaks.
+            let detail =
+                said.completed.flatten().unwrap_or_else(|| format!("it was ended by signal {signal}"));
             (failure(detail, CRASHES.contains(signal)), None, Some(*signal), false)
         }
         Outcome::Returned => (InstanceOutcome::Completed, None, None, false),

@@ -5,10 +5,12 @@
 
 mod blockers;
 mod completion;
+mod components;
 mod contract;
 mod cost;
 mod crash;
 mod get;
+mod guests;
 mod host_table;
 mod idle;
 mod input_output;
