@@ -11,7 +11,7 @@ use std::time::Duration;
 use longhaul_contract::paths::NoHome;
 use longhaul_contract::{AppId, HostState};
 use longhaul_engine::Engine;
-use longhaul_host::HostWatch;
+use longhaul_host::{HostWatch, Inhibitors, Machine};
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::access_files::AccessFiles;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
@@ -90,7 +91,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 4],
+    sensing: [JoinHandle<()>; 5],
     server: JoinHandle<()>,
 }
 
@@ -110,11 +111,13 @@ impl Service {
     /// # Errors
     /// As [`Service::start`].
     pub async fn start_with<S: GroupStore>(
-        configuration: Configuration,
+        mut configuration: Configuration,
         given: GivenSockets,
         store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
+        let uid = rustix::process::geteuid().as_raw();
+        let access_files = read_access(&mut configuration, uid).await?;
         let (sensed, watch) = sense::look().await;
         let Adopted { store, engine, told, push, wants, restricted } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
@@ -122,13 +125,10 @@ impl Service {
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
-        let transfers = Transfers::new(
-            configuration.transfer.clone(),
-            Arc::new(StoreJournal { writer: writer.clone() }),
-        )?;
+        let journal = Arc::new(StoreJournal { writer: writer.clone() });
+        let transfers = Transfers::new(configuration.transfer.clone(), journal)?;
         let wants = Arc::new(WantDesk::new(wants, watch.wants(), writer.clone()));
         let (heart, inbox) = Heart::new();
-        let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
         let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
@@ -154,7 +154,7 @@ impl Service {
                 notices,
                 wants: Arc::clone(&wants),
                 news: Arc::clone(&news),
-                metrics: Arc::clone(&metrics),
+                metrics,
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
                 host,
@@ -170,20 +170,13 @@ impl Service {
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
+            access: access_files.watch(heart.clone(), configuration.engine.tasks.access_rules.clone()),
         };
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
-        let settings = configuration.service.clone();
         let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
-        let server = tokio::spawn(serve(
-            doors,
-            router(&rooms),
-            metrics,
-            settings.connections_max,
-            settings.request_timeout,
-            stops,
-        ));
+        let server = open(doors, &rooms, &configuration, stops);
         Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
     }
 
@@ -237,7 +230,7 @@ struct Hands {
 }
 
 /// What those who watch are given beside that.
-struct Senses {
+struct Senses<A> {
     watch: HostWatch,
     desk: Arc<HostDesk>,
     wants: Arc<WantDesk>,
@@ -245,6 +238,8 @@ struct Senses {
     orders: sense::Orders,
     /// How long bytes that have arrived may wait to be made durable.
     unsaved_max: Duration,
+    /// Carries on what administrators say of background access.
+    access: A,
 }
 
 /// Those whom calls are passed on to.
@@ -281,6 +276,7 @@ impl Hands {
             apps: Arc::clone(&self.apps),
             news: Arc::clone(&self.news),
             socket: PathBuf::from(&configuration.service.socket),
+            inhibitors: Inhibitors::of(&Machine::here()),
             launcher: configuration.launcher.clone(),
             components: configuration.components,
         });
@@ -323,10 +319,10 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 4] {
+    async fn sense(&self, senses: Senses<impl Future<Output = ()> + Send + 'static>) -> [JoinHandle<()>; 5] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, wants, transfers, orders, unsaved_max } = senses;
+        let Senses { watch, desk, wants, transfers, orders, unsaved_max, access } = senses;
         let (keep, kept) = mpsc::unbounded_channel();
         let keeping = heart.clone();
         let watcher =
@@ -335,6 +331,7 @@ impl Hands {
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max, keep)),
             tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
+            tokio::spawn(access),
             tokio::spawn(async move {
                 match watcher {
                     Ok(watcher) => watcher.run().await,
@@ -347,6 +344,26 @@ impl Hands {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+fn open(
+    doors: Vec<Door>,
+    rooms: &Arc<Rooms>,
+    configuration: &Configuration,
+    stops: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let settings = &configuration.service;
+    let metrics = Arc::clone(&rooms.metrics);
+    let (connections_max, timeout) = (settings.connections_max, settings.request_timeout);
+    tokio::spawn(serve(doors, router(rooms), metrics, connections_max, timeout, stops))
+}
+
+/// What administrators say of background access counts from the first decision on.
+async fn read_access(configuration: &mut Configuration, uid: u32) -> std::io::Result<AccessFiles> {
+    let files = AccessFiles::new(&configuration.policy_files, uid);
+    let read = files.clone();
+    configuration.engine.tasks.access_rules = blocking(move || read.read()).await?;
+    Ok(files)
 }
 
 /// What the store has kept, taken over.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod disk;
 mod facts;
 mod folder;
+mod inhibit;
 mod kernel;
 mod location;
 mod login;
@@ -28,5 +29,6 @@ pub mod ways;
 mod work_cost;
 
 pub use bluetooth::whole_uuid;
+pub use inhibit::{AwakeLock, Inhibitors};
 pub use support::{Support, SupportTable};
 pub use watch::{Delay, HostChange, HostWatch, Machine};

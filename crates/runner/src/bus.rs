@@ -235,6 +235,8 @@ impl Call {
                             }
                             now + grace
                         }
+                        // What descends from the program is the bus's.
+                        Some(Wish::Leftovers { .. }) => continue,
                         Some(Wish::Kill) | None => now,
                     };
                     deadline = Some(deadline.map_or(latest, |earlier: Instant| earlier.min(latest)));

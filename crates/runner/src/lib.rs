@@ -35,4 +35,4 @@ pub use enforcement::{Enforced, Enforcement, Limit, Means, NotEnforced};
 pub use launch::{Access, Grant, Launch, Leftovers, Limits, Network, ProcessView, Sandbox, Unenforceable};
 pub use output::{Excerpt, Output, OutputSize, Piece, Stream};
 pub use runner::{Runner, RunnerError, Settings, StartError};
-pub use running::Running;
+pub use running::{LeftoversOrder, Running};

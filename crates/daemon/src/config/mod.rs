@@ -74,6 +74,8 @@ pub struct Configuration {
     pub engine: Policy,
     pub limits: Limits,
     pub apps: BTreeMap<AppId, AppSettings>,
+    /// Files of rules for background access beside the machine's own.
+    pub policy_files: Vec<String>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
@@ -173,6 +175,7 @@ impl Configuration {
             engine: Policy::default(),
             limits: Limits::default(),
             apps: BTreeMap::new(),
+            policy_files: Vec::new(),
             launcher: None,
             components: false,
             origins: BTreeMap::new(),

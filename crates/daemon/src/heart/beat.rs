@@ -166,6 +166,9 @@ impl Beat {
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
         }
+        if let Fact::Task(TaskFact::AccessRules(rules)) = &fact {
+            self.parts.policy.tasks.access_rules.clone_from(rules);
+        }
         if let Fact::HeldBack { app, is_held_back } = &fact {
             match is_held_back {
                 true => self.parts.held_back.insert(app.clone()),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use zbus::Connection;
 use zbus::names::OwnedUniqueName;
 
-pub(crate) use connection::{Bus, Connector};
+pub(crate) use connection::{Bus, Connector, connect_once};
 pub(crate) use owner::{Owner, Properties, Rule, Signals};
 
 use crate::facts::{Fact, Presence, Reports};
@@ -151,7 +151,7 @@ async fn attend<S: BusSource>(source: &mut S, owner: &Owner, reports: &Reports) 
     }
 }
 
-async fn find_owner(bus: &Owner, name: &str) -> zbus::Result<Option<OwnedUniqueName>> {
+pub(crate) async fn find_owner(bus: &Owner, name: &str) -> zbus::Result<Option<OwnedUniqueName>> {
     match bus.call(DBUS_PATH, DBUS, "GetNameOwner", &name).await {
         Ok(reply) => Ok(Some(reply.body().deserialize()?)),
         Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::NameHasNoOwner(_)) => Ok(None),

@@ -27,6 +27,7 @@ mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;
+mod task_runs;
 mod task_scenarios;
 mod upload_samples;
 mod uploads;
