@@ -68,9 +68,11 @@ impl WebServer {
         std::fs::set_permissions(folder.path(), open).expect("the folder is ours");
         std::fs::create_dir(folder.path().join("root")).expect("a writable temporary folder");
         // The servers drop their rights, so everybody may write there.
-        std::fs::create_dir(folder.path().join("root/dav")).expect("a writable temporary folder");
-        let writable = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(folder.path().join("root/dav"), writable).expect("the folder is ours");
+        for name in ["root/dav", "locks"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).expect("a writable temporary folder");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+        }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
         // A port found free may be taken by somebody else before the server binds it: then try others.
@@ -255,7 +257,7 @@ Protocols http/1.1
   Require all granted
   {rate}
 </Directory>
-DavLockDB {folder}/locks
+DavLockDB {folder}/locks/db
 <Directory {folder}/root/dav>
   Dav On
 </Directory>
