@@ -168,6 +168,10 @@ impl State {
                 true
             }
             "PATCH" if is_upload => self.append(wire, request),
+            "OPTIONS" => {
+                self.limits(Reply::new(204)).send(wire, false);
+                true
+            }
             _ => self.create(wire, request),
         }
     }
@@ -213,9 +217,8 @@ impl State {
         self.uploads.lock().expect("uploads are only edited").insert(place.clone(), upload);
         let is_open = complete.is_some() && speaks && !self.options.is_silent;
         if is_open {
-            let reply = Reply::new(104)
-                .field("Upload-Draft-Interop-Version", INTEROP)
-                .field("Location", &place);
+            let reply =
+                Reply::new(104).field("Upload-Draft-Interop-Version", INTEROP).field("Location", &place);
             self.limits(reply).send(wire, false);
         }
         if request.header("expect").is_some() {
