@@ -115,7 +115,6 @@ impl Meter {
             has_restarted: self.has_restarted.load(Ordering::Relaxed),
             bytes_per_second,
             seconds_left,
-            ..Progress::default()
         }
     }
 }

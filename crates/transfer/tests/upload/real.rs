@@ -10,7 +10,7 @@ use longhaul_transfer::{Settings, UploadJob, UploadProtocol, UsedProtocol};
 
 use crate::support::{World, settings};
 
-const CONTENT: Content = Content::new(71, 20_000_003);
+const CONTENT: Content = Content::new(71, 8_000_003);
 
 #[test]
 fn a_put_reaches_nginx_and_apache_plain_and_over_tls() {
@@ -63,7 +63,7 @@ fn both_tus_servers_get_the_file_over_broken_connections_and_crashes() {
         let first = UploadJob {
             method: http::Method::POST,
             protocol: UploadProtocol::Auto,
-            rate_limit: Some(10_000_000),
+            rate_limit: Some(4_000_000),
             content_type: Some("application/octet-stream".to_owned()),
             ..world.job(&server.url(), CONTENT)
         };

@@ -27,7 +27,7 @@ fn fault_063_064_065_another_origin_gets_the_body_and_no_secret() {
     let other = Server::start(|exchange| exchange.respond(Response::new(201)));
     let target = other.url("/there");
     let home = Server::start(move |exchange| {
-        exchange.respond(Response::new(307).header("Location", target.clone()))
+        exchange.respond(Response::new(307).header("Location", target.clone()));
     });
     let job = with_secrets(world.job(&home.url("/f"), CONTENT));
     world.run(&job).receipt();
