@@ -6,8 +6,9 @@ use clap::{Parser, Subcommand};
 use longhaul_contract::AppId;
 
 use crate::commands::{
-    access, app, cat, completions, cond, config, control, daemon, doctor, follow, get, group, host, instance,
-    limits, list, put, ranges, receipt, service, set, show, task, triggers, when, why,
+    access, app, cat, completion, completions, cond, config, control, daemon, doctor, follow, get, group,
+    host, instance, limits, list, put, ranges, receipt, service, set, show, task, triggers, unconstrain,
+    when, why,
 };
 use crate::console::ColorChoice;
 
@@ -81,6 +82,8 @@ pub(crate) enum Call {
     Receipt(receipt::ReceiptArguments),
     Verify(receipt::VerifyArguments),
     Group(group::Arguments),
+    Completion(completion::Arguments),
+    Unconstrain(unconstrain::Arguments),
     Task(task::Arguments),
     When(Box<when::Arguments>),
     Cond(cond::Arguments),

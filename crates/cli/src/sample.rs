@@ -34,6 +34,7 @@ pub(crate) fn operation(id: &str) -> Operation {
         cost_policy: longhaul_contract::CostPolicy::Default,
         priority: longhaul_contract::Priority::Default,
         transfer_group: None,
+        completion_group: None,
         current_web_error_status: None,
         error: None,
         waiting: Vec::new(),

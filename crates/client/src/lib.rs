@@ -28,6 +28,7 @@
 
 mod apps;
 mod calls;
+mod completion;
 mod connections;
 mod content;
 mod downloads;

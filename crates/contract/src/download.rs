@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CostPolicy, GroupName, OperationId, OperationKind, Priority, ReasonCode, Remedy, Secret, Timestamp,
-    TransferStatus, UploadProtocol, WebErrorStatus,
+    CompletionGroupId, CostPolicy, GroupName, Notification, OperationId, OperationKind, Priority, ReasonCode,
+    Remedy, Secret, Timestamp, TransferStatus, UploadProtocol, WebErrorStatus,
 };
 
 /// Hash functions a caller may name. MD5 and SHA-1 are for old lists: they tell damage, not forgery.
@@ -172,6 +172,15 @@ pub struct CreateDownload {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_group: Option<GroupName>,
+    /// The set whose common end fires a task; it must not be enabled yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_group: Option<CompletionGroupId>,
+    /// Shown when this operation has completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_notification: Option<Notification>,
+    /// Shown when this operation has failed or was canceled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_notification: Option<Notification>,
     #[serde(default)]
     pub is_random_access_required: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -213,6 +222,9 @@ impl CreateDownload {
             cost_policy: default_cost_policy(),
             priority: default_priority(),
             transfer_group: None,
+            completion_group: None,
+            success_notification: None,
+            failure_notification: None,
             is_random_access_required: false,
             recoverable_web_error_statuses: Vec::new(),
             checksum: None,
@@ -413,6 +425,8 @@ pub struct Operation {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_group: Option<GroupName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_group: Option<CompletionGroupId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_web_error_status: Option<WebErrorStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 //! words and numbers of the Windows API are kept so that a port needs no translation table.
 
 pub mod batch;
+pub mod completion;
 pub mod download;
 pub mod event;
 pub mod explain;
@@ -32,6 +33,9 @@ pub mod upload;
 pub mod web_error;
 
 pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreateUploads, CreatedDownloads};
+pub use completion::{
+    CompletionDetails, CompletionGroup, CompletionGroupDetail, CreateCompletionGroup, Notification,
+};
 pub use download::{
     Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
     OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation, WaitingReason,
@@ -43,7 +47,7 @@ pub use group::{Group, TransferBehavior};
 pub use host::{
     BatteryStatus, HostSignal, HostState, Network, NetworkCost, NetworkLevel, Power, Signal, WorkCost,
 };
-pub use id::{AppId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
+pub use id::{AppId, CompletionGroupId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
 pub use instance::{CancelReason, Instance, InstanceState, RunCause};
 pub use limits::{Limits, ScheduledRate};
 pub use page::Page;

@@ -59,6 +59,9 @@ error_codes! {
     InvalidState, "invalid-state", 409, 6, "The operation is in a state that does not allow this", "Look at the status named in detail; pause or resume it first.";
     Quota, "quota", 409, 7, "The application has as many live operations as its quota allows", "Finish, attach or remove operations, or ask the owner to raise the quota.";
     GroupQuota, "group-quota", 409, 7, "The application has as many groups as its quota allows", "Use fewer group names.";
+    CompletionGroupEnabled, "completion-group-enabled", 409, 6, "The completion group is enabled", "Make a new completion group: an enabled one takes nothing in and is not enabled twice.";
+    CompletionGroupTaken, "completion-group-taken", 409, 5, "Another task waits for this completion group", "Delete the other task, or make a new completion group.";
+    CompletionGroupQuota, "completion-group-quota", 409, 7, "The application has as many completion groups as its quota allows", "Enable the groups there are, so that they come to their end.";
     InvalidTrigger, "invalid-trigger", 400, 2, "The trigger says something that its type does not allow", "Correct the named field of the trigger; `longhaul triggers` lists what each type takes.";
     TriggerUnsupported, "trigger-unsupported", 400, 2, "This host can never fire this trigger", "See `longhaul doctor` for what is missing, or use another trigger.";
     InvalidCondition, "invalid-condition", 400, 2, "The conditions are not allowed with this trigger", "Leave the conditions out.";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{CreateDownload, CreateUpload, OperationKind, PatchDownload};
+use crate::{CreateDownload, CreateUpload, Notification, OperationKind, PatchDownload};
 
 /// The specification of an operation. Its JSON is that of what is inside: the kind is told beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,15 @@ impl Spec {
         match self {
             Self::Download(spec) => vec![&spec.result_file],
             Self::Upload(spec) => spec.files().collect(),
+        }
+    }
+
+    /// What to show when it is completed, and when it has failed.
+    #[must_use]
+    pub fn into_notifications(self) -> (Option<Notification>, Option<Notification>) {
+        match self {
+            Self::Download(spec) => (spec.success_notification, spec.failure_notification),
+            Self::Upload(spec) => (spec.success_notification, spec.failure_notification),
         }
     }
 

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::download::{RequestHeader, default_cost_policy, default_priority, yes};
-use crate::{CostPolicy, Credential, GroupName, PatchDownload, Priority, Secret, Timestamp, WebErrorStatus};
+use crate::{
+    CompletionGroupId, CostPolicy, Credential, GroupName, Notification, PatchDownload, Priority, Secret,
+    Timestamp, WebErrorStatus,
+};
 
 /// How the bytes of an upload travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
@@ -125,6 +128,15 @@ pub struct CreateUpload {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_group: Option<GroupName>,
+    /// The completion group it joins (BackgroundTransferCompletionGroup); the group must not be enabled yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_group: Option<CompletionGroupId>,
+    /// Shown when it is completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_notification: Option<Notification>,
+    /// Shown when it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_notification: Option<Notification>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recoverable_web_error_statuses: Vec<WebErrorStatus>,
     /// Bytes per second; absent is unlimited, 0 stops it.
@@ -174,6 +186,9 @@ impl CreateUpload {
             cost_policy: default_cost_policy(),
             priority: default_priority(),
             transfer_group: None,
+            completion_group: None,
+            success_notification: None,
+            failure_notification: None,
             recoverable_web_error_statuses: Vec::new(),
             rate_limit: None,
             not_before: None,

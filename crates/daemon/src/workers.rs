@@ -142,8 +142,8 @@ impl Workers {
                 self.room.parts.transfers.set_connections_per_host(connections);
             }
             Effect::Prune { time } => self.prune(time),
-            // Runs are not ours.
-            Effect::Task(_) => {}
+            // Runs and notifications are not ours.
+            Effect::Task(_) | Effect::Notify { .. } => {}
         }
     }
 

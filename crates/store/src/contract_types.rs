@@ -1,11 +1,12 @@
 //! The Store contract: what every store has to do, whatever it is made of.
 
 use longhaul_contract::{
-    AccessStatus, AppId, GroupName, Instance, InstanceId, Limits, OperationId, OperationKind, ReasonCode,
-    RegisterTaskRequest, ResponseInformation, Scope, Spec, TaskId, Timestamp, TransferBehavior,
+    AccessStatus, AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId,
+    OperationKind, ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, Spec, TaskId, Timestamp,
+    TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow};
-use longhaul_engine::{Change, Finished, Row};
+use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
 /// Progress of an operation as its worker recorded it. `record` is the worker's own and opaque here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +120,7 @@ fn process_phrase(holder: Option<u32>) -> String {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     pub groups: Vec<(AppId, GroupName, TransferBehavior)>,
+    pub completion_groups: Vec<CompletionRow>,
     /// Rows that are not final.
     pub rows: Vec<Row>,
     pub limits: Option<Limits>,
@@ -130,10 +132,11 @@ pub struct Loaded {
 }
 
 /// Takes over what a store has kept, piece by piece, so that a million rows need not be in memory twice.
-/// The limits come first and once, then the groups, then the rows.
+/// The limits come first and once, then groups of both kinds, then the rows.
 pub trait Adopt {
     fn limits(&mut self, limits: Option<Limits>);
     fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior);
+    fn completion_group(&mut self, row: CompletionRow);
     /// Rows that are not final, in no particular order.
     fn row(&mut self, row: Row);
     /// Registrations of background tasks, in no particular order.
@@ -151,6 +154,10 @@ impl Adopt for Loaded {
 
     fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior) {
         self.groups.push((app, name, behavior));
+    }
+
+    fn completion_group(&mut self, row: CompletionRow) {
+        self.completion_groups.push(row);
     }
 
     fn row(&mut self, row: Row) {
@@ -243,7 +250,8 @@ pub const INSTANCES_KEPT: usize = 50;
 /// - `GroupRemoved` forgets the behaviour; operations keep the name of their group.
 /// - Of tasks: `Registered` keeps nothing if the id is known already; `Updated`, `Instance`, `Waited` and the output of
 ///   an instance do nothing for a registration or an instance that is not known. `Unregistered` forgets its instances
-///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
+///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over, and what
+///   was asked for with it. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
 ///   in which they were first written.
 pub trait Store: Send {
     /// # Errors
@@ -328,6 +336,10 @@ pub trait Reader: Send + Sync {
     fn applications(&self) -> Result<Vec<AppId>, StoreError>;
     /// Final operations to forget at `time`: past their `keep_until`, longest past first, at most `limit`.
     fn prunable(&self, time: Timestamp, limit: usize) -> Result<Vec<(AppId, OperationId)>, StoreError>;
+    /// The members of a completion group that are known, oldest first.
+    fn completion_members(&self, group: CompletionGroupId) -> Result<Vec<StoredOperation>, StoreError>;
+    /// What was asked for with a registration; also of one that is gone, while an instance of it is not over.
+    fn task_spec(&self, id: TaskId) -> Result<Option<RegisterTaskRequest>, StoreError>;
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError>;
     /// In the order asked for; unknown ones are left out.
     fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError>;

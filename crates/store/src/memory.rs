@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{
-    AppId, GroupName, Instance, InstanceId, Limits, OperationId, Scope, Spec, TaskId, Timestamp,
-    TransferBehavior,
+    AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId, RegisterTaskRequest,
+    Scope, Spec, TaskId, Timestamp, TransferBehavior,
 };
-use longhaul_engine::{Change, Finished, Row};
+use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
 use crate::contract_types::{
     Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredBody,
@@ -57,6 +57,7 @@ impl Kept {
 struct Contents {
     operations: BTreeMap<OperationId, Kept>,
     groups: BTreeMap<(AppId, GroupName), TransferBehavior>,
+    completion_groups: BTreeMap<CompletionGroupId, CompletionRow>,
     limits: Option<Limits>,
     tokens: BTreeMap<[u8; 32], TokenWrite>,
     tasks: Tasks,
@@ -136,6 +137,9 @@ impl Store for MemoryStore {
         adopter.limits(contents.limits.clone());
         for ((app, name), behavior) in &contents.groups {
             adopter.group(app.clone(), name.clone(), *behavior);
+        }
+        for row in contents.completion_groups.values() {
+            adopter.completion_group(row.clone());
         }
         for kept in contents.operations.values().filter(|kept| !kept.is_final()) {
             adopter.row(kept.record.row.clone());
@@ -270,6 +274,13 @@ impl Contents {
                 self.groups.remove(&(app.clone(), name.clone()));
             }
             Change::Limits(limits) => self.limits = Some(limits.clone()),
+            Change::CompletionGroup { row } => {
+                let kept = self.completion_groups.entry(row.id).or_insert_with(|| row.clone());
+                kept.state = row.state.clone();
+            }
+            Change::CompletionGroupRemoved { id } => {
+                self.completion_groups.remove(id);
+            }
             Change::Task(change) => self.tasks.apply(change),
         }
     }
@@ -402,9 +413,10 @@ impl Reader for MemoryReader {
 
     fn applications(&self) -> Result<Vec<AppId>, StoreError> {
         let shared = lock(&self.shared);
-        let Contents { operations, groups, tokens, tasks, .. } = &shared.committed;
+        let Contents { operations, groups, completion_groups, tokens, tasks, .. } = &shared.committed;
         let mut apps: Vec<AppId> = operations.values().map(|kept| kept.record.row.app.clone()).collect();
         apps.extend(groups.keys().map(|(app, _)| app.clone()));
+        apps.extend(completion_groups.values().map(|row| row.app.clone()));
         apps.extend(tokens.values().map(|token| token.app.clone()));
         apps.extend(tasks.applications().cloned());
         apps.sort();
@@ -423,6 +435,16 @@ impl Reader for MemoryReader {
             .collect();
         due.sort();
         Ok(due.into_iter().take(limit).map(|(_, id, app)| (app, id)).collect())
+    }
+
+    fn completion_members(&self, group: CompletionGroupId) -> Result<Vec<StoredOperation>, StoreError> {
+        let shared = lock(&self.shared);
+        let records = shared.committed.operations.values().map(|kept| &kept.record);
+        Ok(records.filter(|record| record.row.completion_group == Some(group)).cloned().collect())
+    }
+
+    fn task_spec(&self, id: TaskId) -> Result<Option<RegisterTaskRequest>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.spec(id))
     }
 
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use longhaul_contract::{AppId, GroupName, OperationId};
+use longhaul_contract::{AppId, CompletionGroupId, GroupName, OperationId};
 use longhaul_engine::StoredPhase;
 
 use crate::event::{Command, Cost, Level, Machine, NewLimits};
+use crate::sets::CompletionSet;
 use crate::violation::{Invariant, Violation, ensure};
 
 /// Retries without progress before a connected operation fails.
@@ -70,6 +71,7 @@ pub(crate) struct Operation {
     pub(crate) has_bytes: Option<bool>,
     /// Its failure is decided and the part file not gone yet.
     pub(crate) is_failing: bool,
+    pub(crate) set: Option<CompletionGroupId>,
 }
 
 /// What a worker reported, and so what may follow.
@@ -95,6 +97,7 @@ pub(crate) struct Model {
     pub(crate) groups: BTreeMap<(AppId, GroupName), Vec<OperationId>>,
     pub(crate) serialized: BTreeMap<(AppId, GroupName), bool>,
     pub(crate) limits: Option<NewLimits>,
+    pub(crate) sets: BTreeMap<CompletionGroupId, CompletionSet>,
 }
 
 /// Circumstances of a decision that belong to nobody's promise.

@@ -5,7 +5,7 @@ use longhaul_contract::{
     NetworkLevel, OperationId, OperationKind, PatchDownload, Priority, ScheduledRate, Signal, Timestamp,
     WebErrorStatus,
 };
-use longhaul_engine::{NewOperation, Origin};
+use longhaul_engine::{Marks, NewOperation, Origin};
 
 use crate::event::{Command, Cost, Level, Machine, NewLimits};
 use crate::model::Operation;
@@ -37,6 +37,8 @@ pub(crate) fn new_operation(id: OperationId, operation: &Operation, start: bool)
         rate_limit: operation.rate,
         not_before: operation.not_before.map(|seconds| Timestamp(seconds * 1_000_000)),
         recoverable: recoverable.into(),
+        completion_group: operation.set,
+        marks: Marks::default(),
         start,
         spec: if operation.is_upload {
             CreateUpload::new("https://host/file", "/folder/file").into()

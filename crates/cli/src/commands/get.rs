@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use longhaul_client::Client;
 use longhaul_contract::{
-    Checksum, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists, Operation,
-    OperationId, Priority, RequestHeader, Secret, Timestamp, TransferStatus, WebErrorStatus,
+    Checksum, CompletionGroupId, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists,
+    Notification, Operation, OperationId, Priority, RequestHeader, Secret, Timestamp, TransferStatus,
+    WebErrorStatus,
 };
 use serde::Serialize;
 use url::Url;
@@ -82,6 +83,9 @@ pub(crate) struct Arguments {
     /// Member of this group, see `longhaul group`
     #[arg(short, long, value_name = "NAME", help_heading = "When and how fast")]
     group: Option<GroupName>,
+    /// Member of this completion group, by its id; see `longhaul completion`
+    #[arg(long, value_name = "ID", help_heading = "When and how fast")]
+    completion: Option<CompletionGroupId>,
     /// At most this many bytes per second: 500k, 2M
     #[arg(long, value_name = "RATE", value_parser = RateLimit::parse, help_heading = "When and how fast")]
     limit_rate: Option<RateLimit>,
@@ -95,6 +99,9 @@ pub(crate) struct Arguments {
     /// A word to find it by later
     #[arg(short, long, value_name = "LABEL", help_heading = "Following")]
     label: Option<String>,
+    /// Show on the desktop how each download has ended
+    #[arg(long, help_heading = "Following")]
+    notify: bool,
     /// Print the ids and do not follow
     #[arg(long, help_heading = "Following")]
     detach: bool,
@@ -280,6 +287,9 @@ impl<'a> Request<'a> {
                 expect: None,
                 mirrors: Vec::new(),
                 transfer_group: None,
+                completion_group: None,
+                success_notification: None,
+                failure_notification: None,
                 not_before: None,
                 is_random_access_required: false,
                 label: None,
@@ -383,6 +393,9 @@ fn spec(
         cost_policy: arguments.cost_policy,
         priority: arguments.priority,
         transfer_group: arguments.group.clone(),
+        completion_group: arguments.completion,
+        success_notification: arguments.notify.then(|| notification("Downloaded", &source.url)),
+        failure_notification: arguments.notify.then(|| notification("Not downloaded", &source.url)),
         is_random_access_required: arguments.random_access,
         recoverable_web_error_statuses: arguments.recoverable.clone(),
         checksum: arguments.checksum.clone().or(source.checksum),
@@ -394,6 +407,15 @@ fn spec(
         start: !arguments.hold,
         ..CreateDownload::new(source.url, result_file(folder.as_deref(), output)?)
     })
+}
+
+/// What is shown of an address has no query, which may be signed.
+fn notification(title: &str, url: &Url) -> Notification {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    let body = shown.as_str().chars().take(1024).collect();
+    Notification { title: title.to_owned(), body: Some(body) }
 }
 
 /// Up to this many ids are named.

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod app;
 pub(crate) mod cat;
+pub(crate) mod completion;
 pub(crate) mod completions;
 pub(crate) mod cond;
 pub(crate) mod config;
@@ -24,5 +25,6 @@ pub(crate) mod set;
 pub(crate) mod show;
 pub(crate) mod task;
 pub(crate) mod triggers;
+pub(crate) mod unconstrain;
 pub(crate) mod when;
 pub(crate) mod why;

@@ -159,6 +159,7 @@ mod tests {
     #[test]
     fn a_receipt() {
         let receipt = Receipt {
+            upload: None,
             chain: vec![
                 ReceiptHop { url: "https://example.org/film".to_owned(), status: 302 },
                 ReceiptHop { url: "https://mirror.example.org/film".to_owned(), status: 206 },

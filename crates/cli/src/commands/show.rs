@@ -60,6 +60,7 @@ fn render(operation: &Operation, response: Option<&ResponseInformation>, view: &
     add("priority", Some(operation.priority.to_string()));
     add("cost policy", Some(operation.cost_policy.to_string()));
     add("group", operation.transfer_group.as_ref().map(|group| escape(group.as_str()).into_owned()));
+    add("completion group", operation.completion_group.map(|group| group.to_string()));
     add("label", operation.label.as_deref().map(|label| escape(label).into_owned()));
     add("rate limit", operation.rate_limit.map(measure::rate));
     add("not before", operation.not_before.map(|time| view.instant(time)));

@@ -1,7 +1,9 @@
 //! The form of a request: addresses, headers, words and their bounds. Pure.
 
 use longhaul_contract::download::RequestHeader;
-use longhaul_contract::{CreateDownload, Credential, ErrorCode, OperationKind, PatchDownload, Secret};
+use longhaul_contract::{
+    CreateDownload, Credential, ErrorCode, Notification, OperationKind, PatchDownload, Secret,
+};
 use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
@@ -56,10 +58,22 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;
     }
+    check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;
     if let Some(media_type) = spec.expect.as_ref().and_then(|expect| expect.content_type.as_ref()) {
         check_media_type(media_type)?;
     }
     check_statuses(spec.recoverable_web_error_statuses.len())
+}
+
+/// What is shown to the user is text, and not too much of it.
+pub(crate) fn check_notifications(
+    success: Option<&Notification>,
+    failure: Option<&Notification>,
+) -> Answer<()> {
+    for (notification, field) in [(success, "/successNotification"), (failure, "/failureNotification")] {
+        notification.map_or(Ok(()), Notification::check).map_err(|problem| invalid(field, problem))?;
+    }
+    Ok(())
 }
 
 /// The same for what a patch renews. Gives the origin of a new address.

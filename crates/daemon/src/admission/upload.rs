@@ -3,7 +3,8 @@
 use longhaul_contract::{CreateUpload, ErrorCode, Secret, UploadPart, UploadProtocol};
 
 use super::form::{
-    check_credential, check_headers_at, check_method_token, check_statuses, check_text, check_uri, invalid,
+    check_credential, check_headers_at, check_method_token, check_notifications, check_statuses, check_text,
+    check_uri, invalid,
 };
 use crate::http::{Answer, Refused};
 
@@ -41,6 +42,7 @@ pub(crate) fn check_upload(spec: &mut CreateUpload) -> Answer<()> {
     check_verb(spec.method())?;
     check_request_headers(spec)?;
     check_credential(spec.server_credential.as_ref())?;
+    check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;
     }

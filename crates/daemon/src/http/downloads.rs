@@ -8,7 +8,7 @@ use http::StatusCode;
 use longhaul_contract::{
     CreateDownload, CreateDownloads, CreatedDownloads, Operation, OperationId, OperationKind, PatchDownload,
 };
-use longhaul_engine::{Command, NewOperation, Wish};
+use longhaul_engine::{Command, Marks, NewOperation, Wish};
 
 use super::creation::{admit, check_batch, create_one};
 use super::extract::Id;
@@ -90,6 +90,8 @@ fn new_operation(
         rate_limit: spec.rate_limit,
         not_before: spec.not_before,
         recoverable: spec.recoverable_web_error_statuses.as_slice().into(),
+        completion_group: spec.completion_group,
+        marks: Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some()),
         start: spec.start,
         spec: spec.into(),
     })

@@ -26,6 +26,7 @@ use super::list::snapshot_page;
 use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
+use crate::foreground::Presence;
 use crate::identity::Caller;
 use crate::metrics::Counted;
 use crate::news::{Found, Item};
@@ -158,6 +159,8 @@ struct Reader {
     /// Until when changes gather before they are looked at.
     gathers_until: Option<Instant>,
     _room: OwnedSemaphorePermit,
+    /// Who watches all applications is the owner, and none of them.
+    _presence: Option<Presence>,
     _counted: Counted,
 }
 
@@ -177,6 +180,7 @@ impl Reader {
             runs: rooms.runs.subscribe(),
             stopping: rooms.stopping.clone(),
             _counted: Counted::new(&rooms.metrics.streams),
+            _presence: app.clone().map(|app| rooms.foreground.enter(app)),
             rooms,
             app,
             kinds,

@@ -2,7 +2,9 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use longhaul_contract::{AppId, ErrorCode, GroupName, InstanceId, OperationId, OperationKind, TaskId};
+use longhaul_contract::{
+    AppId, CompletionGroupId, ErrorCode, GroupName, InstanceId, OperationId, OperationKind, TaskId,
+};
 use serde::de::DeserializeOwned;
 
 use super::refused::{Answer, Refused};
@@ -85,6 +87,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let is_upload = parts.uri.path().starts_with(UPLOADS);
         let kind = if is_upload { OperationKind::Upload } else { OperationKind::Download };
         Ok(Self(Target { id, kind }))
+    }
+}
+
+/// `{id}` of a completion group. What is no id names nothing.
+pub(crate) struct CompletionGroupOf(pub(crate) CompletionGroupId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CompletionGroupOf {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        id(&all_parameters(parts, state).await?, 0).map(Self)
     }
 }
 

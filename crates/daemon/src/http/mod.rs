@@ -4,6 +4,7 @@ mod access;
 mod activations;
 mod apps;
 mod commands;
+mod completion_groups;
 mod content;
 mod content_range;
 mod creation;
@@ -17,6 +18,7 @@ mod host;
 mod instance_protocol;
 mod json;
 mod list;
+mod policy;
 mod problems;
 mod push;
 mod refused;
@@ -65,6 +67,7 @@ pub(crate) type App = Arc<Rooms>;
         (name = "uploads", description = "Uploads of the calling application"),
         (name = "operations", description = "Downloads and uploads of the calling application"),
         (name = "groups", description = "Transfer groups of the calling application"),
+        (name = "completion groups", description = "Sets of transfers whose common end fires a task"),
         (name = "access", description = "Whether applications may run in the background"),
         (name = "tasks", description = "Background tasks of the calling application"),
         (name = "instances", description = "Runs of tasks, and what running tasks say themselves"),
@@ -96,6 +99,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list::list_all))
         .routes(routes!(groups::list))
         .routes(routes!(groups::get, groups::put))
+        .routes(routes!(completion_groups::list, completion_groups::create))
+        .routes(routes!(completion_groups::get))
+        .routes(routes!(completion_groups::enable))
+        .routes(routes!(completion_groups::unconstrain))
         .routes(routes!(events::events))
         .routes(routes!(tasks::list, tasks::register))
         .routes(routes!(tasks::trigger_types))
@@ -122,6 +129,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(apps::list))
         .routes(routes!(apps::get))
         .routes(routes!(access::put))
+        .routes(routes!(policy::get, policy::put))
         .routes(routes!(apps::create_token))
         .routes(routes!(service::health))
         .routes(routes!(service::metrics))

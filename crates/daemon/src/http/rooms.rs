@@ -14,6 +14,7 @@ use super::refused::{Answer, Refused};
 use crate::admission::Places;
 use crate::apps::Apps;
 use crate::config::ServiceSettings;
+use crate::foreground::ForegroundDesk;
 use crate::heart::{Granted, Heart};
 use crate::host_desk::HostDesk;
 use crate::identity::{Caller, Doorkeeper};
@@ -35,6 +36,7 @@ pub(crate) struct Rooms {
     pub(crate) apps: Arc<Apps>,
     pub(crate) host: Arc<HostDesk>,
     pub(crate) push: PushDesk,
+    pub(crate) foreground: Arc<ForegroundDesk>,
     pub(crate) task_policy: TaskPolicy,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,

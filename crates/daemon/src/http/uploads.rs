@@ -9,7 +9,7 @@ use longhaul_contract::{
     CreateUpload, CreateUploads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind, Page,
     PatchUpload, Scope, Spec,
 };
-use longhaul_engine::{Command, NewOperation, StoredPhase, Wish};
+use longhaul_engine::{Command, Marks, NewOperation, StoredPhase, Wish};
 use longhaul_store::{JournalWrite, StoredOperation, Write};
 use longhaul_transfer::UploadJournalRecord;
 
@@ -96,6 +96,8 @@ fn new_operation(
         rate_limit: spec.rate_limit,
         not_before: spec.not_before,
         recoverable: spec.recoverable_web_error_statuses.as_slice().into(),
+        completion_group: spec.completion_group,
+        marks: Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some()),
         start: spec.start,
         spec: spec.into(),
     })

@@ -9,8 +9,8 @@ use longhaul_contract::{
 };
 
 use crate::{
-    AttemptEnd, BootTime, Change, Command, Effect, Engine, Fact, Finished, Live, NewOperation, Now, Origin,
-    Plan, Policy, Refusal, Row, StopMode, StoredPhase, Wish,
+    AttemptEnd, BootTime, Change, Command, Effect, Engine, Fact, Finished, Live, Marks, NewOperation, Now,
+    Origin, Plan, Policy, Refusal, Row, StopMode, StoredPhase, Wish,
 };
 
 pub(crate) const SECOND: u64 = 1_000;
@@ -147,6 +147,8 @@ impl World {
             rate_limit: None,
             not_before: None,
             recoverable: Arc::from([]),
+            completion_group: None,
+            marks: Marks::default(),
             start: true,
             spec: spec(),
         }

@@ -3,6 +3,7 @@
 use longhaul_contract::{AppId, GroupName, OperationId, OperationKind, Spec, Timestamp, TransferBehavior};
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
+use super::completion;
 use super::names::Names;
 use super::prepared::{Prepared, PreparedEnd};
 use super::row::{PreparedRow, decode_spec, decode_word, row_columns, unreadable};
@@ -56,6 +57,8 @@ pub(super) fn apply(connection: &Connection, names: &mut Names, write: &Prepared
         }
         Prepared::GroupRemoved { app, name } => declare_group(connection, names, app, name, None),
         Prepared::Limits { value } => keep_setting(connection, LIMITS, Some(value)),
+        Prepared::CompletionGroup { row, state } => completion::keep(connection, names, row, state),
+        Prepared::CompletionGroupRemoved { id } => completion::remove(connection, *id),
         Prepared::Task(change) => tasks::apply(connection, names, change),
         Prepared::Output(output) => tasks::keep_output(connection, output),
         Prepared::ResponseBody(body) => keep_response_body(connection, body),
@@ -97,7 +100,7 @@ fn create(
             .prepare_cached(concat!(
                 "INSERT INTO live (",
                 row_columns!(),
-                ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             ))?
             .execute(params_from_iter(row.parameters(numbers)))?;
     }
@@ -110,7 +113,8 @@ fn update(connection: &Connection, names: &mut Names, row: &PreparedRow) -> rusq
         .prepare_cached(
             "UPDATE live SET kind = ?3, transfer_group = ?4, origin = ?5, target = ?6, place = ?7, priority = ?8,
                  cost_policy = ?9, rate_limit = ?10, not_before = ?11, recoverable = ?12, phase = ?13,
-                 failure = ?14, fruitless_attempts = ?15, has_bytes = ?16
+                 failure = ?14, fruitless_attempts = ?15, has_bytes = ?16,
+                 completion_group = ?17, marks = ?18
              WHERE app = ?1 AND id = ?2",
         )?
         .execute(params_from_iter(row.parameters(numbers)))
@@ -154,7 +158,7 @@ fn finish(connection: &Connection, names: &mut Names, end: &PreparedEnd) -> rusq
             "INSERT INTO ended (",
             row_columns!(),
             ", completed, keep_until, received, total)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         ))?
         .execute(params_from_iter(
             end.row.parameters(numbers).into_iter().chain(more.into_iter().map(Into::into)),

@@ -1,9 +1,9 @@
 //! Writes as the writer thread wants them: everything that needs no database is done, JSON above all.
 
 use longhaul_contract::{
-    AppId, GroupName, OperationId, PatchDownload, ReasonCode, Timestamp, TransferBehavior,
+    AppId, CompletionGroupId, GroupName, OperationId, PatchDownload, ReasonCode, Timestamp, TransferBehavior,
 };
-use longhaul_engine::Change;
+use longhaul_engine::{Change, CompletionRow};
 
 use super::row::{PreparedRow, to_json};
 use super::tasks::{self, PreparedTask};
@@ -28,6 +28,8 @@ pub(super) enum Prepared {
     Limits { value: String },
     Journal(JournalWrite),
     Token { token: TokenWrite, scopes: String },
+    CompletionGroup { row: CompletionRow, state: String },
+    CompletionGroupRemoved { id: CompletionGroupId },
     Task(PreparedTask),
     Output(OutputWrite),
     ResponseBody(ResponseBodyWrite),
@@ -90,6 +92,8 @@ fn prepare_change(change: Change) -> Result<Prepared, StoreError> {
         Change::Group { app, name, behavior } => Prepared::Group { app, name, behavior },
         Change::GroupRemoved { app, name } => Prepared::GroupRemoved { app, name },
         Change::Limits(limits) => Prepared::Limits { value: to_json(&limits)? },
+        Change::CompletionGroup { row } => Prepared::CompletionGroup { state: to_json(&row.state)?, row },
+        Change::CompletionGroupRemoved { id } => Prepared::CompletionGroupRemoved { id },
         Change::Task(change) => Prepared::Task(tasks::prepare(change)?),
     })
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_contract::{
-    AppId, GroupName, Instance, InstanceId, OperationId, Scope, TaskId, Timestamp, WebErrorStatus,
+    AppId, CompletionGroupId, GroupName, Instance, InstanceId, OperationId, RegisterTaskRequest, Scope,
+    TaskId, Timestamp, WebErrorStatus,
 };
 use longhaul_engine::Origin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
@@ -14,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::apply::OTHERS;
 use super::format::keep_plans;
 use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, decode_spec, from_json, unreadable};
-use super::{cannot_read, list, tasks};
+use super::{cannot_read, completion, list, tasks};
 use crate::contract_types::{
     ListQuery, Reader, StoreError, StoredBody, StoredOperation, StoredOutput, StoredTask, WaitHistory,
 };
@@ -231,6 +232,7 @@ impl Reader for SqliteReaders {
                                     WHERE named.app = application.number AND behavior IS NOT NULL)
                          OR EXISTS (SELECT 1 FROM token WHERE token.app = number)
                          OR EXISTS (SELECT 1 FROM task WHERE task.app = number)
+                         OR EXISTS (SELECT 1 FROM completion_group WHERE completion_group.app = number)
                          OR EXISTS (SELECT 1 FROM access WHERE access.app = number)
                      ORDER BY name",
                 )?
@@ -252,6 +254,14 @@ impl Reader for SqliteReaders {
                 })?
                 .collect()
         })
+    }
+
+    fn completion_members(&self, group: CompletionGroupId) -> Result<Vec<StoredOperation>, StoreError> {
+        self.read(|connection| read_operations(connection, &completion::members(connection, group)?))
+    }
+
+    fn task_spec(&self, id: TaskId) -> Result<Option<RegisterTaskRequest>, StoreError> {
+        self.read(|connection| tasks::read_spec(connection, id))
     }
 
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
@@ -313,7 +323,7 @@ macro_rules! operation_columns {
         concat!(
             "row.app, row.id, row.kind, row.transfer_group, row.origin, row.target, row.place, row.priority, \
              row.cost_policy, row.rate_limit, row.not_before, row.recoverable, row.phase, row.failure, \
-             row.fruitless_attempts, row.has_bytes, application.name, transfer_group.name, origin.name, \
+             row.fruitless_attempts, row.has_bytes, row.completion_group, row.marks, application.name, transfer_group.name, origin.name, \
              origin.is_local, spec.spec, spec.created, spec.started, ",
             $table
         )

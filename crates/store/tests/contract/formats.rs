@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use longhaul_store::{Store as _, Write, open};
 use rusqlite::Connection;
 
-use crate::equality::{drawn_task_write, drawn_upload_write, drawn_write, told};
+use crate::equality::{drawn_completion_write, drawn_task_write, drawn_upload_write, drawn_write, told};
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
 /// What was written into the database of each format, oldest first.
@@ -44,6 +44,9 @@ fn contents_3() -> Vec<Write> {
     let mut writes = contents_2();
     let uploads = [(0, 1, 0, 1), (0, 2, 0, 2), (0, 3, 0, 3), (1, 1, 1, 3), (1, 2, 2, 7), (3, 2, 9, 3)];
     writes.extend(uploads.map(drawn_upload_write));
+    for drawn in [(4, 1, 30, 3), (4, 1, 30, 4), (4, 1, 31, 8), (1, 1, 32, 7), (1, 2, 32, 4), (2, 2, 33, 9)] {
+        writes.push(drawn_completion_write(drawn));
+    }
     writes
 }
 

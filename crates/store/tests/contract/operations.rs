@@ -7,12 +7,12 @@ use longhaul_contract::{
     CostPolicy, Limits, OperationKind, PatchDownload, Priority, ReasonCode, Scope, Timestamp,
     TransferBehavior, WebErrorStatus,
 };
-use longhaul_engine::{Change, Origin, Row, StoredPhase, TargetKey};
+use longhaul_engine::{Change, Marks, Origin, Row, StoredPhase, TargetKey};
 use longhaul_store::{Loaded, StoredOperation, TokenWrite, WaitHistory, Write};
 
 use crate::samples::{
-    app, consumed, create, created, ended, everything, failure, finished, group, id, journal, response,
-    response_body, row, spec, time, updated, upload_spec, waited,
+    app, completion_group_id, consumed, create, created, ended, everything, failure, finished, group, id,
+    journal, response, response_body, row, spec, time, updated, upload_spec, waited,
 };
 use crate::trial::{Boxed, list, numbers, read};
 
@@ -99,6 +99,8 @@ fn full_row(number: u64) -> Row {
         phase: StoredPhase::Started,
         fruitless_attempts: 255,
         has_bytes: true,
+        completion_group: Some(completion_group_id(7)),
+        marks: Marks::notifying(true, true).unconstrained(),
         ..row(number)
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, Blocker, Cause, CostPolicy, CreateDownload, CreateUpload, Failure, GroupName, OperationId,
-    OperationKind, Priority, ReasonCode, Receipt, Remedy, ResponseInformation, Spec, Timestamp,
+    AppId, Blocker, Cause, CompletionGroupId, CostPolicy, CreateDownload, CreateUpload, Failure, GroupName,
+    OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy, ResponseInformation, Spec, Timestamp,
     WebErrorStatus,
 };
-use longhaul_engine::{Change, Finished, Origin, Row, StoredPhase};
+use longhaul_engine::{Change, CompletionRow, CompletionState, Finished, Marks, Origin, Row, StoredPhase};
 use longhaul_store::{JournalWrite, ListQuery, ResponseBodyWrite, StoredBody, Write};
 
 pub(crate) fn id(number: u64) -> OperationId {
@@ -24,6 +24,15 @@ pub(crate) fn app(name: &str) -> AppId {
 
 pub(crate) fn group(name: &str) -> GroupName {
     GroupName::new(name).unwrap()
+}
+
+pub(crate) fn completion_group_id(number: u64) -> CompletionGroupId {
+    CompletionGroupId::from_parts(1_700_000_000_000 + number, &[9; 10])
+}
+
+pub(crate) fn completion_group(number: u64, state: CompletionState) -> Write {
+    let row = CompletionRow { id: completion_group_id(number), app: app("Fifth"), created: time(3), state };
+    Write::Change(Change::CompletionGroup { row })
 }
 
 pub(crate) fn row(number: u64) -> Row {
@@ -43,6 +52,8 @@ pub(crate) fn row(number: u64) -> Row {
         phase: StoredPhase::Idle,
         fruitless_attempts: 0,
         has_bytes: false,
+        completion_group: None,
+        marks: Marks::default(),
     }
 }
 

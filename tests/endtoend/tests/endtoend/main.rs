@@ -4,10 +4,12 @@
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
 mod blockers;
+mod completion;
 mod contract;
 mod cost;
 mod crash;
 mod get;
+mod host_table;
 mod idle;
 mod input_output;
 mod metalink;
@@ -16,6 +18,7 @@ mod player;
 mod refusals;
 mod samples;
 mod secrets;
+mod sensed;
 mod servers;
 mod service;
 mod sleep;
