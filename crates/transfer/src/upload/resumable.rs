@@ -100,11 +100,11 @@ impl Upload {
                 Appended::TooLarge(said) => {
                     let tried = append_max.min(self.content.total - before);
                     append_max = self.smaller(tried).ok_or_else(|| self.refused(*said, true))?;
+                    continue;
                 }
             }
-            let is_fruitless = self.desk.offset() <= before && is_offset_known;
-            fruitless = if is_fruitless || !is_offset_known { fruitless + 1 } else { 0 };
-            if fruitless > FRUITLESS_MAX + append_max.leading_zeros() {
+            fruitless = if self.desk.offset() > before { 0 } else { fruitless + 1 };
+            if fruitless > FRUITLESS_MAX {
                 return Err(self.fruitless().into());
             }
         }
