@@ -6,6 +6,7 @@
 mod admission;
 mod apps;
 pub mod config;
+mod foreground;
 mod heart;
 mod host_desk;
 mod http;
@@ -15,6 +16,7 @@ mod journal;
 mod log;
 mod metrics;
 mod news;
+mod notices;
 mod push;
 mod run;
 mod runs;
@@ -23,6 +25,7 @@ mod service;
 mod task_view;
 mod triggers;
 mod view;
+mod wants;
 mod workers;
 
 pub use config::{ConfigError, ConfigValue, Configuration, Options, configuration_markdown};

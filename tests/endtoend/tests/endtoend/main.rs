@@ -4,12 +4,14 @@
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
 mod blockers;
+mod completion;
 mod components;
 mod contract;
 mod cost;
 mod crash;
 mod get;
 mod guests;
+mod host_table;
 mod idle;
 mod input_output;
 mod metalink;
@@ -18,6 +20,7 @@ mod player;
 mod refusals;
 mod samples;
 mod secrets;
+mod sensed;
 mod servers;
 mod service;
 mod sleep;
@@ -25,4 +28,6 @@ mod steps;
 mod systemd;
 mod task_cli;
 mod task_scenarios;
+mod upload_samples;
+mod uploads;
 mod zone;
