@@ -134,6 +134,9 @@ impl World {
             suspended_count: 0,
             cpu_milliseconds: None,
             memory_peak: None,
+            ran_out_of_memory: false,
+            limits: Vec::new(),
+            keep_awake: None,
         };
         let fact = TaskFact::Ended { id, instance, end: Box::new(end) };
         let plan = self.engine.observe(self.engine_now(), Fact::Task(fact));
