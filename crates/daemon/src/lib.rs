@@ -5,6 +5,7 @@
 
 mod admission;
 mod apps;
+mod asks;
 pub mod config;
 mod heart;
 mod host_desk;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{
-    AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId, RegisterTaskRequest,
-    Scope, TaskId, Timestamp, TransferBehavior,
+    AppId, CompletionGroupId, CreateDownload, GroupName, Instance, InstanceId, Limits, OperationId,
+    RegisterTaskRequest, Scope, TaskId, Timestamp, TransferBehavior,
 };
 use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
@@ -198,28 +198,26 @@ impl Contents {
         self.operations.get_mut(&id).filter(|kept| !kept.is_final())
     }
 
+    fn create(&mut self, row: &Row, spec: &CreateDownload, time: Timestamp) {
+        let record = StoredOperation {
+            row: row.clone(),
+            spec: spec.clone(),
+            created: time,
+            started: None,
+            completed: None,
+            consumed: None,
+            received: 0,
+            total: 0,
+            finished: None,
+            response: None,
+        };
+        let kept = || Kept { record, keep_until: None, journal: None, waits: Waits::default() };
+        self.operations.entry(row.id).or_insert_with(kept);
+    }
+
     fn apply_change(&mut self, change: &Change) {
         match change {
-            Change::Created { row, spec, time } => {
-                let record = StoredOperation {
-                    row: row.clone(),
-                    spec: (**spec).clone(),
-                    created: *time,
-                    started: None,
-                    completed: None,
-                    consumed: None,
-                    received: 0,
-                    total: 0,
-                    finished: None,
-                    response: None,
-                };
-                self.operations.entry(row.id).or_insert_with(|| Kept {
-                    record,
-                    keep_until: None,
-                    journal: None,
-                    waits: Waits::default(),
-                });
-            }
+            Change::Created { row, spec, time } => self.create(row, spec, *time),
             Change::Updated { row } => {
                 if let Some(kept) = self.live(row.id) {
                     kept.record.row = row.clone();

@@ -225,6 +225,7 @@ impl World {
                 | Effect::SetTotalRate { .. }
                 | Effect::SetConnectionsPerHost { .. }
                 | Effect::Notify { .. }
+                | Effect::AskInput { .. }
                 | Effect::Task(_) => {}
             }
         }

@@ -16,7 +16,7 @@ use super::json::{BATCH_BODY_MAX, Json, json};
 use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
-use crate::admission::{self, Look};
+use crate::admission::{self, Look, Reach};
 use crate::identity::Caller;
 use crate::view::{self, Times};
 
@@ -113,6 +113,17 @@ async fn admit(
     admitted.await.map_err(|error| (0, Refused::internal(&error)))?
 }
 
+/// What the engine has to know of what was asked for. A confined caller reaches no webhook: it might be anybody's.
+fn marks(caller: &Caller, spec: &CreateDownload) -> Answer<Marks> {
+    let marks = Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some());
+    let Some(callback) = &spec.input_callback else { return Ok(marks) };
+    if callback.webhook.is_some() && caller.reach == Reach::Confined {
+        let detail = "a confined application has no webhook: name a task";
+        return Err(Refused::new(ErrorCode::Forbidden, detail).with_field("/inputCallback/webhook"));
+    }
+    Ok(marks.asking_for_input())
+}
+
 fn new_operation(
     caller: &Caller,
     look: &mut Look<'_>,
@@ -134,7 +145,7 @@ fn new_operation(
         not_before: spec.not_before,
         recoverable: spec.recoverable_web_error_statuses.as_slice().into(),
         completion_group: spec.completion_group,
-        marks: Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some()),
+        marks: marks(caller, &spec)?,
         start: spec.start,
         spec: Box::new(spec),
     })

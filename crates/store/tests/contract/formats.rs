@@ -42,7 +42,7 @@ fn contents_2() -> Vec<Write> {
 
 fn contents_3() -> Vec<Write> {
     let mut writes = contents_2();
-    for drawn in [(4, 1, 30, 3), (4, 1, 30, 4), (4, 1, 31, 8), (1, 1, 32, 7), (1, 2, 32, 4), (2, 2, 33, 9)] {
+    for drawn in [(4, 1, 30, 3), (4, 1, 30, 4), (4, 1, 31, 8), (1, 1, 32, 7), (1, 2, 32, 4)] {
         writes.push(drawn_completion_write(drawn));
     }
     writes
