@@ -119,6 +119,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Trouble> {
 async fn carry_out(call: Call, context: &Context) -> Result<Exit, Trouble> {
     match call {
         Call::Get(arguments) => commands::get::run(*arguments, context).await,
+        Call::Put(arguments) => commands::put::run(*arguments, context).await,
         Call::List(arguments) => commands::list::run(arguments, context).await,
         Call::Show(arguments) => commands::show::run(arguments, context).await,
         Call::Why(arguments) => commands::why::run(arguments, context).await,

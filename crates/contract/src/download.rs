@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CompletionGroupId, CostPolicy, GroupName, InputCallback, Notification, OperationId, OperationKind,
-    Priority, ReasonCode, Remedy, Secret, Timestamp, TransferStatus, WebErrorStatus,
+    Priority, ReasonCode, Remedy, Secret, Timestamp, TransferStatus, UploadProtocol, WebErrorStatus,
 };
 
 /// Hash functions a caller may name. MD5 and SHA-1 are for old lists: they tell damage, not forgery.
@@ -246,6 +246,8 @@ impl CreateDownload {
     pub fn apply(&mut self, patch: PatchDownload) {
         let PatchDownload {
             requested_uri,
+            // Only uploads are sent in pieces.
+            part_uris: _,
             request_headers,
             server_credential,
             priority,
@@ -281,25 +283,29 @@ pub struct RequestHeader {
     pub value: Secret,
 }
 
-const fn yes() -> bool {
+pub(crate) const fn yes() -> bool {
     true
 }
 
-const fn default_cost_policy() -> CostPolicy {
+pub(crate) const fn default_cost_policy() -> CostPolicy {
     CostPolicy::Default
 }
 
-const fn default_priority() -> Priority {
+pub(crate) const fn default_priority() -> Priority {
     Priority::Default
 }
 
-/// Body of `PATCH /background-transfers/downloads/{id}`: what is absent stays.
+/// Body of `PATCH /background-transfers/downloads/{id}` and `PATCH /background-transfers/uploads/{id}`: what is
+/// absent stays.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct PatchDownload {
     /// Allowed while PausedByApplication, PausedRecoverableWebErrorStatus or not started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_uri: Option<String>,
+    /// Replaces the addresses of all pieces, of an upload that has them; allowed when `requestedUri` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part_uris: Option<Vec<Secret>>,
     /// Replaces all headers; used from the next request on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<Vec<RequestHeader>>,
@@ -400,8 +406,21 @@ pub struct Operation {
     pub kind: OperationKind,
     /// Without userinfo.
     pub requested_uri: String,
-    /// Absolute path of the file to make; the published name once it is known.
-    pub result_file: String,
+    /// Of a download: absolute path of the file to make; the published name once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_file: Option<String>,
+    /// Of an upload: absolute path of the file that is sent; absent for a multipart document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_file: Option<String>,
+    /// Of a multipart upload: the files of its parts, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_files: Vec<String>,
+    /// Of an upload: its verb.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Of an upload: as asked for; the receipt tells what it came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<UploadProtocol>,
     pub status: TransferStatus,
     /// The Windows number of `status`.
     pub status_code: u8,

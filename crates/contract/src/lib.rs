@@ -25,13 +25,15 @@ pub mod range;
 pub mod receipt;
 pub mod secret;
 pub mod service;
+pub mod spec;
 pub mod status;
 pub mod task;
 pub mod time;
 pub mod trigger;
+pub mod upload;
 pub mod web_error;
 
-pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreatedDownloads};
+pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreateUploads, CreatedDownloads};
 pub use completion::{
     CompletionDetails, CompletionGroup, CompletionGroupDetail, CreateCompletionGroup, Notification,
 };
@@ -54,9 +56,12 @@ pub use page::Page;
 pub use paths::ServicePaths;
 pub use problem::{ErrorCode, Problem};
 pub use range::{ByteRange, RangeSet};
-pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, Verification};
+pub use receipt::{
+    DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, UploadReceipt, Verification,
+};
 pub use secret::Secret;
 pub use service::{App, Health, NewToken, Scope};
+pub use spec::Spec;
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
 pub use task::{
     AccessRequestKind, AccessStatus, BackgroundTask, BackgroundTaskDetail, OnConflict, RegisterTaskRequest,
@@ -64,4 +69,5 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use trigger::{Condition, SystemTriggerType, TriggerKind, TriggerSpec};
+pub use upload::{CreateUpload, PatchUpload, UploadPart, UploadProtocol};
 pub use web_error::WebErrorStatus;

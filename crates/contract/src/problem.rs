@@ -52,6 +52,8 @@ error_codes! {
     InvalidHeader, "invalid-header", 400, 2, "A request header cannot be sent", "Header names are tokens; values have no CR, LF or NUL (RFC 9110 section 5.5).";
     InvalidPath, "invalid-path", 400, 2, "The result file cannot be used", "Give an absolute path without '..' in a folder that exists.";
     FolderNotWritable, "folder-not-writable", 400, 5, "The folder cannot be written", "Choose another folder or change its permissions.";
+    InvalidSource, "invalid-source", 400, 2, "A file to send cannot be used", "Give the absolute path of a regular file that exists.";
+    SourceNotReadable, "source-not-readable", 400, 5, "A file to send cannot be read", "Change its permissions, or choose another file.";
     FileExists, "file-exists", 409, 5, "The result file exists", "Choose another name, or set ifExists to rename or replace.";
     TargetInUse, "target-in-use", 409, 5, "Another operation makes this file", "Choose another name, or wait for or cancel the other operation.";
     InvalidState, "invalid-state", 409, 6, "The operation is in a state that does not allow this", "Look at the status named in detail; pause or resume it first.";

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_contract::input::InputNeeded;
-use longhaul_contract::{AppId, OperationId, PatchDownload, TaskId, TransferStatus};
+use longhaul_contract::{AppId, OperationId, OperationKind, PatchDownload, TaskId, TransferStatus};
 use longhaul_engine::task::TaskFact;
 use longhaul_engine::{Command, Fact, Wish};
 use longhaul_store::{Reader, StoredOperation};
@@ -49,7 +49,7 @@ impl Asks {
             let record = tokio::task::spawn_blocking(move || reader.operation(id)).await;
             // Without a record there is nothing left that could be repaired.
             let Ok(Ok(Some(record))) = record else { return };
-            let Some(callback) = record.spec.input_callback.clone() else { return };
+            let Some(callback) = record.spec.input_callback().cloned() else { return };
             if !asks.may_ask(id, record.received) {
                 tracing::info!(%id, "what was answered has not helped: it waits for its caller");
                 return;
@@ -127,7 +127,7 @@ impl Asks {
     }
 
     async fn repair(&self, app: AppId, id: OperationId, mut patch: PatchDownload) {
-        let origin = match admission::check_patch(&mut patch) {
+        let origin = match admission::check_patch(&mut patch, OperationKind::Download) {
             Ok(origin) => origin,
             Err(refused) => {
                 tracing::info!(%id, problem = %refused.problem(), "a webhook answered what cannot be used");

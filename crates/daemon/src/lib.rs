@@ -7,6 +7,7 @@ mod admission;
 mod apps;
 mod asks;
 pub mod config;
+mod foreground;
 mod heart;
 mod host_desk;
 mod http;
@@ -25,6 +26,7 @@ mod service;
 mod task_view;
 mod triggers;
 mod view;
+mod wants;
 mod workers;
 
 pub use config::{ConfigError, ConfigValue, Configuration, Options, configuration_markdown};

@@ -39,7 +39,7 @@ impl Notices {
             Notified::Operation(id) => {
                 let reader = Arc::clone(&self.reader);
                 let record = tokio::task::spawn_blocking(move || reader.operation(id)).await.ok()?.ok()??;
-                (record.spec.success_notification, record.spec.failure_notification)
+                record.spec.into_notifications()
             }
             Notified::CompletionGroup(id) => {
                 let app = app.clone();

@@ -8,11 +8,14 @@ use std::time::Duration;
 use longhaul_contract::HostState;
 use longhaul_engine::Fact;
 use longhaul_engine::task::TaskFact;
+use longhaul_host::wants::WantId;
 use longhaul_host::{Delay, HostChange, HostWatch, Machine};
 use longhaul_transfer::Transfers;
+use tokio::sync::mpsc;
 
 use crate::heart::Heart;
 use crate::host_desk::HostDesk;
+use crate::wants;
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
 
@@ -33,6 +36,7 @@ pub(crate) async fn sense(
     heart: Heart,
     transfers: Transfers,
     unsaved_max: Duration,
+    kept: mpsc::UnboundedSender<(WantId, serde_json::Value)>,
 ) {
     loop {
         match watch.next().await {
@@ -62,6 +66,13 @@ pub(crate) async fn sense(
                 tracing::info!(waits = delay.is_held(), "the machine is about to shut down");
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
+            HostChange::Wanted(id, details) => {
+                let (id, details) = (wants::task_of(id), Arc::from(details.to_string()));
+                tracing::info!(task = %id, "what a task waits for has come");
+                heart.report(None, Fact::Task(TaskFact::Fired { id, details }));
+            }
+            // Nobody keeps only while everything is being stopped.
+            HostChange::Kept(id, value) => drop(kept.send((id, value))),
             HostChange::Event(event, details) => {
                 tracing::info!(%event, "the machine tells of something");
                 let details = Arc::from(details.to_string());

@@ -2,19 +2,20 @@
 
 mod doors;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
+use longhaul_contract::{AppId, HostState};
 use longhaul_engine::Engine;
 use longhaul_host::HostWatch;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::asks::Asks;
 use crate::config::{ConfigError, Configuration};
+use crate::foreground::{self, ForegroundDesk};
 use crate::heart::{Beat, Circumstances, Heart, Inbox, Parts};
 use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
@@ -34,6 +36,7 @@ use crate::notices::Notices;
 use crate::push::PushDesk;
 use crate::runs::{self, Runs};
 use crate::sense;
+use crate::wants::{FirstWants, WantDesk};
 use crate::workers::{self, Workers};
 
 pub use doors::GivenSockets;
@@ -88,7 +91,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 3],
+    sensing: [JoinHandle<()>; 4],
     server: JoinHandle<()>,
 }
 
@@ -114,7 +117,7 @@ impl Service {
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (sensed, watch) = sense::look().await;
-        let Adopted { store, engine, told, push } =
+        let Adopted { store, engine, told, push, wants, restricted } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
@@ -124,9 +127,11 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
+        let wants = Arc::new(WantDesk::new(wants, watch.wants(), writer.clone()));
         let (heart, inbox) = Heart::new();
         let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let metrics = Arc::new(Metrics::new());
         let (blockers, orders) = sense::Blockers::new();
@@ -139,11 +144,14 @@ impl Service {
             metrics: Arc::clone(&metrics),
         };
         let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
-        let beat = Beat::new(hands.parts(inbox, (&workers, &runs), &configuration, host), engine)?;
+        let desks = (Arc::clone(&wants), restricted);
+        let parts = hands.parts(inbox, (&workers, &runs), desks, &configuration, host);
+        let beat = Beat::new(parts, engine)?;
         let beat = tokio::spawn(beat.run());
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
+            wants,
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
@@ -151,7 +159,7 @@ impl Service {
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
-        let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
+        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
@@ -217,6 +225,7 @@ struct Hands {
 struct Senses {
     watch: HostWatch,
     desk: Arc<HostDesk>,
+    wants: Arc<WantDesk>,
     transfers: Transfers,
     orders: sense::Orders,
     /// How long bytes that have arrived may wait to be made durable.
@@ -229,6 +238,7 @@ struct Desks {
     runs: Runs,
     host: Arc<HostDesk>,
     push: PushDesk,
+    foreground: Arc<ForegroundDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -243,6 +253,7 @@ impl Hands {
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&self.reader),
+            writer: self.writer.clone(),
             heart: self.heart.clone(),
             news: Arc::clone(&self.news),
             metrics: Arc::clone(&self.metrics),
@@ -265,6 +276,7 @@ impl Hands {
         &self,
         inbox: Inbox,
         (workers, runs): (&Workers, &Runs),
+        (wants, held_back): (Arc<WantDesk>, BTreeSet<AppId>),
         configuration: &Configuration,
         host: HostState,
     ) -> Parts {
@@ -276,17 +288,19 @@ impl Hands {
             runs: runs.clone(),
             notices: Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() },
             asks: Asks::new(Arc::clone(reader), heart.clone()),
+            wants,
             news: Arc::clone(news),
             metrics: Arc::clone(metrics),
             policy: configuration.engine.clone(),
             limits: configuration.limits.clone(),
             host,
+            held_back,
         }
     }
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -296,6 +310,7 @@ impl Hands {
             apps,
             host,
             push,
+            foreground,
             task_policy: configuration.engine.tasks.clone(),
             news,
             metrics,
@@ -313,14 +328,17 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 3] {
+    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 4] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, orders, unsaved_max } = senses;
+        let Senses { watch, desk, wants, transfers, orders, unsaved_max } = senses;
+        let (keep, kept) = mpsc::unbounded_channel();
+        let keeping = heart.clone();
         let watcher =
             Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         [
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max, keep)),
+            tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(async move {
                 match watcher {
@@ -342,6 +360,9 @@ struct Adopted<S> {
     engine: Engine,
     told: Told,
     push: PushDesk,
+    wants: FirstWants,
+    /// Applications whose transfers run only in the foreground.
+    restricted: BTreeSet<AppId>,
 }
 
 /// Makes the engine of what the store holds, in a thread that may block.
@@ -354,10 +375,13 @@ async fn adopt<S: GroupStore>(
     let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
     let adopted = blocking(move || {
         let told = Told::with_kept(sensed, &*reader);
-        let circumstances = Circumstances { policy, limits, host: told.host() };
-        let (engine, pushed) = circumstances.engine_of(&mut store)?;
-        let push = PushDesk::load(&pushed, &*reader)?;
-        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+        let restricted = foreground::kept(&*reader)?;
+        let held_back = restricted.clone();
+        let circumstances = Circumstances { policy, limits, host: told.host(), held_back };
+        let (engine, sourced) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&sourced, &*reader)?;
+        let wants = FirstWants::load(&sourced, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push, wants, restricted })
     });
     Ok(adopted.await??)
 }

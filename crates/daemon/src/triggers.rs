@@ -22,6 +22,12 @@ impl Support {
         Self { supported: false, source: None, reason: Some(reason.to_owned()) }
     }
 
+    /// As the host says.
+    fn told(support: longhaul_host::Support) -> Self {
+        let longhaul_host::Support { is_supported, source, reason } = support;
+        Self { supported: is_supported, source, reason }
+    }
+
     /// A signal that has no source may still get one, or be set by an administrator.
     fn of<T>(signal: &Signal<T>, what: &str) -> Self {
         match signal {
@@ -43,7 +49,7 @@ pub(crate) struct Reach {
     pub(crate) table: SupportTable,
 }
 
-pub(crate) fn support(kind: TriggerKind) -> Support {
+pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
     match kind {
         TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
         TriggerKind::TimeTrigger => Support::by("the machine's clocks"),
@@ -52,14 +58,10 @@ pub(crate) fn support(kind: TriggerKind) -> Support {
         TriggerKind::DeviceUseTrigger
         | TriggerKind::MediaProcessingTrigger
         | TriggerKind::ApplicationTrigger => Support::by("POST /background-tasks/{id}/request"),
-        TriggerKind::LocationTrigger => Support::none("this release has no source of locations"),
-        TriggerKind::BluetoothLEAdvertisementWatcherTrigger
-        | TriggerKind::GattCharacteristicNotificationTrigger => {
-            Support::none("this release has no source of Bluetooth events")
-        }
-        TriggerKind::ActivitySensorTrigger => {
-            Support::none("this release has no source of physical activity")
-        }
+        TriggerKind::LocationTrigger
+        | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
+        | TriggerKind::GattCharacteristicNotificationTrigger
+        | TriggerKind::ActivitySensorTrigger => Support::told(reach.table.trigger(kind)),
         TriggerKind::CompletionGroupTrigger => Support::by("the transfers of the completion group"),
     }
 }
@@ -78,16 +80,14 @@ pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support
         SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
         SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
         SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
-        SystemTriggerType::SmsReceived => {
-            let longhaul_host::Support { is_supported, source, reason } = reach.table.system_trigger(event);
-            Support { supported: is_supported, source, reason }
-        }
+        SystemTriggerType::SmsReceived => Support::told(reach.table.system_trigger(event)),
         SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
-            Support::none("no Linux lock screen has places for applications")
+            Support::by("the owner's list of applications that may always run: `longhaul access`")
         }
-        SystemTriggerType::OnlineIdConnectedStateChange | SystemTriggerType::DefaultSignInAccountChange => {
-            Support::none("this release has no source of online accounts")
+        SystemTriggerType::OnlineIdConnectedStateChange => Support::told(reach.table.system_trigger(event)),
+        SystemTriggerType::DefaultSignInAccountChange => {
+            Support::none("Linux has no default account to sign in with")
         }
     }
 }
@@ -98,7 +98,7 @@ pub(crate) fn all(reach: &Reach) -> Vec<TriggerType> {
 }
 
 fn view(kind: TriggerKind, reach: &Reach) -> TriggerType {
-    let Support { supported, source, reason } = support(kind);
+    let Support { supported, source, reason } = support(kind, reach);
     let system_trigger_types = match kind {
         TriggerKind::SystemTrigger => SystemTriggerType::ALL
             .iter()

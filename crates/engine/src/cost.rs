@@ -4,12 +4,14 @@
 use longhaul_contract::{CostPolicy, HostState, NetworkCost, NetworkLevel, ReasonCode};
 
 /// What a verdict of the machine depends on, packed: cost policy, locality of the origin, exemption from
-/// energy saver.
+/// energy saver, and whether the application has to be in the foreground and is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Class(u8);
 
 impl Class {
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 24;
+    /// From this number on they are held back with their application.
+    const HELD_BACK: u8 = 12;
     pub(crate) const MIN: Self = Self(0);
 
     pub(crate) fn new(policy: CostPolicy, is_local: bool, is_exempt_from_energy_saver: bool) -> Self {
@@ -33,8 +35,17 @@ impl Class {
         self.0 & 1 != 0
     }
 
+    /// The same of an application that has to be in the foreground and is not.
+    pub(crate) fn held_back(self) -> Self {
+        Self(self.0 % Self::HELD_BACK + Self::HELD_BACK)
+    }
+
+    pub(crate) fn is_held_back(self) -> bool {
+        self.0 >= Self::HELD_BACK
+    }
+
     pub(crate) fn cost_policy(self) -> CostPolicy {
-        match self.0 / 4 {
+        match self.0 % Self::HELD_BACK / 4 {
             0 => CostPolicy::Default,
             1 => CostPolicy::UnrestrictedOnly,
             _ => CostPolicy::Always,
@@ -45,6 +56,8 @@ impl Class {
 /// Which parts of the machine's state forbid a class to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Denials {
+    /// Whatever the machine is like.
+    pub(crate) background: bool,
     pub(crate) level: bool,
     pub(crate) cost: bool,
     pub(crate) energy: bool,
@@ -58,6 +71,7 @@ impl Denials {
     /// The one to name when only one is named.
     pub(crate) fn first(self) -> Option<ReasonCode> {
         [
+            (self.background, ReasonCode::ForegroundOnly),
             (self.level, ReasonCode::NetworkLevel),
             (self.cost, ReasonCode::NetworkCost),
             (self.energy, ReasonCode::EnergySaver),
@@ -72,6 +86,7 @@ pub(crate) fn denials(host: &HostState, class: Class) -> Denials {
     let level = host.network.level.value();
     let cost = host.network.cost.value();
     Denials {
+        background: class.is_held_back(),
         level: !class.is_local() && level == Some(&NetworkLevel::None),
         cost: !class.is_local() && cost.is_some_and(|cost| !allows(class.cost_policy(), *cost)),
         energy: !class.is_exempt_from_energy_saver() && host.energy_saver.value() == Some(&true),
@@ -149,7 +164,12 @@ mod tests {
                     assert_eq!(class.cost_policy(), *policy);
                     assert_eq!(class.is_local(), is_local);
                     assert_eq!(class.is_exempt_from_energy_saver(), priority == Priority::High);
-                    seen.insert(class.index());
+                    for class in [class, class.held_back()] {
+                        assert_eq!(class.cost_policy(), *policy);
+                        assert_eq!(class.is_local(), is_local);
+                        seen.insert(class.index());
+                    }
+                    assert!(class.held_back().is_held_back() && !class.is_held_back());
                 }
             }
         }
@@ -167,7 +187,10 @@ mod tests {
             level: known(NetworkLevel::None),
             cost: known(NetworkCost { is_metered: true, ..NetworkCost::default() }),
         };
-        assert_eq!(denials(&host, remote), Denials { level: true, cost: true, energy: false });
+        assert_eq!(
+            denials(&host, remote),
+            Denials { background: false, level: true, cost: true, energy: false }
+        );
         assert!(denials(&host, local).is_empty());
         host.energy_saver = known(true);
         assert_eq!(denials(&host, local).first(), Some(ReasonCode::EnergySaver));

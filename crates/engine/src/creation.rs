@@ -11,7 +11,7 @@ use crate::download::{Phase, Stopping};
 use crate::engine::Engine;
 use crate::group::takes_turns;
 use crate::plan::{Change, Effect};
-use crate::roster::{Settings, Slot};
+use crate::roster::{Settings, Slot, Standing};
 use crate::row::{Origin, Row, StoredPhase};
 use crate::step::Step;
 use crate::task::TaskAnswer;
@@ -48,7 +48,7 @@ impl Engine {
             {
                 return Err(Refusal::new(
                     ErrorCode::TargetInUse,
-                    format!("another operation already makes {}", operation.spec.result_file),
+                    format!("another operation already makes {}", operation.spec.files().join(", ")),
                 )
                 .of_operation(index));
             }
@@ -142,10 +142,11 @@ impl Engine {
                 | TransferStatus::PausedByApplication
                 | TransferStatus::PausedRecoverableWebErrorStatus
         );
-        if patch.requested_uri.is_some() && !may_renew {
+        let renews = patch.requested_uri.is_some() || patch.part_uris.is_some();
+        if renews && !may_renew {
             return Err(Refusal::new(
                 ErrorCode::InvalidState,
-                format!("the operation is {status}: pause it before giving it another requestedUri"),
+                format!("the operation is {status}: pause it before giving it another address"),
             ));
         }
         let before = self.row(slot);
@@ -205,7 +206,8 @@ impl Engine {
             self.origins[number] += 1;
             let old = std::mem::replace(&mut self.roster[slot].origin, number);
             self.release_origin(old);
-            self.roster[slot].is_local = is_local;
+            let entry = &mut self.roster[slot];
+            entry.standing = Standing::new(is_local, entry.standing.is_held_back());
         }
         let is_running = self.roster[slot].phase.is_running();
         if let Some(priority) = patch.priority {
@@ -220,7 +222,7 @@ impl Engine {
         }
         let entry = &mut self.roster[slot];
         entry.cost_policy = patch.cost_policy.unwrap_or(entry.cost_policy);
-        if patch.requested_uri.is_some() {
+        if patch.requested_uri.is_some() || patch.part_uris.is_some() {
             entry.record.fruitless_attempts = 0;
             entry.record.stale_restarts = 0;
         }

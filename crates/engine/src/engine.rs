@@ -70,6 +70,8 @@ pub struct Engine {
     /// Hours in which results expire.
     pub(crate) expiries: BTreeSet<Timestamp>,
     pub(crate) completion: CompletionGroups,
+    /// Applications that have to be in the foreground and are not.
+    pub(crate) held_back: BTreeSet<AppId>,
     pub(crate) tasks: Tasks,
 }
 
@@ -101,6 +103,7 @@ impl Engine {
             network_retried_at: None,
             expiries: BTreeSet::new(),
             completion: CompletionGroups::default(),
+            held_back: BTreeSet::new(),
         }
     }
 
@@ -111,6 +114,11 @@ impl Engine {
         self.groups[group].behavior = behavior;
         self.groups[group].is_explicit = true;
         self.apps[app].empty_groups.insert(group);
+    }
+
+    /// Takes over that an application has to be in the foreground and is not; before its rows.
+    pub fn adopt_held_back(&mut self, app: AppId) {
+        self.held_back.insert(app);
     }
 
     /// Rows that are final are not the engine's and are passed over.
@@ -185,6 +193,7 @@ impl Engine {
                 self.host_changed_for_tasks(&mut step);
             }
             Fact::Task(fact) => self.observe_task(&mut step, fact),
+            Fact::HeldBack { app, is_held_back } => self.hold_back(&mut step, app, is_held_back),
             Fact::BlockerEased { on, id } => self.blocker_eased(&mut step, on, id),
         }
         self.conclude(step)

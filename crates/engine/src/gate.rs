@@ -237,7 +237,7 @@ mod tests {
         gates.observe(at(0), &host(NetworkLevel::Internet));
         assert!(gates.is_open(remote()));
         let changed = gates.observe(at(100), &host(NetworkLevel::None));
-        assert_eq!(changed.len(), 6, "the classes of remote origins");
+        assert_eq!(changed.len(), 12, "the classes of remote origins");
         assert_eq!(
             gates.closed(remote(), at(100).boot).unwrap().denials.first(),
             Some(ReasonCode::NetworkLevel)

@@ -13,6 +13,7 @@ mod download;
 pub mod engine;
 mod explain;
 pub mod fact;
+mod foreground;
 mod gate;
 mod group;
 mod limits;

@@ -1,8 +1,8 @@
 //! What must follow from a decision.
 
 use longhaul_contract::{
-    AppId, Blocker, CompletionGroupId, CreateDownload, GroupName, Limits, OperationId, PatchDownload,
-    ReasonCode, ResponseInformation, TaskId, Timestamp, TransferBehavior,
+    AppId, Blocker, CompletionGroupId, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
+    ResponseInformation, Spec, TaskId, Timestamp, TransferBehavior,
 };
 
 use crate::completion::CompletionRow;
@@ -15,7 +15,7 @@ use crate::task::{TaskAnswer, TaskChange, TaskEffect};
 pub enum Change {
     Created {
         row: Row,
-        spec: Box<CreateDownload>,
+        spec: Spec,
         time: Timestamp,
     },
     /// The row as it is now, whole.
@@ -28,7 +28,7 @@ pub enum Change {
         fruitless_attempts: u8,
         has_bytes: bool,
     },
-    /// Merge `patch` into the kept spec ([`CreateDownload::apply`]).
+    /// Merge `patch` into the kept spec ([`Spec::apply`]).
     Patched {
         id: OperationId,
         patch: Box<PatchDownload>,

@@ -63,6 +63,28 @@ impl From<&Rare> for Settings {
     }
 }
 
+/// Whether the origin is on this machine, and whether the application has to be in the foreground and is not: two facts in
+/// one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing(u8);
+
+impl Standing {
+    const LOCAL: u8 = 1;
+    const HELD_BACK: u8 = 2;
+
+    pub(crate) fn new(is_local: bool, is_held_back: bool) -> Self {
+        Self(u8::from(is_local) * Self::LOCAL | u8::from(is_held_back) * Self::HELD_BACK)
+    }
+
+    pub(crate) const fn is_local(self) -> bool {
+        self.0 & Self::LOCAL != 0
+    }
+
+    pub(crate) const fn is_held_back(self) -> bool {
+        self.0 & Self::HELD_BACK != 0
+    }
+}
+
 /// One live operation. Applications, groups and origins are numbers of their tables.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -84,7 +106,7 @@ pub(crate) struct Entry {
     pub(crate) cost_policy: CostPolicy,
     /// What the present stretch of waiting is waiting for; the gates add theirs.
     pub(crate) waits_for: Option<ReasonCode>,
-    pub(crate) is_local: bool,
+    pub(crate) standing: Standing,
     /// `not_before` was reached; a clock set back does not undo that.
     pub(crate) is_due: bool,
     /// Its caller has taken the result of a cancellation that still clears up.
@@ -96,7 +118,8 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn class(&self) -> Class {
         let is_exempt = self.priority == Priority::High || self.marks().is_unconstrained();
-        Class::new(self.cost_policy, self.is_local, is_exempt)
+        let class = Class::new(self.cost_policy, self.standing.is_local(), is_exempt);
+        if self.standing.is_held_back() { class.held_back() } else { class }
     }
 
     pub(crate) fn rate_limit(&self) -> Option<u64> {

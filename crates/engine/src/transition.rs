@@ -8,7 +8,7 @@ use crate::fact::Finished;
 use crate::plan::{Change, Effect, StopMode};
 use crate::queue::Place;
 use crate::retry;
-use crate::roster::{Entry, Settings, Slot};
+use crate::roster::{Entry, Settings, Slot, Standing};
 use crate::row::{Row, StoredPhase};
 use crate::step::Step;
 
@@ -22,6 +22,7 @@ const EXPIRY_STEP_MICROS: i64 = 3_600_000_000;
 impl Engine {
     /// Takes a row into memory without deciding anything.
     pub(crate) fn hold(&mut self, row: Row, phase: Phase, may_have_part: bool) -> Slot {
+        let is_held_back = self.held_back.contains(&row.app);
         let app = self.apps.number(row.app);
         self.apps[app].live += 1;
         self.apps[app].order = self.apps[app].order.max(row.order);
@@ -61,7 +62,7 @@ impl Engine {
             kind: row.kind,
             priority: row.priority,
             cost_policy: row.cost_policy,
-            is_local,
+            standing: Standing::new(is_local, is_held_back),
             is_due: false,
             is_consumed: false,
             may_have_part,
@@ -363,5 +364,11 @@ const fn is_watched(on: Blocker) -> bool {
 }
 
 fn is_of_the_machine(code: ReasonCode) -> bool {
-    matches!(code, ReasonCode::NetworkLevel | ReasonCode::NetworkCost | ReasonCode::EnergySaver)
+    matches!(
+        code,
+        ReasonCode::NetworkLevel
+            | ReasonCode::NetworkCost
+            | ReasonCode::EnergySaver
+            | ReasonCode::ForegroundOnly
+    )
 }

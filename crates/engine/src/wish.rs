@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CompletionGroupId, CostPolicy, CreateDownload, ErrorCode, GroupName, Limits, OperationId,
-    OperationKind, PatchDownload, Priority, Timestamp, TransferBehavior, WebErrorStatus,
+    AppId, CompletionGroupId, CostPolicy, ErrorCode, GroupName, Limits, OperationId, OperationKind,
+    PatchDownload, Priority, Spec, Timestamp, TransferBehavior, WebErrorStatus,
 };
 
 use crate::completion::CompletionWish;
@@ -29,7 +29,7 @@ pub struct NewOperation {
     pub marks: Marks,
     pub start: bool,
     /// Kept by the store and never looked at here.
-    pub spec: Box<CreateDownload>,
+    pub spec: Spec,
 }
 
 /// A command to one operation.

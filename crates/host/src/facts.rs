@@ -7,7 +7,7 @@ use longhaul_contract::{HostState, Network, NetworkCost, NetworkLevel, Power, Si
 use tokio::sync::mpsc;
 
 use crate::watch::HostChange;
-use crate::{login, modem, network, network_manager, power, work_cost};
+use crate::{activity, bluetooth, location, login, modem, network, network_manager, power, work_cost};
 
 /// What a source says, or why it cannot say anything.
 pub(crate) type Found<T> = Result<T, String>;
@@ -24,10 +24,14 @@ pub(crate) enum Slot {
     Profiles,
     OldProfiles,
     Zone,
+    Bluetooth,
+    Location,
+    Activity,
+    Accounts,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -37,6 +41,10 @@ impl Slot {
         Self::Profiles,
         Self::OldProfiles,
         Self::Zone,
+        Self::Bluetooth,
+        Self::Location,
+        Self::Activity,
+        Self::Accounts,
     ];
 }
 
@@ -54,6 +62,11 @@ pub(crate) enum Fact {
     Profiles(Found<bool>),
     OldProfiles(Found<bool>),
     Zone(Found<(String, &'static str)>),
+    Bluetooth(Found<bluetooth::Radio>),
+    Location(Found<location::Positions>),
+    Activity(Found<activity::Told>),
+    /// Whether there is somebody who knows of online accounts.
+    Accounts(Found<()>),
 }
 
 impl Fact {
@@ -68,6 +81,10 @@ impl Fact {
             Self::Profiles(_) => Slot::Profiles,
             Self::OldProfiles(_) => Slot::OldProfiles,
             Self::Zone(_) => Slot::Zone,
+            Self::Bluetooth(_) => Slot::Bluetooth,
+            Self::Location(_) => Slot::Location,
+            Self::Activity(_) => Slot::Activity,
+            Self::Accounts(_) => Slot::Accounts,
         }
     }
 }
@@ -126,6 +143,10 @@ pub(crate) struct Facts {
     profiles: Found<bool>,
     old_profiles: Found<bool>,
     pub(crate) zone: Found<(String, &'static str)>,
+    pub(crate) bluetooth: Found<bluetooth::Radio>,
+    pub(crate) location: Found<location::Positions>,
+    pub(crate) activity: Found<activity::Told>,
+    pub(crate) accounts: Found<()>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -145,6 +166,10 @@ impl Default for Facts {
             profiles: nothing(),
             old_profiles: nothing(),
             zone: nothing(),
+            bluetooth: nothing(),
+            location: nothing(),
+            activity: nothing(),
+            accounts: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -174,6 +199,10 @@ impl Facts {
             Fact::Profiles(found) => self.profiles = found,
             Fact::OldProfiles(found) => self.old_profiles = found,
             Fact::Zone(found) => self.zone = found,
+            Fact::Bluetooth(found) => self.bluetooth = found,
+            Fact::Location(found) => self.location = found,
+            Fact::Activity(found) => self.activity = found,
+            Fact::Accounts(found) => self.accounts = found,
         }
     }
 

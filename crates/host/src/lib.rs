@@ -1,12 +1,16 @@
 //! Asks the machine: network, power, sessions, clock, time zone, disks, paths, peer identity. One file for each source; all of
 //! them are told of changes and none looks by itself.
 
+mod accounts;
+mod activity;
+mod bluetooth;
 mod bus;
 pub mod clock;
 pub mod disk;
 mod facts;
 mod folder;
 mod kernel;
+mod location;
 mod login;
 mod modem;
 pub mod mounts;
@@ -18,9 +22,11 @@ mod power;
 mod support;
 pub mod time_zone;
 mod uevent;
+pub mod wants;
 mod watch;
 pub mod ways;
 mod work_cost;
 
+pub use bluetooth::whole_uuid;
 pub use support::{Support, SupportTable};
 pub use watch::{Delay, HostChange, HostWatch, Machine};

@@ -1,17 +1,18 @@
 //! The Store contract: what every store has to do, whatever it is made of.
 
 use longhaul_contract::{
-    AccessStatus, AppId, CompletionGroupId, CreateDownload, GroupName, Instance, InstanceId, Limits,
-    OperationId, OperationKind, ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, TaskId,
-    Timestamp, TransferBehavior,
+    AccessStatus, AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId,
+    OperationKind, ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, Spec, TaskId, Timestamp,
+    TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow};
 use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
-/// Progress of a download as its worker recorded it. `record` is the worker's own and opaque here.
+/// Progress of an operation as its worker recorded it. `record` is the worker's own and opaque here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalWrite {
     pub id: OperationId,
+    /// Bytes that have come, or that have gone out and are known to be kept by the server.
     pub received: u64,
     /// 0 is unknown.
     pub total: u64,
@@ -26,6 +27,7 @@ pub enum Write {
     Journal(JournalWrite),
     Token(TokenWrite),
     Output(OutputWrite),
+    ResponseBody(ResponseBodyWrite),
     /// A setting that is not the engine's; `None` takes it back.
     Setting {
         name: String,
@@ -52,6 +54,20 @@ pub struct StoredOutput {
     pub dropped: u64,
 }
 
+/// What the server answered to an upload; a newer answer takes its place. Kept as long as the operation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseBodyWrite {
+    pub id: OperationId,
+    pub body: StoredBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBody {
+    pub bytes: Vec<u8>,
+    /// There was more.
+    pub is_cut: bool,
+}
+
 impl Write {
     /// Whether it has to be on disk before anybody is told of it. Losing the others costs nothing but detail.
     #[must_use]
@@ -59,8 +75,8 @@ impl Write {
         match self {
             Self::Change(change) => change.is_durable(),
             Self::Journal(_) | Self::Token(_) | Self::Setting { .. } | Self::Manifest { .. } => true,
-            // It is followed by the end of its instance, which takes it along.
-            Self::Output(_) => false,
+            // They are followed by the end of the instance or of the attempt, which takes them along.
+            Self::Output(_) | Self::ResponseBody(_) => false,
         }
     }
 }
@@ -177,7 +193,7 @@ pub struct StoredTask {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredOperation {
     pub row: Row,
-    pub spec: CreateDownload,
+    pub spec: Spec,
     pub created: Timestamp,
     pub started: Option<Timestamp>,
     pub completed: Option<Timestamp>,
@@ -226,6 +242,7 @@ pub const INSTANCES_KEPT: usize = 50;
 /// - `Created` keeps nothing if the id is known already.
 /// - `Updated`, `Counted`, `Ended` and journals apply to operations that are not final; `Patched`, `Started`,
 ///   `Waited` and `Removed` to any that is known; `Consumed` to final ones. For all others they do nothing.
+/// - A response body is kept of any operation that is known.
 /// - `Ended` makes the operation final, drops its journal and keeps the journal's numbers, or the size of the
 ///   published file where the receipt has it.
 /// - The first `Started` and the first `Consumed` keep their time; each `Consumed` moves `keep_until`.
@@ -308,6 +325,8 @@ pub trait Reader: Send + Sync {
     ) -> Result<Vec<OperationId>, StoreError>;
     /// Of these, in their order, the final ones of this application whose results nobody has taken.
     fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError>;
+    /// What was kept by [`Write::ResponseBody`].
+    fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError>;
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError>;
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError>;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{
-    AppId, CompletionGroupId, CreateDownload, GroupName, Instance, InstanceId, Limits, OperationId,
-    RegisterTaskRequest, Scope, TaskId, Timestamp, TransferBehavior,
+    AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId, RegisterTaskRequest,
+    Scope, Spec, TaskId, Timestamp, TransferBehavior,
 };
 use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
 use crate::contract_types::{
-    Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredOperation,
-    StoredOutput, StoredTask, TokenWrite, WaitHistory, Write,
+    Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredBody,
+    StoredOperation, StoredOutput, StoredTask, TokenWrite, WaitHistory, Write,
 };
 use crate::matching::{Needle, prefix_bounds};
 use crate::wait::Waits;
@@ -27,6 +27,7 @@ struct Kept {
     record: StoredOperation,
     keep_until: Option<Timestamp>,
     journal: Option<Vec<u8>>,
+    response_body: Option<StoredBody>,
     waits: Waits,
 }
 
@@ -189,6 +190,11 @@ impl Contents {
                 self.tokens.insert(token.hash, token.clone());
             }
             Write::Output(output) => self.tasks.keep_output(output),
+            Write::ResponseBody(write) => {
+                if let Some(kept) = self.operations.get_mut(&write.id) {
+                    kept.response_body = Some(write.body.clone());
+                }
+            }
             Write::Setting { name, value } => self.tasks.keep_setting(name, value.as_deref()),
             Write::Manifest { app, identity } => self.tasks.keep_manifest(app, identity.as_deref()),
         }
@@ -198,7 +204,7 @@ impl Contents {
         self.operations.get_mut(&id).filter(|kept| !kept.is_final())
     }
 
-    fn create(&mut self, row: &Row, spec: &CreateDownload, time: Timestamp) {
+    fn create(&mut self, row: &Row, spec: &Spec, time: Timestamp) {
         let record = StoredOperation {
             row: row.clone(),
             spec: spec.clone(),
@@ -211,7 +217,8 @@ impl Contents {
             finished: None,
             response: None,
         };
-        let kept = || Kept { record, keep_until: None, journal: None, waits: Waits::default() };
+        let kept =
+            || Kept { record, keep_until: None, journal: None, response_body: None, waits: Waits::default() };
         self.operations.entry(row.id).or_insert_with(kept);
     }
 
@@ -326,12 +333,10 @@ fn is_listed(kept: &Kept, query: &ListQuery, needle: Option<&Needle>) -> bool {
         && query.kind.is_none_or(|kind| kind == row.kind)
         && query.group.as_ref().is_none_or(|group| row.group.as_ref() == Some(group))
         && !(query.only_ungrouped && row.group.is_some())
-        && query.label.as_ref().is_none_or(|label| spec.label.as_ref() == Some(label))
+        && query.label.as_ref().is_none_or(|label| spec.label() == Some(label.as_str()))
         && query.is_final.is_none_or(|is_final| is_final == kept.is_final())
         && (query.include_consumed || consumed.is_none())
-        && needle.is_none_or(|needle| {
-            needle.matches(&spec.requested_uri, &spec.result_file, spec.label.as_deref())
-        })
+        && needle.is_none_or(|needle| needle.matches(spec.requested_uri(), &spec.files(), spec.label()))
 }
 
 impl Reader for MemoryReader {
@@ -377,6 +382,11 @@ impl Reader for MemoryReader {
             })
         };
         Ok(ids.iter().filter(is_unconsumed).copied().collect())
+    }
+
+    fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError> {
+        let shared = lock(&self.shared);
+        Ok(shared.committed.operations.get(&id).and_then(|kept| kept.response_body.clone()))
     }
 
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -63,6 +63,7 @@ pub(crate) struct Operation {
     pub(crate) not_before: Option<i64>,
     pub(crate) is_recoverable: bool,
     pub(crate) size: u64,
+    pub(crate) is_upload: bool,
     pub(crate) want: Want,
     /// Failures in a row without progress; unknown after a crash, which may lose the newest counts.
     pub(crate) fruitless: Option<u32>,
@@ -79,7 +80,11 @@ pub(crate) enum Report {
     Finished,
     Stopped,
     Transient,
-    NeedsInput { is_not_found: bool },
+    NeedsInput {
+        is_not_found: bool,
+    },
+    /// An upload got no answer and must not be made again without its caller's word.
+    Unconfirmed,
     Stale,
     Permanent,
     Blocked,
@@ -207,7 +212,11 @@ impl Model {
         }
         let Some(operation) = self.operations.get_mut(&id) else { return };
         let counts = match report {
-            Report::Finished | Report::Stopped | Report::Permanent | Report::Blocked => false,
+            Report::Finished
+            | Report::Stopped
+            | Report::Permanent
+            | Report::Blocked
+            | Report::Unconfirmed => false,
             Report::Transient => !has_progressed && is_counted,
             Report::NeedsInput { is_not_found } => is_not_found,
             Report::Stale => {
@@ -285,7 +294,7 @@ impl Model {
             Some(Report::Stale) => {
                 operation.stale > RETRIES || operation.fruitless.is_none_or(|count| count > RETRIES)
             }
-            Some(Report::Finished | Report::Stopped | Report::Blocked) | None => false,
+            Some(Report::Finished | Report::Stopped | Report::Blocked | Report::Unconfirmed) | None => false,
         };
         operation.is_failing = true;
         ensure(is_just && !operation.is_recoverable_by(report), Invariant::JustOutcome, || {
@@ -361,6 +370,7 @@ impl Operation {
 
 fn may_need_input(operation: &Operation, report: Report) -> bool {
     operation.is_recoverable_by(Some(report))
+        || (report == Report::Unconfirmed && operation.is_upload)
         || (matches!(report, Report::NeedsInput { .. }) && operation.has_bytes != Some(false))
 }
 

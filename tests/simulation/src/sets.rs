@@ -127,7 +127,7 @@ impl World {
     }
 
     /// Instances end as soon as they have been let go.
-    pub(crate) fn end_instance(&mut self, id: TaskId, instance: InstanceId) -> Result<(), Violation> {
+    pub(crate) fn end_instance(&mut self, id: TaskId, instance: InstanceId) {
         let end = InstanceEnd {
             outcome: InstanceOutcome::Completed,
             exit_code: Some(0),
@@ -142,7 +142,6 @@ impl World {
         let plan = self.engine.observe(self.engine_now(), Fact::Task(fact));
         self.batch.changes.extend(plan.changes);
         self.batch.effects.extend(plan.effects);
-        Ok(())
     }
 }
 

@@ -187,6 +187,8 @@ impl World {
                 not_before: create.delay_seconds.map(|delay| seconds + delay),
                 is_recoverable: create.is_recoverable,
                 size: create.size,
+                // Every third, without a draw of its own: the events of a seed stay what they are.
+                is_upload: create.size % 3 == 0,
                 want: if create.start { Want::Started } else { Want::Idle },
                 fruitless: Some(0),
                 stale: 0,

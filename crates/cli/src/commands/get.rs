@@ -141,10 +141,10 @@ impl From<IfExistsWord> for IfExists {
 
 /// Bytes per second, or none.
 #[derive(Debug, Clone, Copy)]
-struct RateLimit(Option<u64>);
+pub(crate) struct RateLimit(pub(crate) Option<u64>);
 
 impl RateLimit {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         parse_rate(text).map(Self)
     }
 }
@@ -162,7 +162,7 @@ pub(crate) fn parse_web_error(text: &str) -> Result<WebErrorStatus, String> {
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     time::parse(text, &jiff::Zoned::now())
 }
 
@@ -235,7 +235,8 @@ async fn follow(
     let mut early = created.exit();
     if !created.operations.is_empty() {
         if following.run().await? == Ending::Interrupted {
-            say_detached(arguments, &following.picture, context);
+            let found_by = (arguments.label.as_deref(), arguments.group.as_ref());
+            say_detached("download", found_by, &following.picture, context);
             early = Exit::Interrupted;
         } else {
             say_advice(&following.picture, context);
@@ -434,13 +435,19 @@ fn notification(title: &str, url: &Url) -> Notification {
 /// Up to this many ids are named.
 const IDS_NAMED: usize = 3;
 
-fn say_detached(arguments: &Arguments, picture: &Picture, context: &Context) {
+/// Says that operations called `noun` go on, and how to see them again.
+pub(crate) fn say_detached(
+    noun: &str,
+    (label, group): (Option<&str>, Option<&GroupName>),
+    picture: &Picture,
+    context: &Context,
+) {
     let ids: Vec<OperationId> = picture.unfinished();
     let what = match ids.len() {
-        1 => "The download goes on".to_owned(),
-        count => format!("{count} downloads go on"),
+        1 => format!("The {noun} goes on"),
+        count => format!("{count} {noun}s go on"),
     };
-    let again = match (&arguments.label, &arguments.group) {
+    let again = match (label, group) {
         _ if ids.len() <= IDS_NAMED => ids.iter().map(|id| format!(" {id}")).collect(),
         (Some(label), _) => format!(" --label {}", escape(label)),
         (None, Some(group)) => format!(" --group {}", escape(group.as_str())),
@@ -451,7 +458,7 @@ fn say_detached(arguments: &Arguments, picture: &Picture, context: &Context) {
 }
 
 /// Says what can be done, once for each different thing.
-fn say_advice(picture: &Picture, context: &Context) {
+pub(crate) fn say_advice(picture: &Picture, context: &Context) {
     let mut said: Vec<String> = Vec::new();
     for (_, item) in picture.items() {
         let (State::Live(operation) | State::Ended(operation)) = &item.state else { continue };

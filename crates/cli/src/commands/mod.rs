@@ -17,6 +17,7 @@ pub(crate) mod host;
 pub(crate) mod instance;
 pub(crate) mod limits;
 pub(crate) mod list;
+pub(crate) mod put;
 pub(crate) mod ranges;
 pub(crate) mod receipt;
 pub(crate) mod service;

@@ -109,9 +109,18 @@ fn check_support(spec: &TriggerSpec, reach: &Reach) -> Answer<Vec<String>> {
         Refused::new(ErrorCode::TriggerUnsupported, format!("{what} can never fire here: {reason}"))
             .with_field(format!("/trigger/{field}"))
     };
-    let support = triggers::support(spec.kind);
+    let support = triggers::support(spec.kind, reach);
     if !support.supported {
         return Err(unsupported("type", spec.kind.to_string(), &support));
+    }
+    if spec.kind == TriggerKind::ActivitySensorTrigger {
+        let told = reach.table.activities();
+        let untold = filters::activities(spec)?.into_iter().find(|activity| !told.contains(activity));
+        if let Some(untold) = untold {
+            let detail = format!("no sensor of this machine tells {}", untold.word());
+            return Err(Refused::new(ErrorCode::TriggerUnsupported, detail)
+                .with_field("/trigger/parameters/subscribedActivities"));
+        }
     }
     let Some(event) = spec.system_trigger_type else { return Ok(support.reason.into_iter().collect()) };
     let support = triggers::system_support(event, reach);

@@ -1,5 +1,6 @@
 //! One turn after the other: gather, decide, write down, let go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::news::{Item, News};
 use crate::notices::Notices;
 use crate::runs::Runs;
+use crate::wants::{WantChanges, WantDesk};
 use crate::workers::Workers;
 
 /// Operations in one commit, as far as single wishes allow.
@@ -38,12 +40,15 @@ pub(crate) struct Parts {
     pub(crate) runs: Runs,
     pub(crate) notices: Notices,
     pub(crate) asks: Asks,
+    pub(crate) wants: Arc<WantDesk>,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policy: Policy,
     /// In force until the store keeps others.
     pub(crate) limits: Limits,
     pub(crate) host: HostState,
+    /// As [`Circumstances::held_back`].
+    pub(crate) held_back: BTreeSet<AppId>,
 }
 
 /// The loop itself.
@@ -163,6 +168,12 @@ impl Beat {
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
         }
+        if let Fact::HeldBack { app, is_held_back } = &fact {
+            match is_held_back {
+                true => self.parts.held_back.insert(app.clone()),
+                false => self.parts.held_back.remove(app),
+            };
+        }
         batch.operations += 1;
         self.parts.metrics.facts.inc();
         batch.plan.merge(self.engine.observe(now(), fact));
@@ -207,6 +218,7 @@ impl Beat {
     async fn settle(&mut self, batch: Batch) {
         let Batch { plan, replies, questions, .. } = batch;
         let task_news = task_news(&plan);
+        let wants = WantChanges::of(&plan);
         let Plan { changes, effects, touched, removed, .. } = plan;
         if !changes.is_empty() {
             let needs_sync = changes.iter().any(Change::is_durable);
@@ -216,6 +228,7 @@ impl Beat {
                 Err(error) => return self.recover(error, replies, questions).await,
             }
         }
+        self.parts.wants.take(wants);
         for (reply, answer) in replies {
             // Whoever wished may have gone; what was granted stays granted.
             let _ = reply.send(answer);
@@ -372,6 +385,7 @@ impl Beat {
             policy: self.parts.policy.clone(),
             limits: self.parts.limits.clone(),
             host: self.parts.host.clone(),
+            held_back: self.parts.held_back.clone(),
         };
         self.engine = circumstances.engine_with(loaded);
         Some(self.engine.begin(now()))

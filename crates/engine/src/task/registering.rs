@@ -1,7 +1,8 @@
 //! Registering and unregistering, and what applications may do.
 
 use longhaul_contract::{
-    AccessStatus, AppId, CancelReason, ErrorCode, InstanceId, OnConflict, TaskId, TriggerKind,
+    AccessStatus, AppId, CancelReason, ErrorCode, InstanceId, OnConflict, SystemTriggerType, TaskId,
+    TriggerKind,
 };
 
 use super::firing::{no_details, no_task};
@@ -151,7 +152,8 @@ impl Engine {
     }
 
     fn set_access(&mut self, step: &mut Step, app: &AppId, status: AccessStatus) {
-        if self.tasks.access(app) == status {
+        let before = self.tasks.access(app);
+        if before == status {
             return;
         }
         let kept = (status != AccessStatus::Unspecified).then_some(status);
@@ -160,8 +162,20 @@ impl Engine {
             None => self.tasks.access.remove(app),
         };
         step.plan.changes.push(Change::Task(TaskChange::Access { app: app.clone(), status: kept }));
+        self.tell_of_privilege(step, app, before, status);
         self.end_forbidden_runs(step);
         self.consider_app(step, app);
+    }
+
+    /// A place on the lock screen was what let an application run whatever the system thought of it. That is
+    /// `AlwaysAllowed` now.
+    fn tell_of_privilege(&mut self, step: &mut Step, app: &AppId, before: AccessStatus, after: AccessStatus) {
+        let event = match (before, after) {
+            (_, AccessStatus::AlwaysAllowed) => SystemTriggerType::LockScreenApplicationAdded,
+            (AccessStatus::AlwaysAllowed, _) => SystemTriggerType::LockScreenApplicationRemoved,
+            _ => return,
+        };
+        self.fire_event(step, event, Some(app), &no_details());
     }
 
     fn cancel_one(

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use longhaul_contract::{
     AppId, Blocker, Cause, CostPolicy, CreateDownload, Failure, GroupName, HostState, Limits, Network,
     NetworkCost, NetworkLevel, OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy, Signal,
-    Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
+    Spec, Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
 };
 
 use crate::{
@@ -150,7 +150,7 @@ impl World {
             completion_group: None,
             marks: Marks::default(),
             start: true,
-            spec: Box::new(spec()),
+            spec: spec(),
         }
     }
 
@@ -245,10 +245,9 @@ pub(crate) fn finished() -> AttemptEnd {
     AttemptEnd::Finished(Box::new(Finished { receipt: Receipt::default(), response: None }))
 }
 
-fn spec() -> CreateDownload {
-    static SPEC: LazyLock<CreateDownload> = LazyLock::new(|| {
-        serde_json::from_str(r#"{"requestedUri":"https://host/file","resultFile":"/folder/file"}"#).unwrap()
-    });
+fn spec() -> Spec {
+    static SPEC: LazyLock<Spec> =
+        LazyLock::new(|| CreateDownload::new("https://host/file", "/folder/file").into());
     SPEC.clone()
 }
 

@@ -1,14 +1,14 @@
 //! Writes into the tables, inside a transaction that somebody else begins and ends.
 
-use longhaul_contract::{AppId, CreateDownload, GroupName, OperationId, Timestamp, TransferBehavior};
+use longhaul_contract::{AppId, GroupName, OperationId, OperationKind, Spec, Timestamp, TransferBehavior};
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::completion;
 use super::names::Names;
 use super::prepared::{Prepared, PreparedEnd};
-use super::row::{PreparedRow, from_json, row_columns, unreadable};
+use super::row::{PreparedRow, decode_spec, decode_word, row_columns, unreadable};
 use super::tasks;
-use crate::contract_types::{JournalWrite, TokenWrite};
+use crate::contract_types::{JournalWrite, ResponseBodyWrite, TokenWrite};
 use crate::wait::WAITS_MAX;
 
 /// The name under which `setting` holds the limits.
@@ -61,6 +61,7 @@ pub(super) fn apply(connection: &Connection, names: &mut Names, write: &Prepared
         Prepared::CompletionGroupRemoved { id } => completion::remove(connection, *id),
         Prepared::Task(change) => tasks::apply(connection, names, change),
         Prepared::Output(output) => tasks::keep_output(connection, output),
+        Prepared::ResponseBody(body) => keep_response_body(connection, body),
         Prepared::Setting { name, value } => {
             keep_setting(connection, &format!("{OTHERS}{name}"), value.as_deref())
         }
@@ -120,10 +121,17 @@ fn update(connection: &Connection, names: &mut Names, row: &PreparedRow) -> rusq
         .map(drop)
 }
 
-fn read_spec(connection: &Connection, id: OperationId) -> rusqlite::Result<Option<CreateDownload>> {
+fn read_spec(connection: &Connection, id: OperationId) -> rusqlite::Result<Option<Spec>> {
     connection
-        .prepare_cached("SELECT spec FROM spec WHERE id = ?")?
-        .query_row([id.as_bytes()], |row| from_json(0, row.get_ref(0)?))
+        .prepare_cached(
+            "SELECT spec, coalesce(live.kind, ended.kind) FROM spec
+             LEFT JOIN live ON live.app = spec.app AND live.id = spec.id
+             LEFT JOIN ended ON ended.app = spec.app AND ended.id = spec.id
+             WHERE spec.id = ?",
+        )?
+        .query_row([id.as_bytes()], |row| {
+            decode_spec(row, 0, decode_word(row, 1, OperationKind::from_number)?)
+        })
         .optional()
 }
 
@@ -177,6 +185,7 @@ fn remove(connection: &Connection, id: OperationId) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM spec WHERE id = ?",
         "DELETE FROM result WHERE id = ?",
+        "DELETE FROM response_body WHERE id = ?",
         "DELETE FROM journal WHERE id = ?",
         "DELETE FROM wait WHERE id = ?",
         "DELETE FROM wait_total WHERE id = ?",
@@ -263,6 +272,16 @@ fn keep_journal(connection: &Connection, journal: &JournalWrite) -> rusqlite::Re
             journal.total.cast_signed(),
             journal.record
         ],
+    )
+}
+
+fn keep_response_body(connection: &Connection, write: &ResponseBodyWrite) -> rusqlite::Result<()> {
+    execute(
+        connection,
+        "INSERT INTO response_body (id, is_cut, body)
+         SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM spec WHERE id = ?1)
+         ON CONFLICT (id) DO UPDATE SET is_cut = excluded.is_cut, body = excluded.body",
+        params![write.id.as_bytes(), write.body.is_cut, write.body.bytes],
     )
 }
 

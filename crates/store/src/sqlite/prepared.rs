@@ -7,7 +7,7 @@ use longhaul_engine::{Change, CompletionRow};
 
 use super::row::{PreparedRow, to_json};
 use super::tasks::{self, PreparedTask};
-use crate::contract_types::{JournalWrite, OutputWrite, StoreError, TokenWrite, Write};
+use crate::contract_types::{JournalWrite, OutputWrite, ResponseBodyWrite, StoreError, TokenWrite, Write};
 use crate::wait::reason_word;
 
 /// A submission for a [`super::SqliteStore`].
@@ -32,6 +32,7 @@ pub(super) enum Prepared {
     CompletionGroupRemoved { id: CompletionGroupId },
     Task(PreparedTask),
     Output(OutputWrite),
+    ResponseBody(ResponseBodyWrite),
     Setting { name: String, value: Option<String> },
     Manifest { app: AppId, identity: Option<String> },
 }
@@ -58,6 +59,7 @@ fn prepare(write: Write) -> Result<Prepared, StoreError> {
         Write::Journal(journal) => Prepared::Journal(journal),
         Write::Token(token) => Prepared::Token { scopes: to_json(&token.scopes)?, token },
         Write::Output(output) => Prepared::Output(output),
+        Write::ResponseBody(body) => Prepared::ResponseBody(body),
         Write::Setting { name, value } => Prepared::Setting { name, value },
         Write::Manifest { app, identity } => Prepared::Manifest { app, identity },
     })

@@ -6,18 +6,18 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_contract::{
-    AppId, CompletionGroupId, CreateDownload, GroupName, Instance, InstanceId, OperationId,
-    RegisterTaskRequest, Scope, TaskId, Timestamp, WebErrorStatus,
+    AppId, CompletionGroupId, GroupName, Instance, InstanceId, OperationId, RegisterTaskRequest, Scope,
+    TaskId, Timestamp, WebErrorStatus,
 };
 use longhaul_engine::Origin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::apply::OTHERS;
 use super::format::keep_plans;
-use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, from_json, unreadable};
+use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, decode_spec, from_json, unreadable};
 use super::{cannot_read, completion, list, tasks};
 use crate::contract_types::{
-    ListQuery, Reader, StoreError, StoredOperation, StoredOutput, StoredTask, WaitHistory,
+    ListQuery, Reader, StoreError, StoredBody, StoredOperation, StoredOutput, StoredTask, WaitHistory,
 };
 use crate::matching::prefix_bounds;
 use crate::wait::reason_from_word;
@@ -172,6 +172,15 @@ impl Reader for SqliteReaders {
                 }
             }
             Ok(unconsumed)
+        })
+    }
+
+    fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT body, is_cut FROM response_body WHERE id = ?")?
+                .query_row([id.as_bytes()], |row| Ok(StoredBody { bytes: row.get(0)?, is_cut: row.get(1)? }))
+                .optional()
         })
     }
 
@@ -369,9 +378,10 @@ fn decode_operation(columns: &rusqlite::Row<'_>) -> rusqlite::Result<StoredOpera
     };
     let time = |index: usize| Ok::<_, rusqlite::Error>(columns.get::<_, Option<i64>>(index)?.map(Timestamp));
     let count = |index: usize| Ok::<_, rusqlite::Error>(columns.get::<_, i64>(index)?.cast_unsigned());
+    let row = decode(columns, names)?;
     Ok(StoredOperation {
-        row: decode(columns, names)?,
-        spec: from_json::<CreateDownload>(AFTER + 4, columns.get_ref(AFTER + 4)?)?,
+        spec: decode_spec(columns, AFTER + 4, row.kind)?,
+        row,
         created: Timestamp(columns.get(AFTER + 5)?),
         started: time(AFTER + 6)?,
         received: count(AFTER + 7)?,

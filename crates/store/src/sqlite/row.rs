@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CompletionGroupId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority,
+    AppId, CompletionGroupId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority, Spec,
     Timestamp, WebErrorStatus,
 };
 use longhaul_engine::{Marks, Origin, Row, StoredPhase, TargetKey};
@@ -168,13 +168,23 @@ pub(super) fn decode_id(columns: &rusqlite::Row<'_>, index: usize) -> rusqlite::
     columns.get(index).map(OperationId::from_bytes)
 }
 
-fn decode_word<T>(
+pub(super) fn decode_word<T>(
     columns: &rusqlite::Row<'_>,
     index: usize,
     word: impl Fn(u8) -> Option<T>,
 ) -> rusqlite::Result<T> {
     let number = columns.get(index)?;
     word(number).ok_or_else(|| unreadable(index, FromSqlError::OutOfRange(number.into())))
+}
+
+/// The JSON of a specification; the kind is in the row.
+pub(super) fn decode_spec(
+    columns: &rusqlite::Row<'_>,
+    index: usize,
+    kind: OperationKind,
+) -> rusqlite::Result<Spec> {
+    let text = columns.get_ref(index)?.as_str().map_err(|error| unreadable(index, error))?;
+    Spec::from_json(kind, text).map_err(|error| unreadable(index, UnreadableJson::from(&error)))
 }
 
 fn decode_phase(columns: &rusqlite::Row<'_>) -> rusqlite::Result<StoredPhase> {

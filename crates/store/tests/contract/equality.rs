@@ -1,8 +1,8 @@
 //! Whatever is written, all stores read the same.
 
 use longhaul_contract::{
-    AccessStatus, InstanceState, Limits, OperationId, PatchDownload, Priority, ReasonCode, Scope,
-    TransferBehavior,
+    AccessStatus, InstanceState, Limits, OperationId, OperationKind, PatchDownload, Priority, ReasonCode,
+    Scope, TransferBehavior,
 };
 use longhaul_engine::{Change, CompletionState, Marks, Row, StoredPhase};
 use longhaul_store::{ListQuery, Loaded, TokenWrite, Write};
@@ -11,7 +11,7 @@ use proptest::prelude::{ProptestConfig, Strategy as _, any, proptest};
 
 use crate::samples::{
     app, completion_group, completion_group_id, consumed, created, everything, failure, finished, group, id,
-    journal, response, row, spec, time, updated, waited,
+    journal, response, response_body, row, spec, time, updated, waited,
 };
 use crate::tasks::{
     access, busy_state, instance_id, instance_written, output, registered, task_id, task_updated,
@@ -20,6 +20,9 @@ use crate::tasks::{
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
 const IDS: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// Uploads have the ids behind this.
+const UPLOADS: u64 = 10;
 
 /// What one drawn tuple stands for: which write, of which operation, and two numbers to vary it by.
 pub(crate) type Drawn = (u8, u64, i64, u8);
@@ -118,6 +121,24 @@ pub(crate) fn drawn_task_write((kind, number, at, variety): Drawn) -> Write {
     }
 }
 
+/// The same for uploads, of ids of their own: an operation keeps its kind.
+pub(crate) fn drawn_upload_write((kind, number, at, variety): Drawn) -> Write {
+    let row = |row| Row { kind: OperationKind::Upload, ..row };
+    let number = number + UPLOADS;
+    match kind {
+        0 => created(row(drawn_row(number, variety)), drawn_spec(number, variety)),
+        1 => response_body(number, &"x".repeat(variety.into())),
+        2 => updated(row(drawn_row(number, variety))),
+        _ => Write::Change(Change::Ended {
+            row: Row { phase: StoredPhase::Completed, ..row(drawn_row(number, variety)) },
+            time: time(at),
+            finished: None,
+            response: (variety % 3 == 0).then(response),
+            keep_until: time(at + i64::from(variety)),
+        }),
+    }
+}
+
 /// The same for completion groups and their members.
 pub(crate) fn drawn_completion_write((kind, number, at, variety): Drawn) -> Write {
     let group = completion_group_id(u64::from(variety % 3));
@@ -154,6 +175,7 @@ pub(crate) struct Told {
     pub(crate) loaded: Loaded,
     pub(crate) lists: Vec<Vec<longhaul_store::StoredOperation>>,
     journals: Vec<Option<Vec<u8>>>,
+    bodies: Vec<Option<longhaul_store::StoredBody>>,
     waits: Vec<longhaul_store::WaitHistory>,
     tokens: Vec<Option<(longhaul_contract::AppId, Vec<Scope>)>>,
     apps: Vec<longhaul_contract::AppId>,
@@ -185,11 +207,13 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
         ListQuery { is_final: Some(true), limit: 2, ..everything() },
         ListQuery { label: Some("label 2".to_owned()), after: Some(id(1)), ..everything() },
         ListQuery { text: Some("EXAMPLE.org".to_owned()), limit: 1, ..everything() },
+        ListQuery { text: Some("file-1".to_owned()), kind: Some(OperationKind::Upload), ..everything() },
     ];
     Told {
         loaded,
         lists: queries.iter().map(|query| reader.list(query).unwrap()).collect(),
         journals: IDS.map(|number| reader.journal(id(number)).unwrap()).collect(),
+        bodies: IDS.map(|number| reader.response_body(id(number + UPLOADS)).unwrap()).collect(),
         waits: IDS.map(|number| reader.waits(id(number)).unwrap()).collect(),
         tokens: [0, 1].map(|byte| reader.token(&[byte; 32]).unwrap()).to_vec(),
         apps: reader.applications().unwrap(),
@@ -206,9 +230,10 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
     }
 }
 
-/// Of transfers up to 17, of tasks from 18 on, of completion groups from 29 on.
+/// Of transfers up to 17, of tasks from 18 on, of completion groups from 29 on, of uploads from 35 on.
 fn drawn_any_write(drawn: Drawn) -> Write {
     match drawn.0 {
+        kind @ 35.. => drawn_upload_write((kind - 35, drawn.1, drawn.2, drawn.3)),
         kind @ 29.. => drawn_completion_write((kind - 29, drawn.1, drawn.2, drawn.3)),
         kind @ 18.. => drawn_task_write((kind - 18, drawn.1, drawn.2, drawn.3)),
         _ => drawn_write(drawn),
@@ -220,7 +245,7 @@ proptest! {
 
     #[test]
     fn all_stores_tell_the_same(
-        drawn in vec(vec((0..35_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
+        drawn in vec(vec((0..39_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
     ) {
         let mut memory = MemoryTrial::begin();
         let mut sqlite = SqliteTrial::begin();

@@ -82,7 +82,7 @@ impl World {
             completion_group: group,
             marks,
             start: true,
-            spec: Box::new(longhaul_contract::CreateDownload::new("https://host/file", "/folder/file")),
+            spec: longhaul_contract::CreateDownload::new("https://host/file", "/folder/file").into(),
         };
         self.try_wish(Wish::Create(vec![operation]))?;
         Ok(operation_id(number))
