@@ -163,7 +163,7 @@ impl Service {
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
-            wants,
+            wants: Arc::clone(&wants),
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
@@ -171,7 +171,8 @@ impl Service {
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
-        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
+        let desks =
+            Desks { workers, runs, host: host_desk, push, foreground, wants, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
@@ -251,6 +252,7 @@ struct Desks {
     host: Arc<HostDesk>,
     push: PushDesk,
     foreground: Arc<ForegroundDesk>,
+    wants: Arc<WantDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -284,7 +286,7 @@ impl Hands {
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, foreground, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, wants, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -295,6 +297,7 @@ impl Hands {
             host,
             push,
             foreground,
+            wants,
             task_policy: configuration.engine.tasks.clone(),
             news,
             metrics,

@@ -23,6 +23,7 @@ use crate::news::News;
 use crate::push::PushDesk;
 use crate::runs::Runs;
 use crate::view;
+use crate::wants::WantDesk;
 use crate::workers::Workers;
 
 /// Everything behind the routes.
@@ -36,6 +37,7 @@ pub(crate) struct Rooms {
     pub(crate) host: Arc<HostDesk>,
     pub(crate) push: PushDesk,
     pub(crate) foreground: Arc<ForegroundDesk>,
+    pub(crate) wants: Arc<WantDesk>,
     pub(crate) task_policy: TaskPolicy,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,

@@ -439,3 +439,79 @@ fn an_application_for_the_foreground_transfers_only_while_it_is_there() {
     put(false);
     until("Running");
 }
+
+const DISTRIBUTOR: &str = "org.unifiedpush.Distributor.Test";
+
+/// A distributor that gives an endpoint at once, and carries on what it is told to (a template of python-dbusmock).
+const DISTRIBUTOR_TEMPLATE: &str = r#"
+import dbus
+
+BUS_NAME = 'org.unifiedpush.Distributor.Test'
+MAIN_OBJ = '/org/unifiedpush/Distributor'
+MAIN_IFACE = 'org.unifiedpush.Distributor2'
+SYSTEM_BUS = False
+
+REGISTER = """
+self.token = args[0]['token']
+connector = self.connection.get_object(args[0]['service'], '/org/unifiedpush/Connector', introspect=False)
+connector.NewEndpoint({'token': self.token, 'endpoint': 'https://push.example.org/' + self.token},
+    dbus_interface='org.unifiedpush.Connector2', signature='a{sv}',
+    reply_handler=lambda *reply: None, error_handler=print)
+ret = {'success': 'REGISTRATION_SUCCEEDED'}
+"""
+
+CARRY = """
+connector = self.connection.get_object('io.longhaul.Push', '/org/unifiedpush/Connector', introspect=False)
+message = dbus.Dictionary({'token': self.token, 'message': dbus.ByteArray(args[0].encode())}, signature='sv')
+connector.Message(message, dbus_interface='org.unifiedpush.Connector2', signature='a{sv}',
+    reply_handler=lambda *reply: None, error_handler=print)
+"""
+
+def load(mock, parameters):
+    mock.AddMethod(MAIN_IFACE, 'Register', 'a{sv}', 'a{sv}', REGISTER)
+    mock.AddMethod(MAIN_IFACE, 'Unregister', 'a{sv}', 'a{sv}', 'ret = {}')
+    mock.AddMethod(MAIN_IFACE, 'Carry', 's', '', CARRY)
+    mock.AddMethod(MAIN_IFACE, 'Knows', '', 'b', 'ret = hasattr(self, "token")')
+"#;
+
+fn start_distributor(scene: &Scene) -> longhaul_lab::process::Guarded {
+    let template = scene.folder.path().join("distributor.py");
+    std::fs::write(&template, DISTRIBUTOR_TEMPLATE).unwrap();
+    let mut command = std::process::Command::new("/usr/bin/python3");
+    command.args(["-m", "dbusmock", "--session", "--template"]).arg(template);
+    command.env("DBUS_SESSION_BUS_ADDRESS", scene.session.address());
+    scene.session.start_daemon(command, DISTRIBUTOR)
+}
+
+#[test]
+fn push_messages_come_by_way_of_the_distributor_also_after_it_restarted() {
+    let scene = Scene::new();
+    let trigger =
+        json!({ "type": "PushNotificationTrigger", "parameters": { "distributor": "unifiedpush" } });
+    scene.assert_refused(&trigger, "no distributor of UnifiedPush");
+    let distributor = start_distributor(&scene);
+    let task = scene.register(&trigger);
+    let path = format!("{TASKS}/{}", task["id"].as_str().unwrap());
+    let parameters = wait_until("an endpoint", DEADLINE, || {
+        let detail = scene.call("GET", &path, None).expect_status(200).json();
+        let parameters = detail["trigger"]["parameters"].clone();
+        parameters["endpoint"].is_string().then_some(parameters)
+    });
+    assert!(parameters["endpoint"].as_str().unwrap().starts_with("https://push.example.org/"));
+    let carry = |text: &str| {
+        let method = "org.unifiedpush.Distributor2.Carry";
+        scene.session.call(DISTRIBUTOR, "/org/unifiedpush/Distributor", method, &[&format!("'{text}'")]);
+    };
+    carry("hello");
+    let details = scene.details(1);
+    assert_eq!((&details["content"], &details["channelId"]), (&"hello".into(), &parameters["channel"]));
+    drop(distributor);
+    let _distributor = start_distributor(&scene);
+    wait_until("being registered again", DEADLINE, || {
+        let method = "org.unifiedpush.Distributor2.Knows";
+        let knows = scene.session.call(DISTRIBUTOR, "/org/unifiedpush/Distributor", method, &[]);
+        knows.contains("true").then_some(())
+    });
+    carry("again");
+    assert_eq!(scene.details(2)["content"], "again");
+}
