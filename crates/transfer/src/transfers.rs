@@ -31,6 +31,9 @@ pub struct Settings {
     pub connections_per_host: u32,
     /// Connections one download may use to one host.
     pub segments_max: u32,
+    /// The same on a path that loses packets, where each connection gets little; only where `segments_max` allows more
+    /// than one, and never fewer than that.
+    pub segments_lossy_max: u32,
     /// Smaller files are never split.
     pub segment_bytes_min: u64,
     /// At least this often in bytes and in time what has arrived becomes durable and recorded.
@@ -52,8 +55,9 @@ impl Default for Settings {
             stall_timeout: Duration::from_secs(60),
             stall_bytes_per_second: 64,
             redirects_max: 20,
-            connections_per_host: 8,
+            connections_per_host: 16,
             segments_max: 8,
+            segments_lossy_max: 16,
             segment_bytes_min: 8 << 20,
             checkpoint_bytes: 16 << 20,
             checkpoint_interval: Duration::from_secs(1),

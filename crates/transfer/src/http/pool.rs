@@ -21,6 +21,8 @@ use super::stream::Stream;
 const IDLE_MAX: Duration = Duration::from_secs(15);
 /// Idle connections over all origins; each is a file descriptor.
 const IDLE_COUNT_MAX: usize = 128;
+/// How long a path is taken for what it was.
+const LOSSY_MAX: Duration = Duration::from_mins(10);
 /// Origins whose peculiarities are remembered.
 const TRAITS_MAX: usize = 1024;
 
@@ -33,6 +35,8 @@ pub(crate) struct Traits {
     pub(crate) needs_http1: bool,
     /// Agreed on HTTP/1.1 when HTTP/2 was offered.
     pub(crate) chose_http1: bool,
+    /// When its path last lost packets although none waited in a queue.
+    pub(crate) lossy: Option<Instant>,
 }
 
 pub(crate) struct Pool {
@@ -266,9 +270,18 @@ impl Pool {
         lesson(state.traits.entry(origin.clone()).or_default());
     }
 
-    /// Closes what is idle and shares nothing further of what is open.
+    pub(crate) fn note_lossy(&self, origin: &Origin) {
+        self.learn(origin, |traits| traits.lossy = Some(Instant::now()));
+    }
+
+    pub(crate) fn is_lossy(&self, origin: &Origin) -> bool {
+        self.traits(origin).lossy.is_some_and(|at| at.elapsed() < LOSSY_MAX)
+    }
+
+    /// Closes what is idle, shares nothing further of what is open and forgets what the paths were like.
     pub(crate) fn drop_idle(&self) {
         let mut state = self.state();
+        state.traits.values_mut().for_each(|traits| traits.lossy = None);
         state.idle_count = 0;
         for host in state.hosts.values_mut() {
             host.idle.clear();

@@ -97,6 +97,9 @@ struct Pump {
     hasher: Option<MultiHasher>,
     /// When the kernel is asked for the path next; never where nobody wants to know.
     path_due: Option<Instant>,
+    /// When something last came, and the longest pause since the path was looked at.
+    arrived: Instant,
+    gap: Duration,
 }
 
 enum Break {
@@ -133,6 +136,8 @@ impl Pump {
             is_doubted: false,
             hasher: (!algorithms.is_empty()).then(|| MultiHasher::new(&algorithms)),
             path_due: (desk.settings.segments_max > 1).then(Instant::now),
+            arrived: Instant::now(),
+            gap: Duration::ZERO,
             desk,
             part,
             flow,
@@ -335,10 +340,12 @@ impl Pump {
         self.desk.arrived(count);
         self.desk.count_fetched(count);
         self.flow.rein.arrived(count);
+        let Some(due) = self.path_due else { return };
         let now = Instant::now();
-        if self.path_due.is_some_and(|due| now >= due) {
+        self.gap = self.gap.max(now - std::mem::replace(&mut self.arrived, now));
+        if now >= due {
             let path = self.flow.body.path();
-            path.inspect(|path| self.flow.rein.note_path(*path));
+            path.inspect(|path| self.flow.rein.note_path(*path, std::mem::take(&mut self.gap)));
             self.path_due = path.map(|_| now + PATH_INTERVAL);
         }
     }
