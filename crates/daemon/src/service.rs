@@ -151,7 +151,7 @@ impl Service {
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
-            wants,
+            wants: Arc::clone(&wants),
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
@@ -159,7 +159,8 @@ impl Service {
         };
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
-        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
+        let desks =
+            Desks { workers, runs, host: host_desk, push, foreground, wants, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = open(doors, &rooms, &configuration, stops);
         Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
@@ -234,6 +235,7 @@ struct Desks {
     host: Arc<HostDesk>,
     push: PushDesk,
     foreground: Arc<ForegroundDesk>,
+    wants: Arc<WantDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -297,7 +299,7 @@ impl Hands {
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, foreground, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, wants, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -308,6 +310,7 @@ impl Hands {
             host,
             push,
             foreground,
+            wants,
             task_policy: configuration.engine.tasks.clone(),
             components: configuration.components,
             news,

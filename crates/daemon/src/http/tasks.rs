@@ -110,7 +110,10 @@ pub(crate) async fn get(
 ) -> Answer<Json<BackgroundTaskDetail>> {
     let (record, live) = rooms.task(&caller, id).await?;
     let history = rooms.read(move |reader| reader.instances(id, HISTORY, None)).await?;
-    Ok(Json(task_view::detail(record, live, history, &rooms.host.reach(), &rooms.runs)))
+    let mut detail = task_view::detail(record, live, history, &rooms.host.reach(), &rooms.runs);
+    let endpoint = rooms.wants.endpoint(id).map(|endpoint| ("endpoint".to_owned(), endpoint));
+    detail.trigger.parameters.extend(endpoint);
+    Ok(Json(detail))
 }
 
 /// What becomes of a running instance.
