@@ -78,7 +78,7 @@ pub const FRESHNESS_MINUTES_MAX: u32 = 43_200;
 /// |---|---|
 /// | TimeTrigger | `schedule` (a cron expression of five fields, in place of freshnessTime), `timeZone` (IANA name), `missed` (`once` or `skip`), `first` (`now`: the registration is a firing too, which is kept as any other) |
 /// | MaintenanceTrigger | `missed`, `first`, as above |
-/// | PushNotificationTrigger | `channel` |
+/// | PushNotificationTrigger | `channel`, `distributor` (`unifiedpush`: messages come by way of the user's distributor too; the detail of the task then has `endpoint`, the address to send to) |
 /// | LocationTrigger | `geofences` (JSON) |
 /// | BluetoothLEAdvertisementWatcherTrigger | `advertisementFilter`, `signalStrengthFilter` (JSON), `allowExtendedAdvertisements` |
 /// | DeviceUseTrigger | `deviceId` |
@@ -170,7 +170,7 @@ impl TriggerKind {
         match self {
             Self::TimeTrigger => &["schedule", "timeZone", "missed", "first"],
             Self::MaintenanceTrigger => &["missed", "first"],
-            Self::PushNotificationTrigger => &["channel"],
+            Self::PushNotificationTrigger => &["channel", "distributor"],
             Self::LocationTrigger => &["geofences"],
             Self::BluetoothLEAdvertisementWatcherTrigger => {
                 &["advertisementFilter", "signalStrengthFilter", "allowExtendedAdvertisements"]

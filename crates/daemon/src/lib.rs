@@ -6,6 +6,7 @@
 mod access_files;
 mod admission;
 mod apps;
+mod asks;
 pub mod config;
 mod foreground;
 mod heart;

@@ -21,7 +21,8 @@ use longhaul_contract::{AppId, InstanceId, TaskId};
 use longhaul_engine::Fact;
 use longhaul_engine::task::{InstanceEnd, InstanceOutcome, TaskEffect, TaskFact};
 use longhaul_host::{AwakeLock, Inhibitors};
-use longhaul_runner::{Runner, Running};
+use longhaul_runner::cgroup::Delegation;
+use longhaul_runner::{Bus, Runner, Running};
 use longhaul_store::{OutputWrite, Reader, Write, Writer};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -54,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) inhibitors: Inhibitors,
     /// The binary that can be the launcher; this process's own when absent.
     pub(crate) launcher: Option<PathBuf>,
+    /// Whether that one can run WebAssembly components.
+    pub(crate) components: bool,
 }
 
 struct Room {
@@ -199,9 +202,9 @@ impl Runs {
     async fn perform(&self, live: &Arc<Live>) -> InstanceEnd {
         let parts = &self.room.parts;
         let (reader, apps) = (Arc::clone(&parts.reader), Arc::clone(&parts.apps));
-        let (socket, asked) = (parts.socket.clone(), Arc::clone(live));
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare::prepare(&*reader, &apps, &asked, &socket)).await;
+        let (socket, asked, components) = (parts.socket.clone(), Arc::clone(live), parts.components);
+        let prepare = move || prepare::prepare(&*reader, &apps, &asked, &socket, components);
+        let prepared = tokio::task::spawn_blocking(prepare).await;
         let work = match prepared {
             Ok(Ok(work)) => work,
             Ok(Err(detail)) => return failed(&detail),
@@ -250,7 +253,7 @@ impl Runs {
             let settings = longhaul_runner::Settings {
                 run_folder: parts.socket.with_extension("instances"),
                 launcher: parts.launcher.clone(),
-                cgroups: delegation(),
+                cgroups: delegation().await,
             };
             let made = tokio::task::spawn_blocking(|| Runner::new(settings)).await;
             match made {
@@ -286,11 +289,15 @@ impl Runs {
 }
 
 /// Without a part of the cgroup tree of our own, limits hold for each process only.
-fn delegation() -> Option<longhaul_runner::cgroup::Delegation> {
-    match longhaul_runner::cgroup::Delegation::of_this_process() {
+async fn delegation() -> Option<Delegation> {
+    let reason = match Delegation::of_this_process() {
+        Ok(delegation) => return Some(delegation),
+        Err(reason) => reason,
+    };
+    match Delegation::by_user_manager(&Bus::Session).await {
         Ok(delegation) => Some(delegation),
-        Err(reason) => {
-            tracing::info!(%reason, "tasks get no cgroup of their own");
+        Err(otherwise) => {
+            tracing::info!(%reason, %otherwise, "tasks get no cgroup of their own");
             None
         }
     }

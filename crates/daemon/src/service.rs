@@ -22,9 +22,10 @@ use tokio::time::Instant;
 use crate::access_files::AccessFiles;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
+use crate::asks::Asks;
 use crate::config::{ConfigError, Configuration};
 use crate::foreground::{self, ForegroundDesk};
-use crate::heart::{Beat, Circumstances, Heart, Parts};
+use crate::heart::{Beat, Circumstances, Heart, Inbox, Parts};
 use crate::host_desk::{HostDesk, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
@@ -132,7 +133,6 @@ impl Service {
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
         let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
-        let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
         let (blockers, orders) = sense::Blockers::new();
         let hands = Hands {
@@ -140,33 +140,18 @@ impl Service {
             writer: writer.clone(),
             heart: heart.clone(),
             apps,
-            news: Arc::clone(&news),
+            news: Arc::new(News::new(configuration.service.events_kept)),
             metrics: Arc::clone(&metrics),
         };
         let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
-        let notices = hands.notices();
-        let beat = Beat::new(
-            Parts {
-                inbox,
-                writer: writer.clone(),
-                workers: workers.clone(),
-                runs: runs.clone(),
-                notices,
-                wants: Arc::clone(&wants),
-                news: Arc::clone(&news),
-                metrics,
-                policy: configuration.engine.clone(),
-                limits: configuration.limits.clone(),
-                host,
-                held_back: restricted,
-            },
-            engine,
-        )?;
+        let desks = (Arc::clone(&wants), restricted);
+        let parts = hands.parts(inbox, (&workers, &runs), desks, &configuration, host);
+        let beat = Beat::new(parts, engine)?;
         let beat = tokio::spawn(beat.run());
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
-            wants,
+            wants: Arc::clone(&wants),
             transfers,
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
@@ -174,7 +159,8 @@ impl Service {
         };
         let sensing = hands.sense(sense).await;
         let (stopping, stops) = watch::channel(false);
-        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
+        let desks =
+            Desks { workers, runs, host: host_desk, push, foreground, wants, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = open(doors, &rooms, &configuration, stops);
         Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
@@ -249,6 +235,7 @@ struct Desks {
     host: Arc<HostDesk>,
     push: PushDesk,
     foreground: Arc<ForegroundDesk>,
+    wants: Arc<WantDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -278,18 +265,41 @@ impl Hands {
             socket: PathBuf::from(&configuration.service.socket),
             inhibitors: Inhibitors::of(&Machine::here()),
             launcher: configuration.launcher.clone(),
+            components: configuration.components,
         });
         (workers, runs)
     }
 
-    fn notices(&self) -> Notices {
-        let Self { reader, apps, heart, .. } = self;
-        Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() }
+    /// What the loop is made of.
+    fn parts(
+        &self,
+        inbox: Inbox,
+        (workers, runs): (&Workers, &Runs),
+        (wants, held_back): (Arc<WantDesk>, BTreeSet<AppId>),
+        configuration: &Configuration,
+        host: HostState,
+    ) -> Parts {
+        let Self { reader, writer, heart, apps, news, metrics } = self;
+        Parts {
+            inbox,
+            writer: writer.clone(),
+            workers: workers.clone(),
+            runs: runs.clone(),
+            notices: Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() },
+            asks: Asks::new(Arc::clone(reader), heart.clone()),
+            wants,
+            news: Arc::clone(news),
+            metrics: Arc::clone(metrics),
+            policy: configuration.engine.clone(),
+            limits: configuration.limits.clone(),
+            host,
+            held_back,
+        }
     }
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, foreground, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, wants, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -300,7 +310,9 @@ impl Hands {
             host,
             push,
             foreground,
+            wants,
             task_policy: configuration.engine.tasks.clone(),
+            components: configuration.components,
             news,
             metrics,
             doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),

@@ -1,8 +1,8 @@
 //! Says in words what the rules answered: the view of a live operation, and `explain`.
 
 use longhaul_contract::{
-    CostPolicy, Decision, Explanation, OperationError, Reason, ReasonCode, Signal, Timestamp, TransferStatus,
-    WaitingReason,
+    Cause, CostPolicy, Decision, Explanation, OperationError, Reason, ReasonCode, Signal, Timestamp,
+    TransferStatus, WaitingReason,
 };
 
 use crate::codes::codes_of_tasks;
@@ -119,6 +119,9 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
         ReasonCode::NetworkLevel if matches!(question.entry.phase, Phase::Blocked { .. }) => {
             Some(format!("longhaul resume {id}"))
         }
+        ReasonCode::NeedsInput if is_unconfirmed(&question.entry.phase) => {
+            Some(format!("longhaul resume {id}"))
+        }
         ReasonCode::NeedsInput => {
             Some(format!("longhaul set {id} requestedUri=NEW_URL && longhaul resume {id}"))
         }
@@ -208,6 +211,9 @@ impl Words<'_> {
         match code {
             ReasonCode::NotStarted => "it has been created and not started".to_owned(),
             ReasonCode::PausedByApplication => "its application paused it".to_owned(),
+            ReasonCode::NeedsInput if is_unconfirmed(&entry.phase) => {
+                format!("its application has to say whether the request is made again: {}", failure())
+            }
             ReasonCode::NeedsInput => {
                 format!("its application has to renew the address, a header or a credential: {}", failure())
             }
@@ -386,6 +392,11 @@ impl Words<'_> {
         };
         Some(text.to_owned())
     }
+}
+
+/// A request may have been carried out, and no answer came.
+fn is_unconfirmed(phase: &Phase) -> bool {
+    phase.failure().is_some_and(|failure| failure.cause == Cause::Unconfirmed)
 }
 
 fn origin_of<T>(signal: &Signal<T>) -> (Option<Timestamp>, Option<String>) {

@@ -23,6 +23,7 @@ mod power;
 mod support;
 pub mod time_zone;
 mod uevent;
+mod unified_push;
 pub mod wants;
 mod watch;
 pub mod ways;

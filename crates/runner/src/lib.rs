@@ -13,6 +13,8 @@
 pub mod account;
 pub mod bus;
 pub mod cgroup;
+pub mod component;
+mod delegated;
 pub mod ended;
 pub mod enforcement;
 pub mod environment;
@@ -27,6 +29,7 @@ mod wire;
 
 pub use account::{Account, AccountError};
 pub use bus::{Bus, BusLaunch};
+pub use component::Component;
 pub use ended::{Ended, Outcome, Usage};
 pub use enforcement::{Enforced, Enforcement, Limit, Means, NotEnforced};
 pub use launch::{Access, Grant, Launch, Leftovers, Limits, Network, ProcessView, Sandbox, Unenforceable};

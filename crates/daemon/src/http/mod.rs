@@ -48,6 +48,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use guard::Names;
+pub(crate) use push::details_of_push;
 pub(crate) use refused::{Answer, Refused};
 pub(crate) use rooms::Rooms;
 pub(crate) use serve::{Door, serve};

@@ -129,8 +129,10 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
             (outcome, Some(*code), None, false)
         }
         Outcome::Signaled { signal, .. } => {
+            // What runs a component tells first why it breaks.
             let why = if ended.ran_out_of_memory { ": its memory limit was reached" } else { "" };
-            let detail = format!("it was ended by signal {signal}{why}");
+            let by_signal = || format!("it was ended by signal {signal}{why}");
+            let detail = said.completed.flatten().unwrap_or_else(by_signal);
             (failure(detail, CRASHES.contains(signal)), None, Some(*signal), false)
         }
         Outcome::Returned => (InstanceOutcome::Completed, None, None, false),

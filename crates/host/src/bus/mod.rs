@@ -18,8 +18,8 @@ pub(crate) use owner::{Owner, Properties, Rule, Signals};
 
 use crate::facts::{Fact, Presence, Reports};
 
-const DBUS: &str = "org.freedesktop.DBus";
-const DBUS_PATH: &str = "/org/freedesktop/DBus";
+pub(crate) const DBUS: &str = "org.freedesktop.DBus";
+pub(crate) const DBUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// After how long a source that failed while its daemon runs is tried again: a few times, not for ever.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
