@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use longhaul_contract::{
-    Cause, Operation, OperationError, OperationId, ReasonCode, Remedy, Timestamp, TransferStatus,
+    Cause, Operation, OperationError, OperationKind, ReasonCode, Remedy, Timestamp, TransferStatus,
     WaitingReason,
 };
 use url::Url;
@@ -14,7 +14,33 @@ use crate::text::{escape, fit_end, width};
 
 /// The file as a person would name it here: relative to `folder` where it lies below. Escaped.
 pub(crate) fn name(operation: &Operation, folder: Option<&Path>) -> String {
-    name_of(&operation.requested_uri, &operation.result_file, folder)
+    let named = name_of(&operation.requested_uri, file(operation), folder);
+    match operation.kind {
+        OperationKind::Download => named,
+        OperationKind::Upload => format!("{named} to {}", host(&operation.requested_uri)),
+    }
+}
+
+/// The file that is made or sent; the first one of several parts, and the folder of the unnamed for none.
+pub(crate) fn file(operation: &Operation) -> &str {
+    let files = [operation.result_file.as_deref(), operation.source_file.as_deref()];
+    let part = operation.part_files.first().map(String::as_str);
+    files.into_iter().flatten().next().or(part).unwrap_or("/")
+}
+
+/// Escaped.
+fn host(uri: &str) -> String {
+    let url = Url::parse(uri).ok();
+    escape(url.as_ref().and_then(Url::host_str).unwrap_or(uri)).into_owned()
+}
+
+/// Bytes that have come or gone, and all of them; 0 is unknown.
+pub(crate) fn moved(operation: &Operation) -> (u64, u64) {
+    let progress = &operation.progress;
+    match operation.kind {
+        OperationKind::Download => (progress.bytes_received, progress.total_bytes_to_receive),
+        OperationKind::Upload => (progress.bytes_sent, progress.total_bytes_to_send),
+    }
 }
 
 /// As [`name`], before there is an operation.
@@ -33,7 +59,9 @@ pub(crate) fn name_of(requested_uri: &str, result_file: &str, folder: Option<&Pa
 
 /// The file's name alone, for a narrow column. Escaped.
 pub(crate) fn short_name(operation: &Operation) -> String {
-    short_name_of(&operation.requested_uri, &operation.result_file)
+    let file = file(operation);
+    let folder = file.rfind('/').map(|end| Path::new(&file[..=end]));
+    name(operation, folder)
 }
 
 /// As [`short_name`], before there is an operation.
@@ -139,22 +167,34 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
         if !needs_input(operation) {
             return None;
         }
-        return Some(match error.http_status {
-            Some(401 | 407) => {
+        // Of an upload, what the server has kept is the server's.
+        let kept = match operation.kind {
+            OperationKind::Download => ", the bytes are kept",
+            OperationKind::Upload => "",
+        };
+        return Some(match (error.cause, error.http_status) {
+            (Cause::Unconfirmed, _) => {
                 format!(
-                    "give the credential anew, the bytes are kept: longhaul set {id} --user NAME --resume"
+                    "look whether the server has it; then longhaul cancel {id}, or longhaul resume {id} to send it again"
                 )
             }
-            _ => {
-                format!("give a new address, the bytes are kept: longhaul set {id} requestedUri=URL --resume")
+            (_, Some(401 | 407)) => {
+                format!("give the credential anew{kept}: longhaul set {id} --user NAME --resume")
             }
+            _ => format!("give a new address{kept}: longhaul set {id} requestedUri=URL --resume"),
         });
     }
-    failed_advice(id, error)
+    failed_advice(operation, error)
 }
 
-fn failed_advice(id: OperationId, error: &OperationError) -> Option<String> {
+fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String> {
+    let id = operation.id;
+    let command = match operation.kind {
+        OperationKind::Download => "get",
+        OperationKind::Upload => "put",
+    };
     Some(match error.cause {
+        Cause::SourceUnreadable => "look whether the file is there and may be read".to_owned(),
         Cause::NameExists => "choose another name with -o, or say --if-exists rename or replace".to_owned(),
         Cause::DigestMismatch | Cause::SizeMismatch | Cause::ContentTypeMismatch => {
             "nothing was published; make sure that the checksum belongs to this very file".to_owned()
@@ -178,7 +218,7 @@ fn failed_advice(id: OperationId, error: &OperationError) -> Option<String> {
         _ if matches!(error.remedy, Remedy::Permanent | Remedy::NeedsInput) && error.http_status.is_some() => {
             "check the address".to_owned()
         }
-        _ => format!("see what happened with longhaul why {id}, and try again with longhaul get"),
+        _ => format!("see what happened with longhaul why {id}, and try again with longhaul {command}"),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Fixed operations and tasks for the tests of renderings.
 
 use jiff::tz::TimeZone;
+use longhaul_contract::instance::{InstanceLimit, KeepAwake, LimitKind};
 use longhaul_contract::trigger::TriggerView;
 use longhaul_contract::{
     BackgroundTask, BackgroundTaskDetail, Cause, Instance, InstanceState, Operation, OperationError,
@@ -23,13 +24,18 @@ pub(crate) fn operation(id: &str) -> Operation {
         id: id.parse().unwrap(),
         kind: longhaul_contract::OperationKind::Download,
         requested_uri: "https://example.org/films/film.mkv".to_owned(),
-        result_file: "/home/ann/film.mkv".to_owned(),
+        result_file: Some("/home/ann/film.mkv".to_owned()),
+        source_file: None,
+        part_files: Vec::new(),
+        method: None,
+        protocol: None,
         status: TransferStatus::Running,
         status_code: TransferStatus::Running.number(),
         progress: Progress { total_bytes_to_receive: 2 << 30, ..Progress::default() },
         cost_policy: longhaul_contract::CostPolicy::Default,
         priority: longhaul_contract::Priority::Default,
         transfer_group: None,
+        completion_group: None,
         current_web_error_status: None,
         error: None,
         waiting: Vec::new(),
@@ -48,8 +54,22 @@ pub(crate) fn operation(id: &str) -> Operation {
 /// The numbered operation `number`, named after it.
 pub(crate) fn numbered(number: u32, name: &str) -> Operation {
     Operation {
-        result_file: format!("/home/ann/{name}"),
+        result_file: Some(format!("/home/ann/{name}")),
         ..operation(&format!("019c8a3b-7f2e-7{number:03x}-8000-000000000000"))
+    }
+}
+
+/// An upload of the same.
+pub(crate) fn upload(number: u32, name: &str) -> Operation {
+    let download = numbered(number, name);
+    Operation {
+        kind: longhaul_contract::OperationKind::Upload,
+        source_file: download.result_file.clone(),
+        result_file: None,
+        method: Some("PUT".to_owned()),
+        protocol: Some(longhaul_contract::UploadProtocol::Auto),
+        progress: Progress { total_bytes_to_send: 2 << 30, bytes_sent: 1 << 30, ..Progress::default() },
+        ..download
     }
 }
 
@@ -139,7 +159,18 @@ pub(crate) fn task_detail(name: &str) -> BackgroundTaskDetail {
         waiting: Vec::new(),
         warnings: Vec::new(),
         history: vec![
-            Instance { result: None, ended_time: None, progress: 40, ..instance(4, InstanceState::Running) },
+            Instance {
+                result: None,
+                ended_time: None,
+                progress: 40,
+                limits: vec![
+                    limit(LimitKind::Memory, Some("cgroup"), None),
+                    limit(LimitKind::Network, Some("seccomp"), Some("Unix sockets stay")),
+                    limit(LimitKind::Filesystem, None, Some("the kernel has no Landlock\u{1b}[1m")),
+                ],
+                keep_awake: Some(KeepAwake { is_held: true, detail: "logind holds off idle".to_owned() }),
+                ..instance(4, InstanceState::Running)
+            },
             instance(3, InstanceState::Completed),
             Instance {
                 result: Some("Failed:exit code 3".to_owned()),
@@ -154,6 +185,15 @@ pub(crate) fn task_detail(name: &str) -> BackgroundTaskDetail {
                 ..instance(1, InstanceState::Canceled)
             },
         ],
+    }
+}
+
+fn limit(limit: LimitKind, means: Option<&str>, detail: Option<&str>) -> InstanceLimit {
+    InstanceLimit {
+        limit,
+        is_enforced: means.is_some(),
+        means: means.map(str::to_owned),
+        detail: detail.map(str::to_owned),
     }
 }
 
@@ -178,5 +218,8 @@ pub(crate) fn instance(number: u32, state: InstanceState) -> Instance {
         was_killed: false,
         cpu_milliseconds: None,
         memory_peak: None,
+        ran_out_of_memory: false,
+        limits: Vec::new(),
+        keep_awake: None,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
 use crate::status::numbered_enum;
 
 numbered_enum! {
@@ -228,6 +229,28 @@ pub struct TriggerType {
     /// Of SystemTrigger: the same for each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub system_trigger_types: Vec<SystemTriggerSupport>,
+}
+
+/// Whether a condition holds now, by the code that starts tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionStanding {
+    pub condition: Condition,
+    /// Absent when its signal is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
+    /// Whether it lets a task start; also where its signal is unknown.
+    pub lets_start: bool,
+    /// For a person, in one sentence; why its signal is unknown, where it is.
+    pub detail: String,
+    /// Value of the signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Who told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// Whether this host can fire a system trigger.

@@ -62,7 +62,7 @@ pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
         | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
         | TriggerKind::GattCharacteristicNotificationTrigger
         | TriggerKind::ActivitySensorTrigger => Support::told(reach.table.trigger(kind)),
-        TriggerKind::CompletionGroupTrigger => Support::none("this release has no completion groups"),
+        TriggerKind::CompletionGroupTrigger => Support::by("the transfers of the completion group"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether the machine lets a kind of operation move bytes now: the cost table of Windows' phones, the network
 //! level and energy saver, as pure functions over `HostState`. Deliberately absent: time (see [`crate::gate`]).
 
-use longhaul_contract::{CostPolicy, HostState, NetworkCost, NetworkLevel, Priority, ReasonCode};
+use longhaul_contract::{CostPolicy, HostState, NetworkCost, NetworkLevel, ReasonCode};
 
 /// What a verdict of the machine depends on, packed: cost policy, locality of the origin, exemption from
 /// energy saver, and whether the application has to be in the foreground and is not.
@@ -14,8 +14,8 @@ impl Class {
     const HELD_BACK: u8 = 12;
     pub(crate) const MIN: Self = Self(0);
 
-    pub(crate) fn new(policy: CostPolicy, is_local: bool, priority: Priority) -> Self {
-        Self(policy.number() * 4 + u8::from(is_local) * 2 + u8::from(priority == Priority::High))
+    pub(crate) fn new(policy: CostPolicy, is_local: bool, is_exempt_from_energy_saver: bool) -> Self {
+        Self(policy.number() * 4 + u8::from(is_local) * 2 + u8::from(is_exempt_from_energy_saver))
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
@@ -30,7 +30,7 @@ impl Class {
         self.0 & 2 != 0
     }
 
-    /// High priority stands for what a person waits for: it goes on under energy saver.
+    /// High priority stands for what a person waits for, and the owner may exempt others: both go on under energy saver.
     pub(crate) fn is_exempt_from_energy_saver(self) -> bool {
         self.0 & 1 != 0
     }
@@ -125,7 +125,7 @@ pub(crate) fn describe(cost: NetworkCost) -> String {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::{Network, Signal, Timestamp};
+    use longhaul_contract::{Network, Priority, Signal, Timestamp};
 
     use super::*;
 
@@ -160,7 +160,7 @@ mod tests {
         for policy in CostPolicy::ALL {
             for is_local in [false, true] {
                 for priority in [Priority::High, Priority::Low] {
-                    let class = Class::new(*policy, is_local, priority);
+                    let class = Class::new(*policy, is_local, priority == Priority::High);
                     assert_eq!(class.cost_policy(), *policy);
                     assert_eq!(class.is_local(), is_local);
                     assert_eq!(class.is_exempt_from_energy_saver(), priority == Priority::High);
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn unknown_signals_forbid_nothing_and_local_origins_need_no_network() {
         let mut host = HostState::unmeasured();
-        let remote = Class::new(CostPolicy::UnrestrictedOnly, false, Priority::Default);
-        let local = Class::new(CostPolicy::UnrestrictedOnly, true, Priority::Default);
+        let remote = Class::new(CostPolicy::UnrestrictedOnly, false, false);
+        let local = Class::new(CostPolicy::UnrestrictedOnly, true, false);
         assert!(denials(&host, remote).is_empty());
         host.network = Network {
             level: known(NetworkLevel::None),
@@ -194,7 +194,7 @@ mod tests {
         assert!(denials(&host, local).is_empty());
         host.energy_saver = known(true);
         assert_eq!(denials(&host, local).first(), Some(ReasonCode::EnergySaver));
-        let high = Class::new(CostPolicy::Always, true, Priority::High);
+        let high = Class::new(CostPolicy::Always, true, true);
         assert!(denials(&host, high).is_empty());
     }
 }

@@ -8,6 +8,7 @@ use longhaul_contract::{
 };
 
 use crate::clock::{BootTime, Now, Wake};
+use crate::completion::CompletionGroups;
 use crate::cost::Class;
 use crate::download::{Next, Order, Outcome, Phase, Stopping};
 use crate::explain;
@@ -68,6 +69,7 @@ pub struct Engine {
     network_retried_at: Option<BootTime>,
     /// Hours in which results expire.
     pub(crate) expiries: BTreeSet<Timestamp>,
+    pub(crate) completion: CompletionGroups,
     /// Applications that have to be in the foreground and are not.
     pub(crate) held_back: BTreeSet<AppId>,
     pub(crate) tasks: Tasks,
@@ -100,6 +102,7 @@ impl Engine {
             network_retry_at: None,
             network_retried_at: None,
             expiries: BTreeSet::new(),
+            completion: CompletionGroups::default(),
             held_back: BTreeSet::new(),
         }
     }
@@ -142,6 +145,7 @@ impl Engine {
             self.enter(&mut step, slot);
         }
         self.begin_tasks(&mut step);
+        self.begin_completion_groups(&mut step);
         self.conclude(step)
     }
 
@@ -159,6 +163,8 @@ impl Engine {
             }
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
+            Wish::Completion(wish) => self.command_completion_group(&mut step, wish)?,
+            Wish::Unconstrain { app, ids } => self.unconstrain(&mut step, &app, &ids),
             Wish::Task(wish) => self.command_task(&mut step, wish)?,
             Wish::Forget { ids } => {
                 // The store hands out so many at a time: there may be more.
@@ -441,6 +447,7 @@ impl Engine {
         if self.expiries.first().is_some_and(|time| *time <= step.now.wall) {
             self.expiries.retain(|time| *time > step.now.wall);
             step.plan.effects.push(Effect::Prune { time: step.now.wall });
+            self.forget_completion_groups(&mut step);
         }
         if self.rates.told != Some(Some(0)) {
             while let Some(place) = self.queue.next() {

@@ -5,7 +5,7 @@ use longhaul_contract::{AppId, ReasonCode};
 
 use crate::download::{Phase, Stopping};
 use crate::engine::Engine;
-use crate::roster::Slot;
+use crate::roster::{Slot, Standing};
 use crate::step::Step;
 
 impl Engine {
@@ -20,16 +20,21 @@ impl Engine {
             if self.roster[slot].phase == Phase::Queued {
                 self.close_wait(step, slot);
                 self.dequeue(slot);
-                self.roster[slot].is_held_back = is_held_back;
+                self.set_held_back(slot, is_held_back);
                 self.enqueue(step, slot);
                 step.fresh.push(slot);
             } else {
-                self.roster[slot].is_held_back = is_held_back;
+                self.set_held_back(slot, is_held_back);
             }
             if is_held_back && self.roster[slot].phase.is_running() {
                 self.stop(step, slot, Stopping::Requeue(ReasonCode::ForegroundOnly));
             }
             step.touch(&self.apps, &self.roster[slot]);
         }
+    }
+
+    fn set_held_back(&mut self, slot: Slot, is_held_back: bool) {
+        let entry = &mut self.roster[slot];
+        entry.standing = Standing::new(entry.standing.is_local(), is_held_back);
     }
 }

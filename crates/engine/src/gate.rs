@@ -204,7 +204,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::{CostPolicy, Network, NetworkCost, NetworkLevel, Priority, Signal};
+    use longhaul_contract::{CostPolicy, Network, NetworkCost, NetworkLevel, Signal};
 
     use super::*;
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn remote() -> Class {
-        Class::new(CostPolicy::Default, false, Priority::Default)
+        Class::new(CostPolicy::Default, false, false)
     }
 
     #[test]

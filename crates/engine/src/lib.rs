@@ -6,6 +6,8 @@
 
 mod attempt;
 pub mod clock;
+mod codes;
+pub mod completion;
 mod cost;
 mod creation;
 mod download;
@@ -30,11 +32,12 @@ mod transition;
 pub mod wish;
 
 pub use clock::{BootTime, Now, Wake};
+pub use completion::{CompletionRow, CompletionState, CompletionWish};
 pub use engine::{Engine, Live};
 pub use fact::{AttemptEnd, Fact, Finished};
-pub use plan::{Change, Effect, Plan, StopMode};
-pub use policy::{Policy, TaskPolicy};
-pub use row::{Origin, Row, StoredPhase, TargetKey};
+pub use plan::{Change, Effect, Notified, Plan, StopMode};
+pub use policy::{AccessRule, AccessRules, Policy, TaskPolicy};
+pub use row::{Marks, Origin, Row, StoredPhase, TargetKey};
 pub use schedule::is_time_zone;
 pub use wish::{Command, NewOperation, Refusal, Wish};
 

@@ -138,7 +138,9 @@ impl Question<'_> {
                 Some(_) => Verdict::Satisfied,
             },
             Rule::TotalRate => self.total_rate(),
-            Rule::Foreground if self.entry.is_held_back => blocks(ReasonCode::ForegroundOnly, None),
+            Rule::Foreground if self.entry.standing.is_held_back() => {
+                blocks(ReasonCode::ForegroundOnly, None)
+            }
             Rule::Foreground => Verdict::Beside,
             Rule::NetworkLevel => self.machine(ReasonCode::NetworkLevel),
             Rule::NetworkCost => self.machine(ReasonCode::NetworkCost),

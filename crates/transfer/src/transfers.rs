@@ -12,6 +12,9 @@ use crate::http::client::Client;
 use crate::job::{Job, Report};
 use crate::journal::{Journal, JournalRecord};
 use crate::rate::RateLimit;
+use crate::upload::attempt as uploads;
+use crate::upload::job::{UploadJob, UploadReport};
+use crate::upload::tus::TusServers;
 use crate::worker::{self, Live};
 
 /// Settings of the transfer room; the owner's configuration file names each.
@@ -94,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) client: Arc<Client>,
     pub(crate) files: Files,
+    pub(crate) tus_servers: TusServers,
     rate: RateLimit,
 }
 
@@ -107,6 +111,7 @@ impl Transfers {
             journal,
             client,
             files: Files::new(),
+            tus_servers: TusServers::default(),
             rate: RateLimit::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -121,6 +126,19 @@ impl Transfers {
         let restarts = job.journal.as_ref().map_or(0, |journal| journal.receipt.restarts);
         let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit), restarts));
         tokio::spawn(worker::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
+        Handle { live }
+    }
+
+    /// Starts an upload worker on the current tokio runtime. Its last report is [`UploadReport::Ended`]. Of the handle
+    /// only the progress, the response, the rate and the stop have a meaning.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn start_upload(&self, job: UploadJob, reports: mpsc::UnboundedSender<UploadReport>) -> Handle {
+        let restarts = job.journal.as_ref().map_or(0, |journal| journal.receipt.restarts);
+        let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit), restarts));
+        tokio::spawn(uploads::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
         Handle { live }
     }
 
@@ -145,6 +163,15 @@ impl Transfers {
     /// The folder cannot be written.
     pub async fn discard(&self, id: OperationId, record: &JournalRecord) -> Result<(), Failure> {
         self.shared.files.discard(&record.folder, id, record).await
+    }
+
+    /// Asks the server to forget the partial upload that `job.journal` tells of, where the protocol can; the rest of
+    /// the job says with which headers and credentials. To be called while no worker of the upload runs.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not do it.
+    pub async fn discard_upload(&self, job: &UploadJob) -> Result<(), Failure> {
+        uploads::discard(&self.shared, job).await
     }
 }
 

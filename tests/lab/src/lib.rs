@@ -15,11 +15,13 @@ pub mod http_client;
 pub mod netns;
 pub mod process;
 pub mod relay;
+pub mod resumable;
 pub mod samples;
 pub mod servers;
 pub mod service;
 pub mod tls;
 pub mod tracer;
+pub mod tus;
 pub mod wait;
 
 pub use bluez::Bluez;

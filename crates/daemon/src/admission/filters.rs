@@ -1,11 +1,10 @@
 //! Trigger parameters that are documents or numbers of their own: geofences, Bluetooth LE filters, sensor intervals,
 //! characteristics [W 2.11].
 
-use std::time::Duration;
-
-use longhaul_contract::{ErrorCode, Timestamp, TriggerKind, TriggerSpec};
+use longhaul_contract::{CompletionGroupId, ErrorCode, Timestamp, TriggerKind, TriggerSpec};
 use longhaul_host::wants::{Activity, AdvertisementFilter, Characteristic, Fence, Fences, RangeRule, Want};
 use serde::Deserialize;
+use std::time::Duration;
 
 use crate::http::{Answer, Refused};
 use crate::push;
@@ -44,7 +43,7 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
         TriggerKind::DeviceUseTrigger => given(spec, "deviceId").map(drop),
         TriggerKind::ActivitySensorTrigger => check_activities(spec).map(drop),
         TriggerKind::GattCharacteristicNotificationTrigger => check_characteristic(spec).map(drop),
-        TriggerKind::CompletionGroupTrigger => given(spec, "completionGroup").map(drop),
+        TriggerKind::CompletionGroupTrigger => completion_group(spec).map(drop),
         TriggerKind::SystemTrigger
         | TriggerKind::TimeTrigger
         | TriggerKind::MaintenanceTrigger
@@ -102,6 +101,12 @@ fn given<'a>(spec: &'a TriggerSpec, name: &str) -> Answer<&'a str> {
         return Err(refuse(name, format!("{} needs the parameter {name}", spec.kind)));
     }
     Ok(value)
+}
+
+/// The group that a CompletionGroupTrigger names.
+pub(super) fn completion_group(spec: &TriggerSpec) -> Answer<CompletionGroupId> {
+    let id = given(spec, "completionGroup")?;
+    id.parse().map_err(|_| refuse("completionGroup", format!("{id:?} is no id of a completion group")))
 }
 
 fn document<T: for<'a> Deserialize<'a>>(spec: &TriggerSpec, name: &str) -> Answer<T> {

@@ -160,6 +160,9 @@ fn engine_trigger(spec: &TriggerSpec) -> Answer<TaskTrigger> {
             },
         },
         kind if kind.is_requested() => TaskTrigger::Requested { kind },
+        TriggerKind::CompletionGroupTrigger => {
+            TaskTrigger::Completion { group: filters::completion_group(spec)? }
+        }
         kind => TaskTrigger::Sourced { kind },
     })
 }

@@ -6,7 +6,7 @@ use longhaul_contract::{
     AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow, TaskTrigger};
-use longhaul_engine::{Engine, Policy, Row};
+use longhaul_engine::{CompletionRow, Engine, Policy, Row};
 use longhaul_store::{Adopt, Loaded, Store, StoreError};
 
 /// What an engine is made with besides the rows.
@@ -33,6 +33,9 @@ impl Circumstances {
         adopting.limits(loaded.limits);
         for (app, name, behavior) in loaded.groups {
             adopting.group(app, name, behavior);
+        }
+        for row in loaded.completion_groups {
+            adopting.completion_group(row);
         }
         for row in loaded.rows {
             adopting.row(row);
@@ -79,6 +82,10 @@ impl Adopt for Adopting {
 
     fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior) {
         self.engine.adopt_group(app, name, behavior);
+    }
+
+    fn completion_group(&mut self, row: CompletionRow) {
+        self.engine.adopt_completion_group(row);
     }
 
     fn row(&mut self, row: Row) {

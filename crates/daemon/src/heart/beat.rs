@@ -16,9 +16,11 @@ use super::ahead::Ahead;
 use super::{
     Circumstances, Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable,
 };
+use crate::asks::Asks;
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::{Item, News};
+use crate::notices::Notices;
 use crate::runs::Runs;
 use crate::wants::{WantChanges, WantDesk};
 use crate::workers::Workers;
@@ -36,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
     pub(crate) runs: Runs,
+    pub(crate) notices: Notices,
+    pub(crate) asks: Asks,
     pub(crate) wants: Arc<WantDesk>,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
@@ -164,6 +168,9 @@ impl Beat {
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
         }
+        if let Fact::Task(TaskFact::AccessRules(rules)) = &fact {
+            self.parts.policy.tasks.access_rules.clone_from(rules);
+        }
         if let Fact::HeldBack { app, is_held_back } = &fact {
             match is_held_back {
                 true => self.parts.held_back.insert(app.clone()),
@@ -198,6 +205,8 @@ impl Beat {
             | Wish::PutGroup { .. }
             | Wish::PutLimits(_)
             | Wish::Forget { .. }
+            | Wish::Completion(_)
+            | Wish::Unconstrain { .. }
             | Wish::Task(_) => Vec::new(),
         };
         self.parts.metrics.wishes.inc();
@@ -290,6 +299,8 @@ impl Beat {
         for effect in effects {
             match effect {
                 Effect::Task(effect) => self.parts.runs.bring_about(effect),
+                Effect::AskInput { app, id } => self.parts.asks.ask(app, id),
+                Effect::Notify { app, of, is_success } => self.parts.notices.show(app, of, is_success),
                 effect => self.parts.workers.bring_about(&effect),
             }
         }
@@ -477,6 +488,11 @@ fn wish_size(wish: &Wish) -> usize {
         Wish::Create(operations) => operations.len(),
         Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
-        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Task(_) => 1,
+        Wish::Unconstrain { ids, .. } => ids.len(),
+        Wish::Command { .. }
+        | Wish::PutGroup { .. }
+        | Wish::PutLimits(_)
+        | Wish::Completion(_)
+        | Wish::Task(_) => 1,
     }
 }

@@ -45,7 +45,7 @@ fn refuse(name: &HeaderName, detail: impl Into<String>) -> Refused {
 }
 
 /// Sends a message to a push channel: the tasks registered for it fire, with the message as their trigger's details. The
-/// newest message is kept until its task can run.
+/// newest message is kept until its task can run, but no longer than its TTL: one of 0 starts its task at once or never.
 #[utoipa::path(
     post,
     path = "/push/{channel}",
@@ -96,7 +96,9 @@ pub(crate) async fn send(
     let now = Timestamp::now();
     let details: Arc<str> = details(&channel, &headers, &body, Some(now.plus_seconds(i64::from(ttl)))).into();
     for id in alive {
-        rooms.heart.report(None, Fact::Task(TaskFact::Fired { id, details: Arc::clone(&details) }));
+        let details = Arc::clone(&details);
+        let message = TaskFact::Message { id, details, lifetime_ms: u64::from(ttl) * 1_000 };
+        rooms.heart.report(None, Fact::Task(message));
     }
     // An answer means that what was reported before it is on disk.
     rooms.heart.ask(|_, _| ()).await?;

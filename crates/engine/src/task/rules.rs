@@ -98,7 +98,12 @@ impl TaskQuestion<'_> {
     }
 
     pub(crate) fn access(&self) -> AccessStatus {
-        self.engine.tasks.access(&self.task.row.app)
+        self.engine.access(&self.task.row.app)
+    }
+
+    /// The administrator's file that denies background access to the application.
+    pub(crate) fn policy_denies(&self) -> Option<&str> {
+        self.engine.policy.tasks.denies(&self.task.row.app)
     }
 
     pub(crate) fn ask(&self, rule: TaskRule) -> TaskVerdict {
@@ -223,7 +228,10 @@ impl TaskQuestion<'_> {
             TaskTrigger::Sourced { kind } => {
                 matches!(kind, TriggerKind::LocationTrigger | TriggerKind::ActivitySensorTrigger)
             }
-            TaskTrigger::Every { .. } | TaskTrigger::Calendar { .. } | TaskTrigger::Requested { .. } => false,
+            TaskTrigger::Every { .. }
+            | TaskTrigger::Calendar { .. }
+            | TaskTrigger::Requested { .. }
+            | TaskTrigger::Completion { .. } => false,
         };
         let is_event = may_flap && self.latch().is_some_and(|latch| latch.cause == RunCause::Trigger);
         let calm_at = self.task.started_at.map(|time| time.plus_millis(self.engine.policy.tasks.flap_ms));

@@ -80,6 +80,9 @@ impl Run {
             was_killed: false,
             cpu_milliseconds: None,
             memory_peak: None,
+            ran_out_of_memory: false,
+            limits: Vec::new(),
+            keep_awake: None,
         }
     }
 
@@ -102,6 +105,9 @@ impl Run {
             was_killed: end.was_killed,
             cpu_milliseconds: end.cpu_milliseconds,
             memory_peak: end.memory_peak,
+            ran_out_of_memory: end.ran_out_of_memory,
+            limits: end.limits.clone(),
+            keep_awake: end.keep_awake.clone(),
             ..self.record(id)
         }
     }
@@ -113,7 +119,7 @@ fn retry_delay(seconds: u32, attempt: u32) -> u64 {
     (u64::from(seconds) << doublings).saturating_mul(1_000).min(RETRY_DELAY_MAX_MS)
 }
 
-fn later(time: Timestamp, milliseconds: u64) -> Timestamp {
+pub(crate) fn later(time: Timestamp, milliseconds: u64) -> Timestamp {
     Timestamp(time.micros().saturating_add(i64::try_from(milliseconds).map_or(i64::MAX, |ms| ms * 1_000)))
 }
 
@@ -165,7 +171,7 @@ impl Engine {
         }
         task.started_at = Some(step.now.boot);
         task.retry_at = None;
-        let vanishes = task.row.plan.trigger.vanishes() && firing.has_fired;
+        let vanishes = task.row.plan.trigger.vanishes() && firing.has_fired && task.row.plan.retry.is_none();
         let app = task.row.app.clone();
         let details = firing.details.clone();
         let keeps_network = task.row.plan.is_network_requested;
@@ -175,6 +181,7 @@ impl Engine {
         let limit = step.now.boot.plus_millis(run.limits.cancel_after_ms);
         self.tasks.runs.insert(instance, run);
         self.set_run_timer(instance, Some((limit, Timer::Limit(instance))));
+        self.tasks.set_expiry(id, None);
         self.consider_task(step, id);
         self.tasks.queue.started(&app);
         if step.tasks.asked == Some(id) {
@@ -277,7 +284,7 @@ impl Engine {
 
     /// A run by hand ends only because of what would have forbidden it to start. Unknown signals end nothing.
     fn forbids_run(&self, run: &Run) -> Option<CancelReason> {
-        let access = self.tasks.access(&run.app);
+        let access = self.access(&run.app);
         let is_manual = run.firing.cause == RunCause::Manual;
         let is_asked_by_hand = is_manual && access == AccessStatus::Unspecified;
         if !access.is_allowed() && !is_asked_by_hand {
@@ -335,6 +342,7 @@ impl Engine {
         }
         Self::keep_task(step, id);
         self.consider_task(step, id);
+        self.vanish_after(step, id, &run.firing);
     }
 
     /// Keeps the firing for another run, if the registration wants that and no newer firing waits.
@@ -353,11 +361,21 @@ impl Engine {
             attempt,
             not_before: Some(later(step.now.wall, delay)),
             has_fired: false,
+            expires: None,
             details: firing.details.clone(),
         });
         task.retry_at = Some(step.now.boot.plus_millis(delay));
         task.order = self.tasks.next_order;
         self.tasks.next_order += 1;
+    }
+
+    /// A registration that vanishes was kept for its retries: the run of this firing was the last one.
+    fn vanish_after(&mut self, step: &mut Step, id: TaskId, firing: &Latch) {
+        let Some(task) = self.tasks.rows.get(&id) else { return };
+        let was_fired = firing.has_fired || firing.cause == RunCause::Retry;
+        if task.row.plan.trigger.vanishes() && was_fired && task.row.state.latch.is_none() {
+            self.unregister(step, id, None);
+        }
     }
 
     /// What ran when the service or the machine ended did not survive it.
@@ -380,6 +398,7 @@ impl Engine {
             self.retry_run(step, id, &run.firing);
         }
         Self::keep_task(step, id);
+        self.vanish_after(step, id, &run.firing);
     }
 
     /// Ends the record, and whatever of the instance may have been left behind.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use zbus::Connection;
 use zbus::names::OwnedUniqueName;
 
-pub(crate) use connection::{Bus, Connector};
+pub(crate) use connection::{Bus, Connector, connect_once};
 pub(crate) use owner::{Owner, Properties, Rule, Signals};
 
 use crate::facts::{Fact, Presence, Reports};

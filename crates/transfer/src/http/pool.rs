@@ -7,14 +7,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http2;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::address::Reach;
 use super::origin::Origin;
+use super::outgoing::Outgoing;
 use super::stream::Stream;
 
 /// How long a connection without a request is kept.
@@ -35,6 +34,10 @@ pub(crate) struct Traits {
     pub(crate) needs_http1: bool,
     /// Agreed on HTTP/1.1 when HTTP/2 was offered.
     pub(crate) chose_http1: bool,
+    /// Does not answer `Expect: 100-continue`, or refuses it.
+    pub(crate) ignores_expect: bool,
+    /// Has taken a large body.
+    pub(crate) takes_bodies: bool,
     /// When its path last lost packets although none waited in a queue.
     pub(crate) lossy: Option<Instant>,
 }
@@ -76,7 +79,7 @@ struct Shared {
 /// A connection that several requests use at a time.
 #[derive(Clone)]
 pub(crate) struct Http2Connection {
-    pub(crate) sender: http2::SendRequest<Full<Bytes>>,
+    pub(crate) sender: http2::SendRequest<Outgoing>,
     pub(crate) remote: std::net::SocketAddr,
     pub(crate) local: std::net::SocketAddr,
     /// One clone per request under way, beside the pool's own.

@@ -14,11 +14,11 @@ use tokio::time::{Instant, Sleep};
 use super::desk::{Desk, PieceIndex};
 use super::plan::LeaseId;
 use super::rein::Rein;
-use super::stall::StallWatch;
 use crate::digest::{DigestField, MultiHasher};
 use crate::files::{Buffer, PartFile};
 use crate::http::body::{Body, BodyError};
 use crate::http::failure::transient;
+use crate::http::stall::StallWatch;
 
 /// What is received goes to disk at the latest after this time, or when so much has gathered.
 const LINGER: Duration = Duration::from_millis(500);

@@ -1,8 +1,11 @@
 mod at_once;
 mod calendars;
+mod completion;
 mod edges;
 mod explaining;
 mod firing;
+mod messages;
+mod policy;
 mod registering;
 mod runs;
 mod time;
