@@ -5,6 +5,7 @@ use longhaul_contract::{
     TransferStatus, WaitingReason,
 };
 
+use crate::codes::codes_of_tasks;
 use crate::cost;
 use crate::download::{Outcome, Phase, Stopping};
 use crate::engine::Live;
@@ -40,15 +41,7 @@ pub(crate) fn live(question: &Question<'_>) -> Live {
 }
 
 pub(crate) fn explain(question: &Question<'_>) -> Explanation {
-    let mut explanation = Explanation {
-        decision: Decision::Run,
-        blocking: Vec::new(),
-        satisfied: Vec::new(),
-        unknown: Vec::new(),
-        history: Vec::new(),
-        totals: Vec::new(),
-        override_with: None,
-    };
+    let mut explanation = Explanation::of(Decision::Run);
     if question.entry.phase.status().is_final() {
         explanation.decision = Decision::Done;
     }
@@ -154,11 +147,12 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
         ReasonCode::ConnectionsPerHost => {
             Some(format!("longhaul limits set --per-host {}", caps.per_origin + 1))
         }
-        ReasonCode::NotBefore | ReasonCode::NetworkLevel | ReasonCode::NetworkCost | ReasonCode::Stopping => {
-            None
-        }
-        // Finished, and the codes of tasks.
-        _ => None,
+        ReasonCode::NotBefore
+        | ReasonCode::NetworkLevel
+        | ReasonCode::NetworkCost
+        | ReasonCode::Stopping
+        | ReasonCode::Finished
+        | codes_of_tasks!() => None,
     }
 }
 
@@ -257,8 +251,7 @@ impl Words<'_> {
                 let origin = &engine.origins.key(entry.origin).name;
                 format!("{} operations use {origin} already", caps.per_origin)
             }
-            // Finished; the codes of tasks are never asked of a transfer.
-            _ => "it is over".to_owned(),
+            ReasonCode::Finished | codes_of_tasks!() => "it is over".to_owned(),
         }
     }
 
@@ -390,9 +383,9 @@ impl Words<'_> {
             | ReasonCode::ReadOnly
             | ReasonCode::Portal
             | ReasonCode::Resources
-            | ReasonCode::Store => return None,
-            // Finished, and the codes of tasks.
-            _ => return None,
+            | ReasonCode::Store
+            | ReasonCode::Finished
+            | codes_of_tasks!() => return None,
         };
         Some(text.to_owned())
     }

@@ -28,10 +28,11 @@ pub(crate) enum Slot {
     Location,
     Activity,
     Accounts,
+    Push,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -45,6 +46,7 @@ impl Slot {
         Self::Location,
         Self::Activity,
         Self::Accounts,
+        Self::Push,
     ];
 }
 
@@ -67,6 +69,8 @@ pub(crate) enum Fact {
     Activity(Found<activity::Told>),
     /// Whether there is somebody who knows of online accounts.
     Accounts(Found<()>),
+    /// The name of the distributor.
+    Push(Found<String>),
 }
 
 impl Fact {
@@ -85,6 +89,7 @@ impl Fact {
             Self::Location(_) => Slot::Location,
             Self::Activity(_) => Slot::Activity,
             Self::Accounts(_) => Slot::Accounts,
+            Self::Push(_) => Slot::Push,
         }
     }
 }
@@ -147,6 +152,7 @@ pub(crate) struct Facts {
     pub(crate) location: Found<location::Positions>,
     pub(crate) activity: Found<activity::Told>,
     pub(crate) accounts: Found<()>,
+    pub(crate) push: Found<String>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -170,6 +176,7 @@ impl Default for Facts {
             location: nothing(),
             activity: nothing(),
             accounts: nothing(),
+            push: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -203,6 +210,7 @@ impl Facts {
             Fact::Location(found) => self.location = found,
             Fact::Activity(found) => self.activity = found,
             Fact::Accounts(found) => self.accounts = found,
+            Fact::Push(found) => self.push = found,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// PEM files of further certificate authorities.
     pub ca_certificates: Vec<PathBuf>,
+    /// This binary can run WebAssembly components; what it was built with says so.
+    pub components: bool,
 }
 
 /// Settings of the daemon itself.
@@ -72,8 +74,12 @@ pub struct Configuration {
     pub engine: Policy,
     pub limits: Limits,
     pub apps: BTreeMap<AppId, AppSettings>,
+    /// Files of rules for background access beside the machine's own.
+    pub policy_files: Vec<String>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
+    /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
+    pub components: bool,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -129,6 +135,7 @@ impl Configuration {
         }
         configuration.read_environment(&environment)?;
         configuration.read_flags(options);
+        configuration.components = options.components;
         configuration.ask_machine(environment.get("TZ").map(OsString::as_os_str));
         Ok(configuration)
     }
@@ -168,7 +175,9 @@ impl Configuration {
             engine: Policy::default(),
             limits: Limits::default(),
             apps: BTreeMap::new(),
+            policy_files: Vec::new(),
             launcher: None,
+            components: false,
             origins: BTreeMap::new(),
         }
     }
