@@ -6,6 +6,7 @@
 mod admission;
 mod apps;
 pub mod config;
+mod data_plans;
 mod heart;
 mod host_desk;
 mod http;

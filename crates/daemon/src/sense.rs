@@ -1,29 +1,34 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
 mod blockers;
+mod meter;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::HostState;
 use longhaul_engine::Fact;
 use longhaul_engine::task::TaskFact;
 use longhaul_host::{Delay, HostChange, HostWatch, Machine};
 use longhaul_transfer::Transfers;
 
 use crate::heart::Heart;
-use crate::host_desk::HostDesk;
+use crate::host_desk::{HostDesk, Sensed};
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
+pub(crate) use meter::meter;
 
 /// Time for a checkpoint that is under way when the machine wants to sleep, and for the one after it.
 const SYNCS_MAX: Duration = Duration::from_secs(1);
 
 /// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
 /// unknown.
-pub(crate) async fn look() -> (HostState, HostWatch) {
+pub(crate) async fn look() -> (Sensed, HostWatch) {
     let watch = HostWatch::open(Machine::here()).await;
-    (watch.state().clone(), watch)
+    (sensed(&watch), watch)
+}
+
+fn sensed(watch: &HostWatch) -> Sensed {
+    Sensed { state: watch.state().clone(), connection: watch.connection().map(ToOwned::to_owned) }
 }
 
 /// Reports every change, for ever. `unsaved_max` is how long bytes that have arrived may wait to be made durable.
@@ -39,18 +44,21 @@ pub(crate) async fn sense(
             HostChange::State => {
                 let state = watch.state();
                 tracing::info!(level = ?state.network.level.value(), "the host changed");
-                desk.sensed(state.clone());
+                desk.sensed(sensed(&watch));
             }
             HostChange::Moved => {
                 tracing::info!("the network changed");
                 transfers.network_changed();
+                desk.prod();
             }
             HostChange::Clock(change) => {
                 tracing::info!(shift_micros = change.shift_micros, slept = ?change.slept, "the clock changed");
+                desk.prod();
                 heart.report(None, Fact::Task(TaskFact::ClockChanged));
             }
             HostChange::Suspending(delay) => {
                 tracing::info!(waits = delay.is_held(), "the machine is about to sleep");
+                desk.prod();
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
             HostChange::Resumed => {
@@ -60,6 +68,7 @@ pub(crate) async fn sense(
             }
             HostChange::ShuttingDown(delay) => {
                 tracing::info!(waits = delay.is_held(), "the machine is about to shut down");
+                desk.prod();
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
             HostChange::Event(event, details) => {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::HostState;
 use longhaul_contract::paths::NoHome;
 use longhaul_engine::Engine;
 use longhaul_host::HostWatch;
@@ -22,7 +21,7 @@ use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
-use crate::host_desk::{HostDesk, Told};
+use crate::host_desk::{HostDesk, Sensed, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
@@ -86,7 +85,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 3],
+    sensing: [JoinHandle<()>; 4],
     server: JoinHandle<()>,
 }
 
@@ -157,6 +156,7 @@ impl Service {
             watch,
             desk: Arc::clone(&host_desk),
             transfers,
+            workers: workers.clone(),
             orders,
             unsaved_max: configuration.transfer.checkpoint_interval,
         };
@@ -230,6 +230,7 @@ struct Senses {
     watch: HostWatch,
     desk: Arc<HostDesk>,
     transfers: Transfers,
+    workers: Workers,
     orders: sense::Orders,
     /// How long bytes that have arrived may wait to be made durable.
     unsaved_max: Duration,
@@ -301,13 +302,14 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 3] {
+    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 4] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, orders, unsaved_max } = senses;
+        let Senses { watch, desk, transfers, workers, orders, unsaved_max } = senses;
         let watcher =
             Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
         [
+            tokio::spawn(sense::meter(Arc::clone(&desk), workers)),
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(async move {
@@ -335,13 +337,14 @@ struct Adopted<S> {
 /// Makes the engine of what the store holds, in a thread that may block.
 async fn adopt<S: GroupStore>(
     configuration: &Configuration,
-    sensed: HostState,
+    sensed: Sensed,
     mut store: S,
     reader: Arc<dyn Reader>,
 ) -> Result<Adopted<S>, StartError> {
     let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+    let plans = configuration.data_plans.clone();
     let adopted = blocking(move || {
-        let told = Told::with_kept(sensed, &*reader);
+        let told = Told::with_kept(sensed, plans, &*reader);
         let circumstances = Circumstances { policy, limits, host: told.host() };
         let (engine, pushed) = circumstances.engine_of(&mut store)?;
         let push = PushDesk::load(&pushed, &*reader)?;

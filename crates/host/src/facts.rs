@@ -229,7 +229,13 @@ impl Facts {
                     Err(reason) => Signal::unknown(reason),
                 },
             ),
+            data_plans: Vec::new(),
         }
+    }
+
+    /// The connection of NetworkManager that leads to the Internet, as its owner calls it.
+    pub(crate) fn connection(&self) -> Option<&str> {
+        self.manager.as_ref().ok()?.connection.as_deref()
     }
 
     /// The kernel knows first that a link is gone; NetworkManager knows whether anything answers. It counts only for

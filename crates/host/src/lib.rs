@@ -3,6 +3,7 @@
 
 mod bus;
 pub mod clock;
+pub mod data_plan;
 pub mod disk;
 mod facts;
 mod folder;

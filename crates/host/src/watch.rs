@@ -55,7 +55,7 @@ impl Machine {
 /// What happened to the machine.
 #[derive(Debug)]
 pub enum HostChange {
-    /// [`HostWatch::state`] is another one.
+    /// [`HostWatch::state`] or [`HostWatch::connection`] is another one.
     State,
     /// Addresses of this machine went away or the way to the Internet is another one: connections from before may be
     /// dead without either end having said so.
@@ -137,6 +137,12 @@ impl HostWatch {
         &self.state
     }
 
+    /// The connection of NetworkManager that leads to the Internet, as its owner calls it.
+    #[must_use]
+    pub fn connection(&self) -> Option<&str> {
+        self.facts.connection()
+    }
+
     /// Waits for the next change. May be dropped and called again at any point.
     pub async fn next(&mut self) -> HostChange {
         if let Some(change) = self.early.pop_front() {
@@ -168,10 +174,11 @@ impl HostWatch {
     fn take(&mut self, report: Report) -> Option<HostChange> {
         match report {
             Report::Fact(fact) => {
+                let connection = self.connection().map(ToOwned::to_owned);
                 self.facts.take(fact);
                 self.update_support();
                 let state = self.facts.state(&self.state, Timestamp::now());
-                let is_other = state != self.state;
+                let is_other = state != self.state || connection.as_deref() != self.connection();
                 self.state = state;
                 is_other.then_some(HostChange::State)
             }

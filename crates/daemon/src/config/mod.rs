@@ -3,6 +3,7 @@
 
 mod keys;
 mod origin;
+mod plans;
 mod reference;
 mod value;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use longhaul_contract::paths::{self, NoHome, ServicePaths};
 use longhaul_contract::{AppId, Limits, ScheduledRate};
 use longhaul_engine::{Policy, is_time_zone};
+use longhaul_host::data_plan::DataPlan;
 use longhaul_host::time_zone::{self, TimeZone};
 use serde::Deserialize;
 
@@ -72,6 +74,8 @@ pub struct Configuration {
     pub engine: Policy,
     pub limits: Limits,
     pub apps: BTreeMap<AppId, AppSettings>,
+    /// By connection of NetworkManager or by network interface.
+    pub data_plans: BTreeMap<String, DataPlan>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     origins: BTreeMap<&'static str, Origin>,
@@ -168,6 +172,7 @@ impl Configuration {
             engine: Policy::default(),
             limits: Limits::default(),
             apps: BTreeMap::new(),
+            data_plans: BTreeMap::new(),
             launcher: None,
             origins: BTreeMap::new(),
         }
@@ -203,6 +208,7 @@ impl Configuration {
                 origin: origin("apps"),
             });
         }
+        values.extend(plans::values(&self.data_plans, &origin(plans::SECTION)));
         values
     }
 
@@ -225,12 +231,24 @@ impl Configuration {
         for (section, content) in table {
             let unknown = |name: String| ConfigError::UnknownKey {
                 place: place(),
-                suggestion: nearest(&name, KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(["apps"]))
-                    .map(str::to_owned),
+                suggestion: nearest(
+                    &name,
+                    KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(["apps", plans::SECTION]),
+                )
+                .map(str::to_owned),
                 name,
             };
             if section == "apps" {
                 self.read_apps(&content, &place())?;
+                continue;
+            }
+            if section == plans::SECTION {
+                self.data_plans = plans::read(&content).map_err(|problem| ConfigError::InvalidValue {
+                    place: place(),
+                    name: section,
+                    problem,
+                })?;
+                self.origins.insert(plans::SECTION, place());
                 continue;
             }
             let toml::Value::Table(entries) = content else { return Err(unknown(section)) };
