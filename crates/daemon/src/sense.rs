@@ -1,6 +1,7 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
 mod blockers;
+mod devices;
 mod meter;
 
 use std::sync::Arc;
@@ -15,10 +16,14 @@ use crate::heart::Heart;
 use crate::host_desk::{HostDesk, Sensed};
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
+pub(crate) use devices::{Devices, attached, describe};
 pub(crate) use meter::meter;
 
 /// Time for a checkpoint that is under way when the machine wants to sleep, and for the one after it.
 const SYNCS_MAX: Duration = Duration::from_secs(1);
+
+/// From waking up to the first new connection.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
 /// unknown.
@@ -37,6 +42,7 @@ pub(crate) async fn sense(
     desk: Arc<HostDesk>,
     heart: Heart,
     transfers: Transfers,
+    devices: Devices,
     unsaved_max: Duration,
 ) {
     loop {
@@ -64,6 +70,7 @@ pub(crate) async fn sense(
             HostChange::Resumed => {
                 tracing::info!("the machine woke up");
                 transfers.network_changed();
+                tokio::spawn(renew(transfers.clone()));
                 heart.report(None, Fact::Task(TaskFact::ClockChanged));
             }
             HostChange::ShuttingDown(delay) => {
@@ -71,6 +78,7 @@ pub(crate) async fn sense(
                 desk.prod();
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
+            HostChange::Device(event) => devices.seen(event),
             HostChange::Event(event, details) => {
                 tracing::info!(%event, "the machine tells of something");
                 let details = Arc::from(details.to_string());
@@ -78,6 +86,13 @@ pub(crate) async fn sense(
             }
         }
     }
+}
+
+/// Connections from before a sleep are made anew, once the network has had time to come back: its own links, and what
+/// gives out addresses. Where it needs longer, the level of the network tells.
+async fn renew(transfers: Transfers) {
+    tokio::time::sleep(SETTLE).await;
+    transfers.resumed();
 }
 
 /// Lets the machine go on once what has arrived up to now is durable: the workers begin to see to that at least every

@@ -158,6 +158,7 @@ impl Service {
             transfers,
             workers: workers.clone(),
             orders,
+            databases: configuration.service.package_databases.clone().into(),
             unsaved_max: configuration.transfer.checkpoint_interval,
         };
         let sensing = hands.sense(sense).await;
@@ -232,6 +233,7 @@ struct Senses {
     transfers: Transfers,
     workers: Workers,
     orders: sense::Orders,
+    databases: Arc<[PathBuf]>,
     /// How long bytes that have arrived may wait to be made durable.
     unsaved_max: Duration,
 }
@@ -305,12 +307,14 @@ impl Hands {
     async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 4] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, workers, orders, unsaved_max } = senses;
+        let Senses { watch, desk, transfers, workers, orders, databases, unsaved_max } = senses;
+        let devices = sense::Devices::attend(heart.clone(), Arc::clone(&reader));
         let watcher =
-            Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
+            Watcher::begin(Arc::clone(apps), databases, heart.clone(), writer.clone(), Arc::clone(&reader))
+                .await;
         [
             tokio::spawn(sense::meter(Arc::clone(&desk), workers)),
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, devices, unsaved_max)),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(async move {
                 match watcher {

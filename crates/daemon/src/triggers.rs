@@ -43,15 +43,25 @@ pub(crate) struct Reach {
     pub(crate) table: SupportTable,
 }
 
-pub(crate) fn support(kind: TriggerKind) -> Support {
+impl From<longhaul_host::Support> for Support {
+    fn from(support: longhaul_host::Support) -> Self {
+        let longhaul_host::Support { is_supported, source, reason } = support;
+        Self { supported: is_supported, source, reason }
+    }
+}
+
+pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
     match kind {
         TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
         TriggerKind::TimeTrigger => Support::by("the machine's clocks"),
         TriggerKind::MaintenanceTrigger => Support::by("the machine's clocks and power"),
         TriggerKind::PushNotificationTrigger => Support::by("POST /push/{channel}"),
         TriggerKind::DeviceUseTrigger
-        | TriggerKind::MediaProcessingTrigger
-        | TriggerKind::ApplicationTrigger => Support::by("POST /background-tasks/{id}/request"),
+        | TriggerKind::DeviceServicingTrigger
+        | TriggerKind::DeviceConnectionChangeTrigger => reach.table.trigger(kind).into(),
+        TriggerKind::MediaProcessingTrigger | TriggerKind::ApplicationTrigger => {
+            Support::by("POST /background-tasks/{id}/request")
+        }
         TriggerKind::LocationTrigger => Support::none("this release has no source of locations"),
         TriggerKind::BluetoothLEAdvertisementWatcherTrigger
         | TriggerKind::GattCharacteristicNotificationTrigger => {
@@ -78,10 +88,7 @@ pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support
         SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
         SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
         SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
-        SystemTriggerType::SmsReceived => {
-            let longhaul_host::Support { is_supported, source, reason } = reach.table.system_trigger(event);
-            Support { supported: is_supported, source, reason }
-        }
+        SystemTriggerType::SmsReceived => reach.table.system_trigger(event).into(),
         SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
             Support::none("no Linux lock screen has places for applications")
@@ -98,7 +105,7 @@ pub(crate) fn all(reach: &Reach) -> Vec<TriggerType> {
 }
 
 fn view(kind: TriggerKind, reach: &Reach) -> TriggerType {
-    let Support { supported, source, reason } = support(kind);
+    let Support { supported, source, reason } = support(kind, reach);
     let system_trigger_types = match kind {
         TriggerKind::SystemTrigger => SystemTriggerType::ALL
             .iter()

@@ -7,7 +7,7 @@ use longhaul_contract::{HostState, Network, NetworkCost, NetworkLevel, Power, Si
 use tokio::sync::mpsc;
 
 use crate::watch::HostChange;
-use crate::{login, modem, network, network_manager, power, work_cost};
+use crate::{console, login, modem, network, network_manager, networkd, power, work_cost};
 
 /// What a source says, or why it cannot say anything.
 pub(crate) type Found<T> = Result<T, String>;
@@ -24,10 +24,14 @@ pub(crate) enum Slot {
     Profiles,
     OldProfiles,
     Zone,
+    Networkd,
+    Consoles,
+    Pressure,
+    Devices,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -37,6 +41,10 @@ impl Slot {
         Self::Profiles,
         Self::OldProfiles,
         Self::Zone,
+        Self::Networkd,
+        Self::Consoles,
+        Self::Pressure,
+        Self::Devices,
     ];
 }
 
@@ -54,6 +62,12 @@ pub(crate) enum Fact {
     Profiles(Found<bool>),
     OldProfiles(Found<bool>),
     Zone(Found<(String, &'static str)>),
+    Networkd(Found<networkd::Managed>),
+    Consoles(Found<console::Consoles>),
+    /// Whether work has to wait for processors, memory or disks.
+    Pressure(Found<bool>),
+    /// Whether the kernel tells of devices at all.
+    Devices(Found<()>),
 }
 
 impl Fact {
@@ -68,6 +82,10 @@ impl Fact {
             Self::Profiles(_) => Slot::Profiles,
             Self::OldProfiles(_) => Slot::OldProfiles,
             Self::Zone(_) => Slot::Zone,
+            Self::Networkd(_) => Slot::Networkd,
+            Self::Consoles(_) => Slot::Consoles,
+            Self::Pressure(_) => Slot::Pressure,
+            Self::Devices(_) => Slot::Devices,
         }
     }
 }
@@ -120,12 +138,16 @@ pub(crate) struct Facts {
     /// because nobody is left to ask; it holds until the network changes.
     gone: Option<network_manager::Managed>,
     pub(crate) modems: Found<modem::ModemState>,
-    login: Found<login::Sessions>,
+    pub(crate) login: Found<login::Sessions>,
     upower: Found<Power>,
     supplies: Found<Power>,
     profiles: Found<bool>,
     old_profiles: Found<bool>,
     pub(crate) zone: Found<(String, &'static str)>,
+    networkd: Found<networkd::Managed>,
+    pub(crate) consoles: Found<console::Consoles>,
+    pressure: Found<bool>,
+    pub(crate) devices: Found<()>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -145,6 +167,10 @@ impl Default for Facts {
             profiles: nothing(),
             old_profiles: nothing(),
             zone: nothing(),
+            networkd: nothing(),
+            consoles: nothing(),
+            pressure: nothing(),
+            devices: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -174,6 +200,10 @@ impl Facts {
             Fact::Profiles(found) => self.profiles = found,
             Fact::OldProfiles(found) => self.old_profiles = found,
             Fact::Zone(found) => self.zone = found,
+            Fact::Networkd(found) => self.networkd = found,
+            Fact::Consoles(found) => self.consoles = found,
+            Fact::Pressure(found) => self.pressure = found,
+            Fact::Devices(found) => self.devices = found,
         }
     }
 
@@ -203,8 +233,9 @@ impl Facts {
     pub(crate) fn state(&self, before: &HostState, now: Timestamp) -> HostState {
         let power = self.power(now);
         let energy_saver = self.energy_saver(now);
-        let user_present = self.session(now, |sessions| sessions.is_present);
-        let work_cost = work_cost::of(power.value(), energy_saver.value(), user_present.value());
+        let user_present = self.session(now, |sessions| sessions.is_present, |consoles| consoles.is_present);
+        let is_pressed = self.pressure == Ok(true);
+        let work_cost = work_cost::of(power.value(), energy_saver.value(), user_present.value(), is_pressed);
         let work_cost = match work_cost {
             Ok((value, source)) => known(value, source, now),
             Err(reason) => Signal::unknown(reason),
@@ -218,7 +249,7 @@ impl Facts {
             power: keep(&before.power, power),
             session_connected: keep(
                 &before.session_connected,
-                self.session(now, |sessions| sessions.is_connected),
+                self.session(now, |sessions| sessions.is_connected, |consoles| Some(consoles.is_connected)),
             ),
             user_present: keep(&before.user_present, user_present),
             work_cost: keep(&before.work_cost, work_cost),
@@ -242,10 +273,21 @@ impl Facts {
     /// a way to the Internet that it manages.
     fn level(&self, now: Timestamp) -> Signal<NetworkLevel> {
         let verdict = self.manager.as_ref().ok().and_then(network_manager::Managed::verdict);
+        let verdict = verdict.map(|level| (level, network_manager::SOURCE)).or_else(|| {
+            let managed = self.networkd.as_ref().ok()?;
+            Some((managed.level?, networkd::SOURCE))
+        });
         match (&self.reach, verdict) {
-            (Ok(reach), Some(verdict)) if verdict <= *reach => known(verdict, network_manager::SOURCE, now),
+            // NetworkManager asks somebody beyond the network; networkd knows no more than the kernel's tables, and
+            // counts where it knows of less.
+            (Ok(reach), Some((verdict, networkd::SOURCE))) if verdict < *reach => {
+                known(verdict, networkd::SOURCE, now)
+            }
+            (Ok(reach), Some((verdict, network_manager::SOURCE))) if verdict <= *reach => {
+                known(verdict, network_manager::SOURCE, now)
+            }
             (Ok(reach), _) => known(*reach, network::SOURCE, now),
-            (Err(_), Some(verdict)) => known(verdict, network_manager::SOURCE, now),
+            (Err(_), Some((verdict, source))) => known(verdict, source, now),
             (Err(reason), None) => Signal::unknown(reason),
         }
     }
@@ -254,7 +296,16 @@ impl Facts {
         let (managed, is_gone) = match (&self.manager, &self.gone) {
             (Ok(managed), _) => (managed, false),
             (Err(_), Some(gone)) => (gone, true),
-            (Err(reason), None) => return Signal::unknown(reason),
+            (Err(reason), None) => {
+                return match &self.networkd {
+                    // It tells what a lease says, and only that the network is metered.
+                    Ok(networkd::Managed { is_lease_metered: true, .. }) => {
+                        let cost = NetworkCost { is_metered: true, ..NetworkCost::default() };
+                        known(cost, networkd::SOURCE_GUESSED, now)
+                    }
+                    _ => Signal::unknown(reason),
+                };
+            }
         };
         let Some(metered) = managed.metered else {
             return Signal::unknown("NetworkManager does not know whether the connection is metered");
@@ -284,10 +335,20 @@ impl Facts {
         }
     }
 
-    fn session(&self, now: Timestamp, of: impl Fn(&login::Sessions) -> bool) -> Signal<bool> {
-        match &self.login {
-            Ok(sessions) => known(of(sessions), login::SOURCE, now),
-            Err(reason) => Signal::unknown(reason),
+    /// logind knows of sessions; without it, who is logged in at terminals does.
+    fn session(
+        &self,
+        now: Timestamp,
+        of: impl Fn(&login::Sessions) -> bool,
+        of_consoles: impl Fn(&console::Consoles) -> Option<bool>,
+    ) -> Signal<bool> {
+        match (&self.login, self.consoles.as_ref().ok().and_then(of_consoles)) {
+            (Ok(sessions), _) => known(of(sessions), login::SOURCE, now),
+            (Err(_), Some(value)) => known(value, console::SOURCE, now),
+            (Err(reason), None) => match &self.consoles {
+                Ok(_) => Signal::unknown("nobody tells whether the user of a graphical session is there"),
+                Err(_) => Signal::unknown(reason),
+            },
         }
     }
 }

@@ -3,7 +3,9 @@
 
 mod bus;
 pub mod clock;
+mod console;
 pub mod data_plan;
+pub mod devices;
 pub mod disk;
 mod facts;
 mod folder;
@@ -13,8 +15,11 @@ mod modem;
 pub mod mounts;
 pub mod network;
 mod network_manager;
+mod networkd;
+pub mod packages;
 pub mod peer;
 mod power;
+mod pressure;
 mod support;
 pub mod time_zone;
 mod uevent;

@@ -13,7 +13,8 @@ use crate::facts::{Facts, Presence};
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
-use crate::{login, network, network_manager, work_cost};
+use crate::networkd::Networkd;
+use crate::{console, login, network, network_manager, networkd, work_cost};
 
 /// Whether something can be told here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,9 @@ enum Need {
     /// The service itself brings it about.
     Own(&'static str),
     Daemon(Daemon),
+    /// logind, or whoever stands in for it.
+    Session,
+    Devices,
     Modem,
     Network,
     Power,
@@ -69,6 +73,9 @@ pub struct SupportTable {
     power: Result<&'static str, String>,
     zone: Result<&'static str, String>,
     has_messaging: bool,
+    /// Whether logins at terminals are told.
+    consoles: Result<(), String>,
+    devices: Result<(), String>,
 }
 
 impl SupportTable {
@@ -79,6 +86,8 @@ impl SupportTable {
             power: facts.power_source(),
             zone: facts.zone.as_ref().map(|(_, source)| *source).map_err(Clone::clone),
             has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
+            consoles: facts.consoles.as_ref().map(|_| ()).map_err(Clone::clone),
+            devices: facts.devices.clone(),
         }
     }
 
@@ -92,8 +101,10 @@ impl SupportTable {
             TriggerKind::PushNotificationTrigger
             | TriggerKind::ApplicationTrigger
             | TriggerKind::MediaProcessingTrigger
-            | TriggerKind::CompletionGroupTrigger
-            | TriggerKind::DeviceUseTrigger => Need::Own("longhaul"),
+            | TriggerKind::CompletionGroupTrigger => Need::Own("longhaul"),
+            TriggerKind::DeviceUseTrigger
+            | TriggerKind::DeviceServicingTrigger
+            | TriggerKind::DeviceConnectionChangeTrigger => Need::Devices,
             TriggerKind::LocationTrigger => Need::NotBuilt("positions (GeoClue)"),
             TriggerKind::BluetoothLEAdvertisementWatcherTrigger => {
                 Need::NotBuilt("Bluetooth LE advertisements (BlueZ)")
@@ -111,7 +122,7 @@ impl SupportTable {
             SystemTriggerType::SmsReceived => Need::Modem,
             SystemTriggerType::UserPresent
             | SystemTriggerType::UserAway
-            | SystemTriggerType::SessionConnected => Need::Daemon(LOGIN),
+            | SystemTriggerType::SessionConnected => Need::Session,
             SystemTriggerType::NetworkStateChange | SystemTriggerType::InternetAvailable => Need::Network,
             SystemTriggerType::ServicingComplete
             | SystemTriggerType::LockScreenApplicationAdded
@@ -133,7 +144,7 @@ impl SupportTable {
             Condition::UserPresent
             | Condition::UserNotPresent
             | Condition::SessionConnected
-            | Condition::SessionDisconnected => Need::Daemon(LOGIN),
+            | Condition::SessionDisconnected => Need::Session,
             Condition::InternetAvailable | Condition::InternetNotAvailable => Need::Network,
             Condition::FreeNetworkAvailable => Need::Daemon(MANAGER),
             Condition::BackgroundWorkCostNotHigh => Need::WorkCost,
@@ -145,6 +156,16 @@ impl SupportTable {
         match need {
             Need::Own(source) => told_by(source),
             Need::Daemon(daemon) => self.by_daemon(daemon),
+            Need::Session => match (self.by_daemon(LOGIN), &self.consoles) {
+                (Support { is_supported: false, reason, .. }, Ok(())) => {
+                    Support { reason, ..told_by(console::SOURCE) }
+                }
+                (support, _) => support,
+            },
+            Need::Devices => match &self.devices {
+                Ok(()) => told_by("the kernel's events and sysfs"),
+                Err(reason) => unsupported(reason),
+            },
             Need::Modem => {
                 let support = self.by_daemon(MODEMS);
                 if support.reason.is_none() && !self.has_messaging {
@@ -156,6 +177,9 @@ impl SupportTable {
             Need::Network => match (&self.network, self.by_daemon(MANAGER)) {
                 (Ok(()), Support { reason: None, .. }) => {
                     told_by(&format!("{} and {}", network_manager::SOURCE, network::SOURCE))
+                }
+                (Ok(()), _) if self.presences.get(Networkd::NAME) == Some(&Presence::Running) => {
+                    told_by(&format!("{} and {}", networkd::SOURCE, network::SOURCE))
                 }
                 (Ok(()), _) => told_by(network::SOURCE),
                 (Err(reason), _) => unsupported(reason),

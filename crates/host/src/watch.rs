@@ -15,11 +15,13 @@ use tokio::time::Instant;
 
 use crate::bus::{Connector, follow};
 use crate::clock::ClockChange;
-use crate::facts::{Facts, Report, Reports, Slot};
+use crate::devices::DeviceEvent;
+use crate::facts::{Fact, Facts, Report, Reports, Slot};
 use crate::kernel;
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
+use crate::networkd::Networkd;
 use crate::power::{Profiles, Upower};
 use crate::support::SupportTable;
 
@@ -68,6 +70,8 @@ pub enum HostChange {
     Resumed,
     /// As [`Self::Suspending`], for the end of everything.
     ShuttingDown(Delay),
+    /// A device has come or gone; `None` when events were lost.
+    Device(Option<DeviceEvent>),
     /// What only concerns tasks that wait for it, with the details they get.
     Event(SystemTriggerType, serde_json::Value),
 }
@@ -96,6 +100,8 @@ pub struct HostWatch {
     state: HostState,
     support: watch::Sender<SupportTable>,
     reports: mpsc::UnboundedReceiver<Report>,
+    /// Whether logind tells of sessions, for those who stand in for it.
+    has_login: watch::Sender<Option<bool>>,
     /// Changes seen during the first look.
     early: VecDeque<HostChange>,
     _sources: JoinSet<()>,
@@ -105,13 +111,15 @@ impl HostWatch {
     /// Starts all sources and waits until each has said something, or two seconds.
     pub async fn open(machine: Machine) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
+        let has_login = watch::Sender::new(None);
         let mut host = Self {
             support: watch::Sender::new(SupportTable::new(&Facts::default())),
             facts: Facts::default(),
             state: HostState::unmeasured(),
             reports: receiver,
             early: VecDeque::new(),
-            _sources: start(machine, &Reports(sender)),
+            _sources: start(machine, &Reports(sender), has_login.subscribe()),
+            has_login,
         };
         let mut awaited = BTreeSet::from(Slot::ALL);
         let deadline = Instant::now() + FIRST_LOOK_MAX;
@@ -174,6 +182,10 @@ impl HostWatch {
     fn take(&mut self, report: Report) -> Option<HostChange> {
         match report {
             Report::Fact(fact) => {
+                if let Fact::Login(found) = &fact {
+                    let has_login = Some(found.is_ok());
+                    self.has_login.send_if_modified(|known| std::mem::replace(known, has_login) != has_login);
+                }
                 let connection = self.connection().map(ToOwned::to_owned);
                 self.facts.take(fact);
                 self.update_support();
@@ -198,19 +210,25 @@ impl HostWatch {
     }
 }
 
-fn start(machine: Machine, reports: &Reports) -> JoinSet<()> {
+fn start(machine: Machine, reports: &Reports, has_login: watch::Receiver<Option<bool>>) -> JoinSet<()> {
+    let login = Login::of(machine.uid);
+    let (root, of_user) = (machine.root.clone(), login.user());
     let mut sources = JoinSet::new();
     sources.spawn(kernel::follow_network(reports.clone()));
     sources.spawn(kernel::follow_zone(machine.root.clone(), machine.time_zone, reports.clone()));
     sources.spawn(kernel::follow_supplies(machine.root, reports.clone()));
     sources.spawn(kernel::follow_clock(reports.clone()));
+    sources.spawn(kernel::follow_devices(reports.clone()));
+    sources.spawn(kernel::follow_pressure(root.clone(), reports.clone()));
+    sources.spawn(kernel::follow_consoles(root.clone(), of_user, has_login, reports.clone()));
     let (connector, bus) = Connector::new(machine.system_bus);
     sources.spawn(connector.run());
-    sources.spawn(follow(bus.clone(), Login::of(machine.uid), reports.clone()));
+    sources.spawn(follow(bus.clone(), login, reports.clone()));
     sources.spawn(follow(bus.clone(), Upower, reports.clone()));
     sources.spawn(follow(bus.clone(), Profiles::<false>, reports.clone()));
     sources.spawn(follow(bus.clone(), Profiles::<true>, reports.clone()));
     sources.spawn(follow(bus.clone(), NetworkManager, reports.clone()));
+    sources.spawn(follow(bus.clone(), Networkd::new(root), reports.clone()));
     sources.spawn(follow(bus, Modems, reports.clone()));
     sources
 }

@@ -2,6 +2,7 @@
 //! characteristics [W 2.11].
 
 use longhaul_contract::{ErrorCode, TriggerKind, TriggerSpec};
+use longhaul_host::devices::DeviceId;
 use serde::Deserialize;
 
 use crate::http::{Answer, Refused};
@@ -26,7 +27,9 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
         TriggerKind::PushNotificationTrigger => check_channel(spec),
         TriggerKind::LocationTrigger => check_geofences(&document::<Vec<Geofence>>(spec, "geofences")?),
         TriggerKind::BluetoothLEAdvertisementWatcherTrigger => check_advertisements(spec),
-        TriggerKind::DeviceUseTrigger => given(spec, "deviceId").map(drop),
+        TriggerKind::DeviceUseTrigger
+        | TriggerKind::DeviceServicingTrigger
+        | TriggerKind::DeviceConnectionChangeTrigger => check_device(spec),
         TriggerKind::ActivitySensorTrigger => check_activities(spec),
         TriggerKind::GattCharacteristicNotificationTrigger => check_characteristic(spec),
         TriggerKind::CompletionGroupTrigger => given(spec, "completionGroup").map(drop),
@@ -229,6 +232,11 @@ fn check_activities(spec: &TriggerSpec) -> Answer<()> {
         }
         None => Ok(()),
     }
+}
+
+fn check_device(spec: &TriggerSpec) -> Answer<()> {
+    let checked = given(spec, "deviceId")?.parse::<DeviceId>();
+    checked.map(drop).map_err(|error| refuse("deviceId", error.to_string()))
 }
 
 fn check_characteristic(spec: &TriggerSpec) -> Answer<()> {

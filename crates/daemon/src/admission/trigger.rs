@@ -109,7 +109,7 @@ fn check_support(spec: &TriggerSpec, reach: &Reach) -> Answer<Vec<String>> {
         Refused::new(ErrorCode::TriggerUnsupported, format!("{what} can never fire here: {reason}"))
             .with_field(format!("/trigger/{field}"))
     };
-    let support = triggers::support(spec.kind);
+    let support = triggers::support(spec.kind, reach);
     if !support.supported {
         return Err(unsupported("type", spec.kind.to_string(), &support));
     }

@@ -17,6 +17,7 @@ use longhaul_contract::paths::{self, NoHome, ServicePaths};
 use longhaul_contract::{AppId, Limits, ScheduledRate};
 use longhaul_engine::{Policy, is_time_zone};
 use longhaul_host::data_plan::DataPlan;
+use longhaul_host::packages;
 use longhaul_host::time_zone::{self, TimeZone};
 use serde::Deserialize;
 
@@ -46,6 +47,8 @@ pub struct ServiceSettings {
     pub state: String,
     /// The folder of manifests.
     pub apps: String,
+    /// Folders of databases of packages.
+    pub package_databases: Vec<PathBuf>,
     pub listen: Vec<SocketAddr>,
     pub hosts: Vec<String>,
     pub origins: Vec<String>,
@@ -158,6 +161,7 @@ impl Configuration {
                 socket: found.socket.display().to_string(),
                 state: found.state.display().to_string(),
                 apps: found.apps.display().to_string(),
+                package_databases: packages::DATABASES.map(PathBuf::from).to_vec(),
                 listen: Vec::new(),
                 hosts: Vec::new(),
                 origins: Vec::new(),

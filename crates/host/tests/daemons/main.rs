@@ -7,4 +7,5 @@ mod rig;
 mod logind;
 mod modem_manager;
 mod network_manager;
+mod networkd;
 mod upower;
