@@ -54,21 +54,17 @@ pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
     match kind {
         TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
         TriggerKind::TimeTrigger => Support::by("the machine's clocks"),
-        TriggerKind::MaintenanceTrigger => Support::by("the machine's clocks and power"),
         TriggerKind::PushNotificationTrigger => Support::by("POST /push/{channel}"),
-        TriggerKind::DeviceUseTrigger
+        TriggerKind::MaintenanceTrigger
+        | TriggerKind::DeviceUseTrigger
         | TriggerKind::DeviceServicingTrigger
-        | TriggerKind::DeviceConnectionChangeTrigger => reach.table.trigger(kind).into(),
+        | TriggerKind::DeviceConnectionChangeTrigger
+        | TriggerKind::LocationTrigger
+        | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
+        | TriggerKind::GattCharacteristicNotificationTrigger
+        | TriggerKind::ActivitySensorTrigger => reach.table.trigger(kind).into(),
         TriggerKind::MediaProcessingTrigger | TriggerKind::ApplicationTrigger => {
             Support::by("POST /background-tasks/{id}/request")
-        }
-        TriggerKind::LocationTrigger => Support::none("this release has no source of locations"),
-        TriggerKind::BluetoothLEAdvertisementWatcherTrigger
-        | TriggerKind::GattCharacteristicNotificationTrigger => {
-            Support::none("this release has no source of Bluetooth events")
-        }
-        TriggerKind::ActivitySensorTrigger => {
-            Support::none("this release has no source of physical activity")
         }
         TriggerKind::CompletionGroupTrigger => Support::none("this release has no completion groups"),
     }
@@ -88,13 +84,12 @@ pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support
         SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
         SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
         SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
-        SystemTriggerType::SmsReceived => reach.table.system_trigger(event).into(),
-        SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
+        SystemTriggerType::SmsReceived
+        | SystemTriggerType::ControlChannelReset
+        | SystemTriggerType::OnlineIdConnectedStateChange
+        | SystemTriggerType::DefaultSignInAccountChange => reach.table.system_trigger(event).into(),
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
             Support::none("no Linux lock screen has places for applications")
-        }
-        SystemTriggerType::OnlineIdConnectedStateChange | SystemTriggerType::DefaultSignInAccountChange => {
-            Support::none("this release has no source of online accounts")
         }
     }
 }

@@ -5,6 +5,7 @@ mod keys;
 mod origin;
 mod plans;
 mod reference;
+mod schedule;
 mod value;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longhaul_contract::paths::{self, NoHome, ServicePaths};
-use longhaul_contract::{AppId, Limits, ScheduledRate};
+use longhaul_contract::{AppId, Limits};
 use longhaul_engine::{Policy, is_time_zone};
 use longhaul_host::data_plan::DataPlan;
 use longhaul_host::packages;
@@ -22,6 +23,7 @@ use longhaul_host::time_zone::{self, TimeZone};
 use serde::Deserialize;
 
 use keys::{KEYS, nearest};
+use schedule::ScheduleEntry;
 use value::Value;
 
 pub use origin::Origin;
@@ -346,33 +348,6 @@ impl Configuration {
             self.transfer.ca_certificates.extend(options.ca_certificates.iter().cloned());
             self.origins.insert("transfer.ca-certificates", Origin::Flag);
         }
-    }
-}
-
-/// `[[limits.schedule]]`.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ScheduleEntry {
-    #[serde(default)]
-    weekdays: Vec<String>,
-    from: String,
-    to: String,
-    time_zone: Option<String>,
-    rate: toml::Value,
-}
-
-impl ScheduleEntry {
-    fn into_rate(self) -> Result<ScheduledRate, String> {
-        let Value::Number(bytes_per_second) = Value::from_toml(value::Form::Rate, &self.rate)? else {
-            return Err("rate must be a number of bytes per second".to_owned());
-        };
-        Ok(ScheduledRate {
-            weekdays: self.weekdays,
-            from: self.from,
-            to: self.to,
-            time_zone: self.time_zone,
-            bytes_per_second,
-        })
     }
 }
 

@@ -12,6 +12,7 @@ mod devices;
 mod get;
 mod idle;
 mod input_output;
+mod machine_events;
 mod metalink;
 mod network;
 mod packages;
