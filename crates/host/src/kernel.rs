@@ -1,6 +1,6 @@
 //! Carries what the kernel tells to where all sources meet, and opens a source again that broke.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -140,28 +140,41 @@ pub(crate) async fn follow_devices(reports: Reports) {
     }
 }
 
-/// Pressure counts when it lasts for two windows, and is over when none was told for this long.
-const PRESSURE_AGAIN: Duration = Duration::from_secs(3);
-const PRESSURE_OVER: Duration = Duration::from_secs(20);
+/// The kernel tells of pressure with a delay of up to two windows.
+const PRESSURE_TOLD: Duration = Duration::from_secs(5);
+/// While there is pressure the kernel is asked again only now and then: it would tell of every window.
+const PRESSURE_REST: Duration = Duration::from_secs(20);
 
-/// The kernel tells of each window that was too full, and never that one was not: the time of calm is measured, but
-/// only after there was pressure.
+/// The kernel tells of windows that were too full, and never that one was not: the time of calm is measured, but only
+/// after there was pressure.
 pub(crate) async fn follow_pressure(root: PathBuf, reports: Reports) {
-    let mut watch = match PressureWatch::open(&root) {
-        Ok(watch) => watch,
-        Err(error) => {
-            reports.fact(Fact::Pressure(Err(format!("the kernel tells nothing of pressure: {error}"))));
-            return;
-        }
-    };
-    loop {
+    let error = loop {
+        let mut watch = match PressureWatch::open(&root) {
+            Ok(watch) => watch,
+            Err(error) => break error,
+        };
         reports.fact(Fact::Pressure(Ok(false)));
         watch.stalled().await;
-        if tokio::time::timeout(PRESSURE_AGAIN, watch.stalled()).await.is_err() {
+        // One full window is nothing yet.
+        if tokio::time::timeout(PRESSURE_TOLD, watch.stalled()).await.is_err() {
             continue;
         }
+        drop(watch);
         reports.fact(Fact::Pressure(Ok(true)));
-        while tokio::time::timeout(PRESSURE_OVER, watch.stalled()).await.is_ok() {}
+        if let Err(error) = until_calm(&root).await {
+            break error;
+        }
+    };
+    reports.fact(Fact::Pressure(Err(format!("the kernel tells nothing of pressure: {error}"))));
+}
+
+async fn until_calm(root: &Path) -> std::io::Result<()> {
+    loop {
+        tokio::time::sleep(PRESSURE_REST).await;
+        let mut watch = PressureWatch::open(root)?;
+        if tokio::time::timeout(PRESSURE_TOLD, watch.stalled()).await.is_err() {
+            return Ok(());
+        }
     }
 }
 
@@ -198,7 +211,7 @@ pub(crate) async fn follow_consoles(
     }
 }
 
-async fn consoles(root: &std::path::Path, uid: Option<u32>, reports: &Reports) -> std::io::Error {
+async fn consoles(root: &Path, uid: Option<u32>, reports: &Reports) -> std::io::Error {
     let mut watch = match ConsoleWatch::open(root, uid) {
         Ok(watch) => watch,
         Err(error) => return error,

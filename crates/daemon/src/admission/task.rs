@@ -1,7 +1,7 @@
 //! What a new registration of a background task has to be like. Names, quotas and access are the engine's to judge.
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
-use longhaul_contract::{AppId, Condition, ErrorCode, RegisterTaskRequest, TaskId, TriggerKind};
+use longhaul_contract::{AppId, Condition, ErrorCode, RegisterTaskRequest, TaskId};
 use longhaul_engine::TaskPolicy;
 use longhaul_engine::task::{NewTask, RunLimits, TaskPlan};
 

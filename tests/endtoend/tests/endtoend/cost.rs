@@ -103,6 +103,7 @@ fn the_table_of_costs_holds_for_running_downloads_in_both_directions() {
         house.create(&spec)
     });
     let status = |id: &String| house.operation(id)["status"].clone();
+    let mut running_before = 0;
     for (cost, runs) in rows {
         set(cost);
         let told = Instant::now();
@@ -111,7 +112,11 @@ fn the_table_of_costs_holds_for_running_downloads_in_both_directions() {
             (ids.each_ref().map(status) == expected).then_some(())
         });
         println!("{cost} took effect within {:?}", told.elapsed());
-        assert!(told.elapsed() < REACTION_MAX, "{cost} {:?}", told.elapsed());
+        // What may not go on stops at once; what may is begun anew, with a connection of its own.
+        let running = runs.iter().filter(|runs| **runs).count();
+        let reaction_max = if running > running_before { REACTION_MAX * 3 } else { REACTION_MAX };
+        running_before = running;
+        assert!(told.elapsed() < reaction_max, "{cost} {:?}", told.elapsed());
         for (id, _) in ids.iter().zip(runs).filter(|(_, runs)| *runs) {
             let before = longhaul_endtoend::received(&house.operation(id));
             house.wait_for_bytes(id, before + 1);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use longhaul_endtoend::{DEADLINE, House, QUICK};
 use longhaul_lab::netns::Cable;
+use longhaul_lab::service::calm_wrapper;
 use longhaul_lab::{Bus, ServiceOptions, wait_until};
 use serde_json::{Value, json};
 
@@ -37,7 +38,8 @@ impl Scene {
         cable.left_ip(&format!("route add default via {}", Cable::RIGHT_ADDRESS));
         let mut house = House::prepared(ServiceOptions {
             config: format!("{QUICK}\n[tasks]\nflap-interval = \"1ms\"\n"),
-            wrapper: cable.left_wrapper(),
+            // Whether this machine is busy with other tests is no matter here.
+            wrapper: [cable.left_wrapper(), calm_wrapper()].concat(),
             environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.address())],
             ..ServiceOptions::default()
         });
@@ -143,7 +145,8 @@ fn power_on_the_bus_runs_its_tasks() {
     );
     scene.bus.set(UPOWER, "/org/freedesktop/UPower", UPOWER, "{'OnBattery': <true>}");
     scene.until("PowerStateChange", 1);
-    wait_until("the cost of work", DEADLINE, || (scene.runs("BackgroundWorkCostChange") > 0).then_some(()));
+    scene.until("BackgroundWorkCostChange", 1);
+    assert_eq!(scene.host("workCost")["value"], "High", "nobody is there");
     // The charge alone is no other state.
     scene.bus.set(UPOWER, DISPLAY, DEVICE, "{'Percentage': <40.0>}");
     scene.bus.set(UPOWER, DISPLAY, DEVICE, "{'State': <uint32 1>}");

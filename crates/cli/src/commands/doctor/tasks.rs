@@ -149,15 +149,18 @@ fn signals(host: &HostState) -> Check {
 
 /// What can fire here and by which source, and for each reason what cannot, or not now.
 fn supported(triggers: &[TriggerType]) -> Vec<Check> {
-    let mut here: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut held: BTreeMap<(bool, &str), Vec<String>> = BTreeMap::new();
+    let mut here: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut held: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
     let mut count = (0, 0);
     let mut note = |name: String, supported: bool, source: Option<&str>, reason: Option<&str>| {
         count.0 += usize::from(supported);
         count.1 += 1;
         match (supported, source, reason) {
-            (true, Some(source), None) => here.entry(strip(source)).or_default().push(name),
-            (_, _, reason) => held.entry((supported, reason.unwrap_or("no source"))).or_default().push(name),
+            (true, Some(source), None) => here.entry(strip(source).to_owned()).or_default().push(name),
+            (_, _, reason) => {
+                let reason = reason.unwrap_or("it has no source").to_owned();
+                held.entry((supported, reason)).or_default().push(name);
+            }
         }
     };
     for kind in triggers {
