@@ -138,7 +138,7 @@ impl DataPlans {
     }
 
     /// What has to be written down; unless `is_urgent`, only after some time.
-    pub(crate) fn to_keep(&mut self, is_urgent: bool) -> Option<Write> {
+    pub(crate) fn take_unkept(&mut self, is_urgent: bool) -> Option<Write> {
         if self.ledgers == self.kept {
             return None;
         }

@@ -136,7 +136,7 @@ impl HostDesk {
     /// Counts, and keeps the counts: soon, or now if it `is_urgent`. Answers when a verdict ends by itself.
     pub(crate) async fn count(&self, is_urgent: bool) -> Option<Timestamp> {
         let count = self.look();
-        let write = self.state().plans.to_keep(is_urgent || count.is_verdict_new);
+        let write = self.state().plans.take_unkept(is_urgent || count.is_verdict_new);
         if let Some(write) = write
             && let Err(error) = self.writer.submit(vec![write]).await
         {

@@ -5,7 +5,6 @@ mod doors;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use longhaul_contract::paths::NoHome;
 use longhaul_engine::Engine;
@@ -152,16 +151,9 @@ impl Service {
             engine,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sense = Senses {
-            watch,
-            desk: Arc::clone(&host_desk),
-            transfers,
-            workers: workers.clone(),
-            orders,
-            databases: configuration.service.package_databases.clone().into(),
-            unsaved_max: configuration.transfer.checkpoint_interval,
-        };
-        let sensing = hands.sense(sense).await;
+        let sense =
+            Senses { watch, desk: Arc::clone(&host_desk), transfers, workers: workers.clone(), orders };
+        let sensing = hands.sense(&configuration, sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
         let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
@@ -233,9 +225,6 @@ struct Senses {
     transfers: Transfers,
     workers: Workers,
     orders: sense::Orders,
-    databases: Arc<[PathBuf]>,
-    /// How long bytes that have arrived may wait to be made durable.
-    unsaved_max: Duration,
 }
 
 /// Those whom calls are passed on to.
@@ -304,14 +293,22 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses) -> [JoinHandle<()>; 4] {
+    async fn sense(&self, configuration: &Configuration, senses: Senses) -> [JoinHandle<()>; 4] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, workers, orders, databases, unsaved_max } = senses;
+        let Senses { watch, desk, transfers, workers, orders } = senses;
+        // How long bytes that have arrived may wait to be made durable.
+        let unsaved_max = configuration.transfer.checkpoint_interval;
+        let databases = configuration.service.package_databases.clone();
         let devices = sense::Devices::attend(heart.clone(), Arc::clone(&reader));
-        let watcher =
-            Watcher::begin(Arc::clone(apps), databases, heart.clone(), writer.clone(), Arc::clone(&reader))
-                .await;
+        let watcher = Watcher::begin(
+            Arc::clone(apps),
+            databases.into(),
+            heart.clone(),
+            writer.clone(),
+            Arc::clone(&reader),
+        )
+        .await;
         [
             tokio::spawn(sense::meter(Arc::clone(&desk), workers)),
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, devices, unsaved_max)),

@@ -280,7 +280,7 @@ mod tests {
         ledger.count(&PLAN, mark("a", 1, 300), now, &TimeZone::UTC);
         assert!(usage(&ledger, now).is_approaching_limit);
         let eases = ledger.changes_at(&PLAN, now, &TimeZone::UTC);
-        ledger.count(&PLAN, mark("a", 1, 300), eases.plus_seconds(-2), &TimeZone::UTC);
+        ledger.count(&PLAN, mark("a", 1, 300), eases.plus_seconds(-3600), &TimeZone::UTC);
         assert!(usage(&ledger, eases).is_approaching_limit);
         ledger.count(&PLAN, mark("a", 1, 300), eases, &TimeZone::UTC);
         assert!(!usage(&ledger, eases).is_approaching_limit, "{eases}");

@@ -17,11 +17,13 @@ fn write_table(root: &Path, lines: &[&str]) {
     std::fs::write(root.join("run/utmp"), table).unwrap();
 }
 
-/// Somebody at the terminal reads from it.
+/// Somebody at the terminal has read from it, some time ago or just now.
 fn touch(terminal: &Path, ago: Duration) {
     let times = std::fs::FileTimes::new().set_accessed(SystemTime::now() - ago);
     std::fs::File::options().write(true).open(terminal).unwrap().set_times(times).unwrap();
-    let _ = std::fs::read(terminal).unwrap();
+    if ago.is_zero() {
+        let _ = std::fs::read(terminal).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -125,9 +125,9 @@ fn a_device_that_comes_and_one_that_goes_run_the_task_that_waits_for_it() {
         // Another device is nobody's concern.
         scene.plug("other");
         if count == 1 {
-            scene.plug("sensor")
+            scene.plug("sensor");
         } else {
-            scene.unplug("sensor")
+            scene.unplug("sensor");
         }
         wait_until("the run", DEADLINE, || (scene.text("changes").lines().count() == count).then_some(()));
         scene.unplug("other");
