@@ -109,6 +109,13 @@ impl Tool {
         command
     }
 
+    /// One file sent by curl, the one peer that sends files.
+    pub(crate) fn send(self, source: &Path, url: &str) -> Command {
+        let mut command = self.command(source.parent().unwrap_or(Path::new(".")));
+        command.arg("--upload-file").arg(source).arg(url);
+        command
+    }
+
     /// One file by a peer. `root` is the certificate that the server's is signed with.
     pub(crate) fn fetch(self, url: &str, output: &Path, root: Option<&Path>) -> Command {
         let folder = output.parent().unwrap_or(Path::new("."));

@@ -7,6 +7,7 @@ mod lossy;
 mod many;
 mod queue;
 pub(crate) mod tasks;
+mod upload;
 
 use anyhow::Result;
 
@@ -39,12 +40,15 @@ pub(crate) enum Row {
     Interrupted,
     /// A long link that loses packets.
     Lossy,
+    /// One file of 1 GiB sent by PUT.
+    #[value(name = "put-1g")]
+    Put1g,
     /// Starting background tasks, beside task-spooler and pueue.
     Tasks,
 }
 
 impl Row {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Http1g,
         Self::Http4g,
         Self::Https1g,
@@ -55,6 +59,7 @@ impl Row {
         Self::Queue,
         Self::Interrupted,
         Self::Lossy,
+        Self::Put1g,
         Self::Tasks,
     ];
 
@@ -71,6 +76,7 @@ impl Row {
             Self::Queue => return queue::measure(bench),
             Self::Interrupted => interrupted::measure(bench)?,
             Self::Lossy => lossy::measure(bench)?,
+            Self::Put1g => upload::measure(bench, GIB)?,
             Self::Tasks => return tasks::measure(bench),
         }])
     }

@@ -1,4 +1,4 @@
-//! nginx as the other side of every download: one process, sendfile, no log.
+//! nginx as the other side of every transfer: one process, sendfile, no log.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -92,7 +92,8 @@ sendfile on;
 tcp_nopush on;
 keepalive_requests 1000000;
 root {root};
-server {{ listen {http} backlog=4096; }}
+client_max_body_size 0;
+server {{ listen {http} backlog=4096; location /dav/ {{ dav_methods PUT; }} }}
 server {{
     listen {https} ssl {http2} backlog=4096;
     ssl_certificate {folder}/certificate.pem;

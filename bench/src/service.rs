@@ -37,17 +37,26 @@ pub(crate) struct Both {
 
 /// Runs `longhaul get` to its end.
 pub(crate) fn get(service: Option<&Service>, arguments: &[&str]) -> Result<Both> {
+    run(service, &[&["get"], arguments].concat())
+}
+
+/// Runs `longhaul put` to its end.
+pub(crate) fn put(service: Option<&Service>, arguments: &[&str]) -> Result<Both> {
+    run(service, &[&["put"], arguments].concat())
+}
+
+fn run(service: Option<&Service>, arguments: &[&str]) -> Result<Both> {
     let service = service.context("the service was not started")?;
     let watched = Watched::new(service.pid());
     let before = watched.cpu()?;
     watched.reset_peak()?;
-    let talk = service.folder().join("get.log");
-    let mut command = service.cli(&[&["get"], arguments].concat());
+    let talk = service.folder().join("command.log");
+    let mut command = service.cli(arguments);
     command.stdout(Stdio::null()).stderr(File::create(&talk)?);
     let Used { wall, cpu, status, .. } = meter::run(&mut command)?;
     if !status.success() {
         bail!(
-            "longhaul get {} ended with {status}\n{}\n{}",
+            "longhaul {} ended with {status}\n{}\n{}",
             arguments.join(" "),
             std::fs::read_to_string(&talk)?,
             service.log()

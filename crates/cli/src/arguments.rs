@@ -6,16 +6,17 @@ use clap::{Parser, Subcommand};
 use longhaul_contract::AppId;
 
 use crate::commands::{
-    access, app, cat, completions, cond, config, control, daemon, doctor, follow, get, group, host, instance,
-    limits, list, ranges, receipt, service, set, show, task, triggers, when, why,
+    access, app, cat, completion, completions, cond, config, control, daemon, doctor, follow, get, group,
+    host, instance, limits, list, put, ranges, receipt, service, set, show, task, triggers, unconstrain,
+    when, why,
 };
 use crate::console::ColorChoice;
 
-/// Downloads that finish whatever happens, and tasks that run when it is time.
+/// Downloads and uploads that finish whatever happens, and tasks that run when it is time.
 ///
-/// `longhaul get URL` hands a download to a service that works in the background, survives interrupted networks,
-/// reboots and its own crashes, and publishes the right bytes or nothing. `longhaul task add` and `longhaul when` have it
-/// run programs when a trigger fires and conditions hold.
+/// `longhaul get URL` and `longhaul put FILE URL` hand a transfer to a service that works in the background, survives
+/// interrupted networks, reboots and its own crashes, and publishes the right bytes or nothing. `longhaul task add` and
+/// `longhaul when` have it run programs when a trigger fires and conditions hold.
 #[derive(Debug, Parser)]
 #[command(name = "longhaul", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(arg_required_else_help = true, max_term_width = 100)]
@@ -63,6 +64,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Call {
     Get(Box<get::Arguments>),
+    Put(Box<put::Arguments>),
     #[command(name = "ls")]
     List(list::Arguments),
     Show(show::Arguments),
@@ -80,6 +82,8 @@ pub(crate) enum Call {
     Receipt(receipt::ReceiptArguments),
     Verify(receipt::VerifyArguments),
     Group(group::Arguments),
+    Completion(completion::Arguments),
+    Unconstrain(unconstrain::Arguments),
     Task(task::Arguments),
     When(Box<when::Arguments>),
     Cond(cond::Arguments),

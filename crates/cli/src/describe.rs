@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use longhaul_contract::{
-    Cause, Operation, OperationError, OperationId, ReasonCode, Remedy, Timestamp, TransferStatus,
-    WaitingReason,
+    Cause, Operation, OperationError, OperationId, OperationKind, ReasonCode, Remedy, Timestamp,
+    TransferStatus, WaitingReason,
 };
 use url::Url;
 
@@ -14,7 +14,33 @@ use crate::text::{escape, fit_end, width};
 
 /// The file as a person would name it here: relative to `folder` where it lies below. Escaped.
 pub(crate) fn name(operation: &Operation, folder: Option<&Path>) -> String {
-    name_of(&operation.requested_uri, &operation.result_file, folder)
+    let named = name_of(&operation.requested_uri, file(operation), folder);
+    match operation.kind {
+        OperationKind::Download => named,
+        OperationKind::Upload => format!("{named} to {}", host(&operation.requested_uri)),
+    }
+}
+
+/// The file that is made or sent; the first one of several parts, and the folder of the unnamed for none.
+pub(crate) fn file(operation: &Operation) -> &str {
+    let files = [operation.result_file.as_deref(), operation.source_file.as_deref()];
+    let part = operation.part_files.first().map(String::as_str);
+    files.into_iter().flatten().next().or(part).unwrap_or("/")
+}
+
+/// Escaped.
+fn host(uri: &str) -> String {
+    let url = Url::parse(uri).ok();
+    escape(url.as_ref().and_then(Url::host_str).unwrap_or(uri)).into_owned()
+}
+
+/// Bytes that have come or gone, and all of them; 0 is unknown.
+pub(crate) fn moved(operation: &Operation) -> (u64, u64) {
+    let progress = &operation.progress;
+    match operation.kind {
+        OperationKind::Download => (progress.bytes_received, progress.total_bytes_to_receive),
+        OperationKind::Upload => (progress.bytes_sent, progress.total_bytes_to_send),
+    }
 }
 
 /// As [`name`], before there is an operation.
@@ -33,7 +59,9 @@ pub(crate) fn name_of(requested_uri: &str, result_file: &str, folder: Option<&Pa
 
 /// The file's name alone, for a narrow column. Escaped.
 pub(crate) fn short_name(operation: &Operation) -> String {
-    short_name_of(&operation.requested_uri, &operation.result_file)
+    let file = file(operation);
+    let folder = file.rfind('/').map(|end| Path::new(&file[..=end]));
+    name(operation, folder)
 }
 
 /// As [`short_name`], before there is an operation.

@@ -1,7 +1,7 @@
 //! Ids as a person types and reads them: shortened to a prefix that no other operation has.
 
-use longhaul_client::{Client, Download, DownloadQuery};
-use longhaul_contract::{Operation, OperationId};
+use longhaul_client::{Client, Download, DownloadQuery, Transfer};
+use longhaul_contract::{Operation, OperationKind};
 
 use crate::describe;
 use crate::exit::Exit;
@@ -12,11 +12,18 @@ const CANDIDATES: u32 = 5;
 /// The shortest prefix that is shown: the milliseconds of a UUIDv7 (RFC 9562 section 5.7).
 const SHOWN_MIN: usize = 13;
 
-/// Finds the one operation whose id begins with `text`.
-pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Download, Trouble> {
-    if let Ok(id) = text.parse::<OperationId>() {
-        return Ok(client.download(id));
+/// Finds the one download whose id begins with `text`.
+pub(crate) async fn resolve_download(client: &Client, text: &str) -> Result<Download, Trouble> {
+    let found = resolve(client, text).await?;
+    match found.kind() {
+        OperationKind::Download => Ok(client.download(found.id())),
+        OperationKind::Upload => Err(Trouble::usage(format!("{} is an upload", found.id()))
+            .advise("This is for downloads; see `longhaul show ID`.")),
     }
+}
+
+/// Finds the one operation whose id begins with `text`.
+pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Transfer, Trouble> {
     let is_prefix = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     if !is_prefix {
         return Err(Trouble::usage(format!("{text:?} is not an id or the beginning of one"))
@@ -28,9 +35,9 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Download, Tro
         limit: Some(CANDIDATES),
         ..DownloadQuery::default()
     };
-    let found = client.downloads(query).next().await?.unwrap_or_default();
+    let found = client.operations(query).next().await?.unwrap_or_default();
     match found.as_slice() {
-        [only] => Ok(client.download(only.id)),
+        [only] => Ok(client.transfer(only.kind, only.id)),
         [] => Err(Trouble::new(Exit::NotFound, format!("no operation has an id that begins with {text}"))
             .advise("See the ids with `longhaul ls --all`.")),
         several => {

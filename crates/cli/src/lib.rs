@@ -119,6 +119,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Trouble> {
 async fn carry_out(call: Call, context: &Context) -> Result<Exit, Trouble> {
     match call {
         Call::Get(arguments) => commands::get::run(*arguments, context).await,
+        Call::Put(arguments) => commands::put::run(*arguments, context).await,
         Call::List(arguments) => commands::list::run(arguments, context).await,
         Call::Show(arguments) => commands::show::run(arguments, context).await,
         Call::Why(arguments) => commands::why::run(arguments, context).await,
@@ -134,6 +135,8 @@ async fn carry_out(call: Call, context: &Context) -> Result<Exit, Trouble> {
         Call::Receipt(arguments) => commands::receipt::receipt(arguments, context).await,
         Call::Verify(arguments) => commands::receipt::verify(arguments, context).await,
         Call::Group(arguments) => commands::group::run(arguments, context).await,
+        Call::Completion(arguments) => commands::completion::run(arguments, context).await,
+        Call::Unconstrain(arguments) => commands::unconstrain::run(arguments, context).await,
         Call::Task(arguments) => commands::task::run(arguments, context).await,
         Call::When(arguments) => commands::when::run(*arguments, context).await,
         Call::Cond(arguments) => commands::cond::run(arguments, context).await,

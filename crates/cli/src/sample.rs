@@ -23,13 +23,18 @@ pub(crate) fn operation(id: &str) -> Operation {
         id: id.parse().unwrap(),
         kind: longhaul_contract::OperationKind::Download,
         requested_uri: "https://example.org/films/film.mkv".to_owned(),
-        result_file: "/home/ann/film.mkv".to_owned(),
+        result_file: Some("/home/ann/film.mkv".to_owned()),
+        source_file: None,
+        part_files: Vec::new(),
+        method: None,
+        protocol: None,
         status: TransferStatus::Running,
         status_code: TransferStatus::Running.number(),
         progress: Progress { total_bytes_to_receive: 2 << 30, ..Progress::default() },
         cost_policy: longhaul_contract::CostPolicy::Default,
         priority: longhaul_contract::Priority::Default,
         transfer_group: None,
+        completion_group: None,
         current_web_error_status: None,
         error: None,
         waiting: Vec::new(),
@@ -48,8 +53,22 @@ pub(crate) fn operation(id: &str) -> Operation {
 /// The numbered operation `number`, named after it.
 pub(crate) fn numbered(number: u32, name: &str) -> Operation {
     Operation {
-        result_file: format!("/home/ann/{name}"),
+        result_file: Some(format!("/home/ann/{name}")),
         ..operation(&format!("019c8a3b-7f2e-7{number:03x}-8000-000000000000"))
+    }
+}
+
+/// An upload of the same.
+pub(crate) fn upload(number: u32, name: &str) -> Operation {
+    let download = numbered(number, name);
+    Operation {
+        kind: longhaul_contract::OperationKind::Upload,
+        source_file: download.result_file.clone(),
+        result_file: None,
+        method: Some("PUT".to_owned()),
+        protocol: Some(longhaul_contract::UploadProtocol::Auto),
+        progress: Progress { total_bytes_to_send: 2 << 30, bytes_sent: 1 << 30, ..Progress::default() },
+        ..download
     }
 }
 

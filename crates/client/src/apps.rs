@@ -1,7 +1,7 @@
 //! Applications and their tokens.
 
 use http::Method;
-use longhaul_contract::service::CreateToken;
+use longhaul_contract::service::{AppPolicy, CreateToken};
 use longhaul_contract::task::PutAccess;
 use longhaul_contract::{AccessStatus, App, AppId, NewToken, Page, Scope};
 
@@ -29,6 +29,20 @@ impl Client {
     pub async fn put_access(&self, app: &AppId, status: AccessStatus) -> Result<(), ClientError> {
         let target = format!("/apps/{}/access", segment(app.as_str()));
         self.tell(Method::PUT, target, &PutAccess { status }).await
+    }
+
+    /// The owner's word on an application's transfers.
+    ///
+    /// # Errors
+    /// `forbidden` without the scope `admin`.
+    pub async fn put_policy(&self, app: &AppId, policy: AppPolicy) -> Result<(), ClientError> {
+        self.tell(Method::PUT, format!("/apps/{}/policy", segment(app.as_str())), &policy).await
+    }
+
+    /// # Errors
+    /// `forbidden` without the scope `admin`.
+    pub async fn policy(&self, app: &AppId) -> Result<AppPolicy, ClientError> {
+        self.get(format!("/apps/{}/policy", segment(app.as_str()))).await
     }
 
     /// Makes a token for calls over TCP. The answer is the only place that ever shows it.

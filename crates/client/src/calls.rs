@@ -26,6 +26,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const SEGMENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(crate) const DOWNLOADS: &str = "/background-transfers/downloads";
+pub(crate) const UPLOADS: &str = "/background-transfers/uploads";
+/// Both kinds.
+pub(crate) const OPERATIONS: &str = "/background-transfers/operations";
 
 /// A client of one service on behalf of one application. Clones share their connections.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@
 //!     .await?;
 //! // The record is on disk now: the service finishes the download whatever becomes of this program.
 //! let finished = client.download(created.id).attach().await?;
-//! println!("{} is {}", finished.result_file, finished.status);
+//! println!("{} is {}", created.id, finished.status);
 //! # Ok(())
 //! # }
 //! ```
@@ -28,6 +28,7 @@
 
 mod apps;
 mod calls;
+mod completion;
 mod connections;
 mod content;
 mod downloads;
@@ -36,10 +37,12 @@ mod error;
 mod event_stream;
 mod groups;
 mod instance;
+mod operations;
 mod server_sent_events;
 mod service;
 mod task_host;
 mod tasks;
+mod uploads;
 mod watch;
 
 /// The types that calls take and answer with.
@@ -47,12 +50,14 @@ pub use longhaul_contract as contract;
 
 pub use calls::Client;
 pub use content::ContentReader;
-pub use downloads::{Download, DownloadPages, DownloadQuery};
+pub use downloads::Download;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ClientError;
 pub use instance::{
     APP_VARIABLE, INSTANCE_VARIABLE, InstanceConnection, InstanceDeferral, NoInstance, TASK_VARIABLE,
 };
+pub use operations::{DownloadPages, DownloadQuery, Transfer};
 pub use task_host::{BackgroundTask, TaskDeferral, TaskError, TaskHost, TaskInstance};
 pub use tasks::{RunningInstance, Task};
+pub use uploads::Upload;
 pub use watch::{Watch, Watched};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CreateDownload, OperationId};
+use crate::{CreateDownload, CreateUpload, OperationId};
 
 /// Body of `POST /background-transfers/downloads/batch`: up to [`CreateDownloads::MAX`] operations, all or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -14,6 +14,13 @@ pub struct CreateDownloads {
 impl CreateDownloads {
     /// The most operations of one batch.
     pub const MAX: usize = 1_000;
+}
+
+/// Body of `POST /background-transfers/uploads/batch`: up to [`CreateDownloads::MAX`] operations, all or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateUploads {
+    pub operations: Vec<CreateUpload>,
 }
 
 /// Answer to a batch: the ids in the order of the operations asked for.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CostPolicy, GroupName, OperationId, OperationKind, Priority, ReasonCode, Remedy, Secret, Timestamp,
-    TransferStatus, WebErrorStatus,
+    CompletionGroupId, CostPolicy, GroupName, Notification, OperationId, OperationKind, Priority, ReasonCode,
+    Remedy, Secret, Timestamp, TransferStatus, UploadProtocol, WebErrorStatus,
 };
 
 /// Hash functions a caller may name. MD5 and SHA-1 are for old lists: they tell damage, not forgery.
@@ -172,6 +172,15 @@ pub struct CreateDownload {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_group: Option<GroupName>,
+    /// The set whose common end fires a task; it must not be enabled yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_group: Option<CompletionGroupId>,
+    /// Shown when this operation has completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_notification: Option<Notification>,
+    /// Shown when this operation has failed or was canceled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_notification: Option<Notification>,
     #[serde(default)]
     pub is_random_access_required: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -213,6 +222,9 @@ impl CreateDownload {
             cost_policy: default_cost_policy(),
             priority: default_priority(),
             transfer_group: None,
+            completion_group: None,
+            success_notification: None,
+            failure_notification: None,
             is_random_access_required: false,
             recoverable_web_error_statuses: Vec::new(),
             checksum: None,
@@ -230,6 +242,8 @@ impl CreateDownload {
     pub fn apply(&mut self, patch: PatchDownload) {
         let PatchDownload {
             requested_uri,
+            // Only uploads are sent in pieces.
+            part_uris: _,
             request_headers,
             server_credential,
             priority,
@@ -265,25 +279,29 @@ pub struct RequestHeader {
     pub value: Secret,
 }
 
-const fn yes() -> bool {
+pub(crate) const fn yes() -> bool {
     true
 }
 
-const fn default_cost_policy() -> CostPolicy {
+pub(crate) const fn default_cost_policy() -> CostPolicy {
     CostPolicy::Default
 }
 
-const fn default_priority() -> Priority {
+pub(crate) const fn default_priority() -> Priority {
     Priority::Default
 }
 
-/// Body of `PATCH /background-transfers/downloads/{id}`: what is absent stays.
+/// Body of `PATCH /background-transfers/downloads/{id}` and `PATCH /background-transfers/uploads/{id}`: what is
+/// absent stays.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct PatchDownload {
     /// Allowed while PausedByApplication, PausedRecoverableWebErrorStatus or not started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_uri: Option<String>,
+    /// Replaces the addresses of all pieces, of an upload that has them; allowed when `requestedUri` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part_uris: Option<Vec<Secret>>,
     /// Replaces all headers; used from the next request on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<Vec<RequestHeader>>,
@@ -384,8 +402,21 @@ pub struct Operation {
     pub kind: OperationKind,
     /// Without userinfo.
     pub requested_uri: String,
-    /// Absolute path of the file to make; the published name once it is known.
-    pub result_file: String,
+    /// Of a download: absolute path of the file to make; the published name once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_file: Option<String>,
+    /// Of an upload: absolute path of the file that is sent; absent for a multipart document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_file: Option<String>,
+    /// Of a multipart upload: the files of its parts, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_files: Vec<String>,
+    /// Of an upload: its verb.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Of an upload: as asked for; the receipt tells what it came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<UploadProtocol>,
     pub status: TransferStatus,
     /// The Windows number of `status`.
     pub status_code: u8,
@@ -394,6 +425,8 @@ pub struct Operation {
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_group: Option<GroupName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_group: Option<CompletionGroupId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_web_error_status: Option<WebErrorStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,8 @@ pub enum ReasonCode {
     NetworkLevel,
     NetworkCost,
     EnergySaver,
+    /// The owner lets the application transfer only while it is in the foreground, and it is not.
+    ForegroundOnly,
     RunningAtOnce,
     RunningAtOncePerApplication,
     ConnectionsPerHost,

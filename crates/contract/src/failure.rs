@@ -84,6 +84,10 @@ pub enum Cause {
     InvalidName,
     FileIo,
     FileReplaced,
+    /// A file to be sent is not there, or is no file that can be read.
+    SourceUnreadable,
+    /// A request that must not be repeated blindly may have reached the server, and no answer came.
+    Unconfirmed,
     Resources,
     StoreUnavailable,
     Canceled,

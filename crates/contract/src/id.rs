@@ -68,6 +68,11 @@ uuid_identity! {
     InstanceId
 }
 
+uuid_identity! {
+    /// Identity of one completion group (BackgroundTransferCompletionGroup): a UUIDv7.
+    CompletionGroupId
+}
+
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {name:?} {problem}")]

@@ -4,6 +4,7 @@
 //! words and numbers of the Windows API are kept so that a port needs no translation table.
 
 pub mod batch;
+pub mod completion;
 pub mod download;
 pub mod event;
 pub mod explain;
@@ -23,13 +24,18 @@ pub mod range;
 pub mod receipt;
 pub mod secret;
 pub mod service;
+pub mod spec;
 pub mod status;
 pub mod task;
 pub mod time;
 pub mod trigger;
+pub mod upload;
 pub mod web_error;
 
-pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreatedDownloads};
+pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreateUploads, CreatedDownloads};
+pub use completion::{
+    CompletionDetails, CompletionGroup, CompletionGroupDetail, CreateCompletionGroup, Notification,
+};
 pub use download::{
     Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
     OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation, WaitingReason,
@@ -42,16 +48,19 @@ pub use host::{
     BatteryStatus, DataPlanUse, HostSignal, HostState, Network, NetworkCost, NetworkLevel, Power, Signal,
     WorkCost,
 };
-pub use id::{AppId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
+pub use id::{AppId, CompletionGroupId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
 pub use instance::{CancelReason, Instance, InstanceState, RunCause};
 pub use limits::{Limits, ScheduledRate};
 pub use page::Page;
 pub use paths::ServicePaths;
 pub use problem::{ErrorCode, Problem};
 pub use range::{ByteRange, RangeSet};
-pub use receipt::{DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, Verification};
+pub use receipt::{
+    DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, UploadReceipt, Verification,
+};
 pub use secret::Secret;
 pub use service::{App, Health, NewToken, Scope};
+pub use spec::Spec;
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
 pub use task::{
     AccessRequestKind, AccessStatus, BackgroundTask, BackgroundTaskDetail, OnConflict, RegisterTaskRequest,
@@ -59,4 +68,5 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use trigger::{Condition, SystemTriggerType, TriggerKind, TriggerSpec};
+pub use upload::{CreateUpload, PatchUpload, UploadPart, UploadProtocol};
 pub use web_error::WebErrorStatus;

@@ -43,7 +43,7 @@ impl Default for Limits {
             schedule: Vec::new(),
             running_at_once: 16,
             running_at_once_per_application: 12,
-            connections_per_host: 8,
+            connections_per_host: 16,
         }
     }
 }

@@ -52,11 +52,16 @@ error_codes! {
     InvalidHeader, "invalid-header", 400, 2, "A request header cannot be sent", "Header names are tokens; values have no CR, LF or NUL (RFC 9110 section 5.5).";
     InvalidPath, "invalid-path", 400, 2, "The result file cannot be used", "Give an absolute path without '..' in a folder that exists.";
     FolderNotWritable, "folder-not-writable", 400, 5, "The folder cannot be written", "Choose another folder or change its permissions.";
+    InvalidSource, "invalid-source", 400, 2, "A file to send cannot be used", "Give the absolute path of a regular file that exists.";
+    SourceNotReadable, "source-not-readable", 400, 5, "A file to send cannot be read", "Change its permissions, or choose another file.";
     FileExists, "file-exists", 409, 5, "The result file exists", "Choose another name, or set ifExists to rename or replace.";
     TargetInUse, "target-in-use", 409, 5, "Another operation makes this file", "Choose another name, or wait for or cancel the other operation.";
     InvalidState, "invalid-state", 409, 6, "The operation is in a state that does not allow this", "Look at the status named in detail; pause or resume it first.";
     Quota, "quota", 409, 7, "The application has as many live operations as its quota allows", "Finish, attach or remove operations, or ask the owner to raise the quota.";
     GroupQuota, "group-quota", 409, 7, "The application has as many groups as its quota allows", "Use fewer group names.";
+    CompletionGroupEnabled, "completion-group-enabled", 409, 6, "The completion group is enabled", "Make a new completion group: an enabled one takes nothing in and is not enabled twice.";
+    CompletionGroupTaken, "completion-group-taken", 409, 5, "Another task waits for this completion group", "Delete the other task, or make a new completion group.";
+    CompletionGroupQuota, "completion-group-quota", 409, 7, "The application has as many completion groups as its quota allows", "Enable the groups there are, so that they come to their end.";
     InvalidTrigger, "invalid-trigger", 400, 2, "The trigger says something that its type does not allow", "Correct the named field of the trigger; `longhaul triggers` lists what each type takes.";
     TriggerUnsupported, "trigger-unsupported", 400, 2, "This host can never fire this trigger", "See `longhaul doctor` for what is missing, or use another trigger.";
     InvalidCondition, "invalid-condition", 400, 2, "The conditions are not allowed with this trigger", "Leave the conditions out.";

@@ -1,4 +1,4 @@
-//! What was fetched from where, and how it was checked.
+//! What was fetched from where or sent where, and how it was checked.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,24 @@ pub struct Receipt {
     pub bytes_fetched: u64,
     /// Restarts from byte 0.
     pub restarts: u32,
+    /// Of an upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadReceipt>,
+}
+
+/// What only the receipt of an upload has. Its `size` is that of the body that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UploadReceipt {
+    /// `plain`, `tus`, `resumable`, or `parts` for pieces with addresses of their own.
+    pub protocol: String,
+    /// Body bytes sent over all attempts, also those sent again.
+    pub bytes_sent: u64,
+    /// Requests that carried bytes of the body.
+    pub requests: u32,
+    /// Entity tags that the server gave the pieces, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_etags: Vec<String>,
 }
 
 /// Answer of `POST …/verify`: the published file, read again.

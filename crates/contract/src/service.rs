@@ -31,6 +31,9 @@ pub struct App {
     /// Whether it may run in the background.
     #[serde(default = "unspecified")]
     pub access: AccessStatus,
+    /// Its transfers run only while a program of it is there.
+    #[serde(default)]
+    pub foreground_only: bool,
     /// What its manifest calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -57,11 +60,21 @@ impl App {
             scopes: Vec::new(),
             tasks: 0,
             access: AccessStatus::Unspecified,
+            foreground_only: false,
             name: None,
             entry_points: None,
             manifest_problem: None,
         }
     }
+}
+
+/// What the owner allows an application (`/apps/{id}/policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppPolicy {
+    /// Its transfers run only while a program of it is there: while it has a stream of events or of activations open.
+    /// Otherwise they are PausedSystemPolicy.
+    pub foreground_only: bool,
 }
 
 /// A class that an application's manifest declares.

@@ -1,12 +1,16 @@
-//! What a new download or registration has to be like: its form, the place of its file, the rules of its trigger. Nothing
+//! What a new operation or registration has to be like: its form, the places of its files, the rules of its trigger. Nothing
 //! here knows of other operations or tasks; the engine compares targets and names and counts quotas.
 
 mod filters;
 mod form;
 mod place;
+mod source;
 mod task;
 mod trigger;
+mod upload;
 
-pub(crate) use form::{check_patch, check_spec, origin_of};
+pub(crate) use filters::{is_watched_for, want};
+pub(crate) use form::{check_notifications, check_patch, check_spec, origin_of};
 pub(crate) use place::{Look, Places, Reach};
 pub(crate) use task::{check_task, warnings};
+pub(crate) use upload::check_upload;

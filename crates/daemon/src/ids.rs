@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use longhaul_contract::{OperationId, TaskId, Timestamp};
+use longhaul_contract::{CompletionGroupId, OperationId, TaskId, Timestamp};
 use rand::RngCore;
 
 /// Bits of a UUIDv7 behind the time.
@@ -24,6 +24,11 @@ impl Ids {
     pub(crate) fn next_task(&self, now: Timestamp) -> TaskId {
         let (time, further) = self.parts(now);
         TaskId::from_parts(time, &further)
+    }
+
+    pub(crate) fn next_completion_group(&self, now: Timestamp) -> CompletionGroupId {
+        let (time, further) = self.parts(now);
+        CompletionGroupId::from_parts(time, &further)
     }
 
     fn parts(&self, now: Timestamp) -> (u64, [u8; 10]) {

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) attempts: Counter,
     failures: Family<CauseLabel, Counter>,
     pub(crate) bytes_fetched: Counter,
+    pub(crate) bytes_sent: Counter,
     requests: Family<StatusLabel, Counter>,
     pub(crate) connections: Gauge<i64, AtomicI64>,
     pub(crate) streams: Gauge<i64, AtomicI64>,
@@ -58,6 +59,7 @@ impl Metrics {
             attempts: Counter::default(),
             failures: Family::default(),
             bytes_fetched: Counter::default(),
+            bytes_sent: Counter::default(),
             requests: Family::default(),
             connections: Gauge::default(),
             streams: Gauge::default(),
@@ -89,6 +91,11 @@ impl Metrics {
             "bytes_fetched",
             "Body bytes of finished downloads, with those that were thrown away",
             self.bytes_fetched.clone(),
+        );
+        registry.register(
+            "bytes_sent",
+            "Body bytes of uploads that were finished, over all their attempts",
+            self.bytes_sent.clone(),
         );
         registry.register("requests", "Requests answered, by HTTP status", self.requests.clone());
         registry.register("connections", "Open connections of callers", self.connections.clone());

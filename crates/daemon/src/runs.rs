@@ -4,6 +4,7 @@
 //! that the instance has ended. Progress stays here in memory: it is sampled by watchers and kept with the end.
 
 mod activations;
+mod details;
 mod in_process;
 mod live;
 mod output;

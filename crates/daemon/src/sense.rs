@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use longhaul_engine::Fact;
 use longhaul_engine::task::TaskFact;
+use longhaul_host::wants::WantId;
 use longhaul_host::{Delay, HostChange, HostWatch, Machine};
 use longhaul_transfer::Transfers;
+use tokio::sync::mpsc;
 
 use crate::heart::Heart;
 use crate::host_desk::{HostDesk, Sensed};
+use crate::wants;
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
 pub(crate) use devices::{Devices, attached, describe};
@@ -44,6 +47,7 @@ pub(crate) async fn sense(
     transfers: Transfers,
     devices: Devices,
     unsaved_max: Duration,
+    kept: mpsc::UnboundedSender<(WantId, serde_json::Value)>,
 ) {
     loop {
         match watch.next().await {
@@ -79,6 +83,13 @@ pub(crate) async fn sense(
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
             HostChange::Device(event) => devices.seen(event),
+            HostChange::Wanted(id, details) => {
+                let (id, details) = (wants::task_of(id), Arc::from(details.to_string()));
+                tracing::info!(task = %id, "what a task waits for has come");
+                heart.report(None, Fact::Task(TaskFact::Fired { id, details }));
+            }
+            // Nobody keeps only while everything is being stopped.
+            HostChange::Kept(id, value) => drop(kept.send((id, value))),
             HostChange::Event(event, details) => {
                 tracing::info!(%event, "the machine tells of something");
                 let details = Arc::from(details.to_string());

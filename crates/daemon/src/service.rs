@@ -2,23 +2,26 @@
 
 mod doors;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_contract::AppId;
 use longhaul_contract::paths::NoHome;
 use longhaul_engine::Engine;
 use longhaul_host::HostWatch;
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
 use crate::config::{ConfigError, Configuration};
+use crate::foreground::{self, ForegroundDesk};
 use crate::heart::{Beat, Circumstances, Heart, Parts};
 use crate::host_desk::{HostDesk, Sensed, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
@@ -27,9 +30,11 @@ use crate::ids::Ids;
 use crate::journal::StoreJournal;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::notices::Notices;
 use crate::push::PushDesk;
 use crate::runs::{self, Runs};
 use crate::sense;
+use crate::wants::{FirstWants, WantDesk};
 use crate::workers::{self, Workers};
 
 pub use doors::GivenSockets;
@@ -84,7 +89,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 4],
+    sensing: [JoinHandle<()>; 5],
     server: JoinHandle<()>,
 }
 
@@ -110,7 +115,7 @@ impl Service {
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
         let (sensed, watch) = sense::look().await;
-        let Adopted { store, engine, told, push } =
+        let Adopted { store, engine, told, push, wants, restricted } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
         let host = told.host();
         let (doors, socket) = open_doors(&configuration.service, given).await?;
@@ -120,9 +125,11 @@ impl Service {
             configuration.transfer.clone(),
             Arc::new(StoreJournal { writer: writer.clone() }),
         )?;
+        let wants = Arc::new(WantDesk::new(wants, watch.wants(), writer.clone()));
         let (heart, inbox) = Heart::new();
         let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
+        let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
         let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
@@ -136,27 +143,37 @@ impl Service {
             metrics: Arc::clone(&metrics),
         };
         let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
+        let notices = hands.notices();
         let beat = Beat::new(
             Parts {
                 inbox,
                 writer: writer.clone(),
                 workers: workers.clone(),
                 runs: runs.clone(),
+                notices,
+                wants: Arc::clone(&wants),
                 news: Arc::clone(&news),
                 metrics: Arc::clone(&metrics),
                 policy: configuration.engine.clone(),
                 limits: configuration.limits.clone(),
                 host,
+                held_back: restricted,
             },
             engine,
         )?;
         let beat = tokio::spawn(beat.run());
-        let sense =
-            Senses { watch, desk: Arc::clone(&host_desk), transfers, workers: workers.clone(), orders };
+        let sense = Senses {
+            watch,
+            desk: Arc::clone(&host_desk),
+            wants,
+            transfers,
+            workers: workers.clone(),
+            orders,
+        };
         let sensing = hands.sense(&configuration, sense).await;
         let (stopping, stops) = watch::channel(false);
         let settings = configuration.service.clone();
-        let desks = Desks { workers, runs, host: host_desk, push, stopping: stops.clone() };
+        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
         let server = tokio::spawn(serve(
             doors,
@@ -222,6 +239,7 @@ struct Hands {
 struct Senses {
     watch: HostWatch,
     desk: Arc<HostDesk>,
+    wants: Arc<WantDesk>,
     transfers: Transfers,
     workers: Workers,
     orders: sense::Orders,
@@ -233,6 +251,7 @@ struct Desks {
     runs: Runs,
     host: Arc<HostDesk>,
     push: PushDesk,
+    foreground: Arc<ForegroundDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -247,6 +266,7 @@ impl Hands {
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&self.reader),
+            writer: self.writer.clone(),
             heart: self.heart.clone(),
             news: Arc::clone(&self.news),
             metrics: Arc::clone(&self.metrics),
@@ -264,9 +284,14 @@ impl Hands {
         (workers, runs)
     }
 
+    fn notices(&self) -> Notices {
+        let Self { reader, apps, heart, .. } = self;
+        Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() }
+    }
+
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -276,6 +301,7 @@ impl Hands {
             apps,
             host,
             push,
+            foreground,
             task_policy: configuration.engine.tasks.clone(),
             news,
             metrics,
@@ -293,14 +319,16 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, configuration: &Configuration, senses: Senses) -> [JoinHandle<()>; 4] {
+    async fn sense(&self, configuration: &Configuration, senses: Senses) -> [JoinHandle<()>; 5] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, transfers, workers, orders } = senses;
+        let Senses { watch, desk, wants, transfers, workers, orders } = senses;
         // How long bytes that have arrived may wait to be made durable.
         let unsaved_max = configuration.transfer.checkpoint_interval;
         let databases = configuration.service.package_databases.clone();
         let devices = sense::Devices::attend(heart.clone(), Arc::clone(&reader));
+        let (keep, kept) = mpsc::unbounded_channel();
+        let keeping = heart.clone();
         let watcher = Watcher::begin(
             Arc::clone(apps),
             databases.into(),
@@ -311,7 +339,8 @@ impl Hands {
         .await;
         [
             tokio::spawn(sense::meter(Arc::clone(&desk), workers)),
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, devices, unsaved_max)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, devices, unsaved_max, keep)),
+            tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(async move {
                 match watcher {
@@ -333,6 +362,9 @@ struct Adopted<S> {
     engine: Engine,
     told: Told,
     push: PushDesk,
+    wants: FirstWants,
+    /// Applications whose transfers run only in the foreground.
+    restricted: BTreeSet<AppId>,
 }
 
 /// Makes the engine of what the store holds, in a thread that may block.
@@ -346,10 +378,13 @@ async fn adopt<S: GroupStore>(
     let plans = configuration.data_plans.clone();
     let adopted = blocking(move || {
         let told = Told::with_kept(sensed, plans, &*reader);
-        let circumstances = Circumstances { policy, limits, host: told.host() };
-        let (engine, pushed) = circumstances.engine_of(&mut store)?;
-        let push = PushDesk::load(&pushed, &*reader)?;
-        Ok::<_, StoreError>(Adopted { store, engine, told, push })
+        let restricted = foreground::kept(&*reader)?;
+        let held_back = restricted.clone();
+        let circumstances = Circumstances { policy, limits, host: told.host(), held_back };
+        let (engine, sourced) = circumstances.engine_of(&mut store)?;
+        let push = PushDesk::load(&sourced, &*reader)?;
+        let wants = FirstWants::load(&sourced, &*reader)?;
+        Ok::<_, StoreError>(Adopted { store, engine, told, push, wants, restricted })
     });
     Ok(adopted.await??)
 }

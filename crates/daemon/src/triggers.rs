@@ -22,6 +22,12 @@ impl Support {
         Self { supported: false, source: None, reason: Some(reason.to_owned()) }
     }
 
+    /// As the host says.
+    fn told(support: longhaul_host::Support) -> Self {
+        let longhaul_host::Support { is_supported, source, reason } = support;
+        Self { supported: is_supported, source, reason }
+    }
+
     /// A signal that has no source may still get one, or be set by an administrator.
     fn of<T>(signal: &Signal<T>, what: &str) -> Self {
         match signal {
@@ -43,13 +49,6 @@ pub(crate) struct Reach {
     pub(crate) table: SupportTable,
 }
 
-impl From<longhaul_host::Support> for Support {
-    fn from(support: longhaul_host::Support) -> Self {
-        let longhaul_host::Support { is_supported, source, reason } = support;
-        Self { supported: is_supported, source, reason }
-    }
-}
-
 pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
     match kind {
         TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
@@ -62,11 +61,11 @@ pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
         | TriggerKind::LocationTrigger
         | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
         | TriggerKind::GattCharacteristicNotificationTrigger
-        | TriggerKind::ActivitySensorTrigger => reach.table.trigger(kind).into(),
+        | TriggerKind::ActivitySensorTrigger => Support::told(reach.table.trigger(kind)),
         TriggerKind::MediaProcessingTrigger | TriggerKind::ApplicationTrigger => {
             Support::by("POST /background-tasks/{id}/request")
         }
-        TriggerKind::CompletionGroupTrigger => Support::none("this release has no completion groups"),
+        TriggerKind::CompletionGroupTrigger => Support::by("the transfers of the completion group"),
     }
 }
 
@@ -84,12 +83,15 @@ pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support
         SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
         SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
         SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
-        SystemTriggerType::SmsReceived
-        | SystemTriggerType::ControlChannelReset
-        | SystemTriggerType::OnlineIdConnectedStateChange
-        | SystemTriggerType::DefaultSignInAccountChange => reach.table.system_trigger(event).into(),
+        SystemTriggerType::SmsReceived | SystemTriggerType::ControlChannelReset => {
+            Support::told(reach.table.system_trigger(event))
+        }
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
-            Support::none("no Linux lock screen has places for applications")
+            Support::by("the owner's list of applications that may always run: `longhaul access`")
+        }
+        SystemTriggerType::OnlineIdConnectedStateChange => Support::told(reach.table.system_trigger(event)),
+        SystemTriggerType::DefaultSignInAccountChange => {
+            Support::none("Linux has no default account to sign in with")
         }
     }
 }

@@ -2,8 +2,8 @@
 //! sampled numbers of a worker.
 
 use longhaul_contract::{
-    CreateDownload, Operation, OperationError, OperationId, OperationKind, Progress, Timestamp,
-    TransferStatus, WaitingReason,
+    CreateDownload, CreateUpload, Operation, OperationError, OperationId, OperationKind, Progress, Spec,
+    Timestamp, TransferStatus, WaitingReason,
 };
 use longhaul_engine::{Live, StoredPhase};
 use longhaul_store::StoredOperation;
@@ -54,40 +54,56 @@ pub(crate) fn of_record(record: StoredOperation, now: Now, progress: Option<Prog
         completed: record.completed,
         consumed: record.consumed,
     };
-    let progress = progress.unwrap_or(Progress {
-        bytes_received: record.received,
-        total_bytes_to_receive: record.total,
-        ..Progress::default()
+    let (moved, total) = (record.received, record.total);
+    let progress = progress.unwrap_or_else(|| match record.row.kind {
+        OperationKind::Download => {
+            Progress { bytes_received: moved, total_bytes_to_receive: total, ..Progress::default() }
+        }
+        OperationKind::Upload => {
+            Progress { bytes_sent: moved, total_bytes_to_send: total, ..Progress::default() }
+        }
     });
     let published = record.finished.and_then(|finished| finished.receipt.path);
-    let mut operation = of_spec(record.row.id, record.row.kind, record.spec, times, now, progress);
-    if let Some(path) = published {
-        operation.result_file = path;
-    }
+    let mut operation = of_spec(record.row.id, record.spec, times, now, progress);
+    operation.result_file = published.or(operation.result_file);
     operation
 }
 
 /// The view of what was asked for.
-pub(crate) fn of_spec(
+pub(crate) fn of_spec(id: OperationId, spec: Spec, times: Times, now: Now, progress: Progress) -> Operation {
+    let view = Seen { id, times, now, progress };
+    match spec {
+        Spec::Download(spec) => of_download(*spec, view),
+        Spec::Upload(spec) => of_upload(*spec, view),
+    }
+}
+
+/// What is the same for all kinds.
+struct Seen {
     id: OperationId,
-    kind: OperationKind,
-    spec: CreateDownload,
     times: Times,
     now: Now,
     progress: Progress,
-) -> Operation {
+}
+
+fn of_download(spec: CreateDownload, Seen { id, times, now, progress }: Seen) -> Operation {
     let current_web_error_status = now.error.as_ref().map(|error| error.web_error_status);
     Operation {
         id,
-        kind,
+        kind: OperationKind::Download,
         requested_uri: without_userinfo(spec.requested_uri),
-        result_file: spec.result_file,
+        result_file: Some(spec.result_file),
+        source_file: None,
+        part_files: Vec::new(),
+        method: None,
+        protocol: None,
         status: now.status,
         status_code: now.status.number(),
         progress,
         cost_policy: spec.cost_policy,
         priority: spec.priority,
         transfer_group: spec.transfer_group,
+        completion_group: spec.completion_group,
         current_web_error_status,
         error: now.error,
         waiting: now.waiting,
@@ -100,6 +116,40 @@ pub(crate) fn of_spec(
         rate_limit: spec.rate_limit,
         not_before: spec.not_before,
         checksum: spec.checksum,
+    }
+}
+
+fn of_upload(spec: CreateUpload, Seen { id, times, now, progress }: Seen) -> Operation {
+    let current_web_error_status = now.error.as_ref().map(|error| error.web_error_status);
+    let method = spec.method().to_owned();
+    Operation {
+        id,
+        kind: OperationKind::Upload,
+        requested_uri: without_userinfo(spec.requested_uri),
+        result_file: None,
+        source_file: spec.source_file,
+        part_files: spec.parts.into_iter().filter_map(|part| part.file).collect(),
+        method: Some(method),
+        protocol: Some(spec.protocol),
+        status: now.status,
+        status_code: now.status.number(),
+        progress,
+        cost_policy: spec.cost_policy,
+        priority: spec.priority,
+        transfer_group: spec.transfer_group,
+        completion_group: spec.completion_group,
+        current_web_error_status,
+        error: now.error,
+        waiting: now.waiting,
+        created_time: times.created,
+        started_time: times.started,
+        completed_time: times.completed,
+        consumed_time: times.consumed,
+        label: spec.label,
+        is_random_access_required: false,
+        rate_limit: spec.rate_limit,
+        not_before: spec.not_before,
+        checksum: None,
     }
 }
 

@@ -5,26 +5,37 @@
 
 mod clerk;
 mod job;
+mod reports;
+mod upload_job;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use longhaul_contract::{AppId, Cause, Failure, OperationId, Progress, RangesAdded, Remedy, WebErrorStatus};
-use longhaul_engine::{AttemptEnd, Effect, Fact, Finished, StopMode, Wish};
-use longhaul_store::Reader;
-use longhaul_transfer::{Handle, Report, TransferEnd, Transfers};
-use tokio::sync::{mpsc, watch};
+use longhaul_contract::{
+    AppId, Cause, Failure, OperationId, OperationKind, Progress, Remedy, WebErrorStatus,
+};
+use longhaul_engine::{AttemptEnd, Effect, Fact, StopMode, Wish};
+use longhaul_store::{Reader, Writer};
+use longhaul_transfer::{Handle, Transfers};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::heart::{Heart, Life};
-use crate::journal;
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::sense::Blockers;
 use clerk::Clerk;
+use job::Prepared;
+use reports::{Reports, Teller, begin};
+
+pub(crate) use reports::receipt_of;
 
 /// Operations forgotten in one wish.
 const PRUNED_AT_ONCE: usize = 1000;
+
+/// How long a server may take to forget a partial upload.
+const UPLOAD_DISCARD_TIME: Duration = Duration::from_secs(30);
 
 /// All workers. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +47,7 @@ pub(crate) struct Workers {
 pub(crate) struct Parts {
     pub(crate) transfers: Transfers,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) writer: Writer,
     pub(crate) heart: Heart,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
@@ -63,6 +75,7 @@ struct Slot {
     life: Life,
     /// Known once the record was read.
     app: Option<AppId>,
+    kind: Option<OperationKind>,
     /// There once the transfer has begun.
     handle: Option<Handle>,
     stop: Option<StopMode>,
@@ -129,8 +142,8 @@ impl Workers {
                 self.room.parts.transfers.set_connections_per_host(connections);
             }
             Effect::Prune { time } => self.prune(time),
-            // Runs are not ours.
-            Effect::Task(_) => {}
+            // Runs and notifications are not ours.
+            Effect::Task(_) | Effect::Notify { .. } => {}
         }
     }
 
@@ -139,13 +152,18 @@ impl Workers {
         self.floor().slots.get(&id)?.handle.clone()
     }
 
-    /// Sampled numbers of every worker of `app`; of all when there is none.
-    pub(crate) fn progress(&self, app: Option<&AppId>) -> Vec<(OperationId, Progress)> {
+    /// Sampled numbers of every worker of `app` and `kind`; of all where there is none.
+    pub(crate) fn progress(
+        &self,
+        app: Option<&AppId>,
+        kind: Option<OperationKind>,
+    ) -> Vec<(OperationId, Progress)> {
         let handles: Vec<_> = self
             .floor()
             .slots
             .iter()
             .filter(|(_, slot)| app.is_none() || slot.app.as_ref() == app)
+            .filter(|(_, slot)| kind.is_none() || slot.kind == kind)
             .filter_map(|(id, slot)| Some((*id, slot.handle.clone()?)))
             .collect();
         handles.into_iter().map(|(id, handle)| (id, handle.progress())).collect()
@@ -182,7 +200,7 @@ impl Workers {
     }
 
     fn begin(&self, floor: &mut Floor, id: OperationId, attempt: u32, life: Life) {
-        let slot = Slot { attempt, life, app: None, handle: None, stop: None, successor: None };
+        let slot = Slot { attempt, life, app: None, kind: None, handle: None, stop: None, successor: None };
         floor.slots.insert(id, slot);
         self.room.count.send_replace(floor.slots.len());
         self.room.parts.metrics.attempts.inc();
@@ -246,64 +264,35 @@ impl Workers {
                 ));
             }
         };
-        let journal = job.journal.clone();
-        let (sender, mut reports) = mpsc::unbounded_channel();
-        let stopped_before = {
-            let mut floor = self.floor();
-            let Some(slot) = floor.slots.get_mut(&id) else { return AttemptEnd::Stopped };
-            slot.app = Some(app.clone());
-            if slot.stop.is_none() {
-                slot.handle = Some(self.room.parts.transfers.start(job, sender));
-            }
-            slot.stop
-        };
-        if let Some(mode) = stopped_before {
-            if let (StopMode::Discard, Some(record)) = (mode, journal) {
-                self.discard(id, &record).await;
-            }
-            return AttemptEnd::Stopped;
-        }
+        let Some(mut reports) = self.hand_over(id, &app, job).await else { return AttemptEnd::Stopped };
+        let teller = Teller { parts: &self.room.parts, app: &app, id, attempt, life };
         self.room.count.send_modify(|_| {});
         self.room.parts.news.ring(id);
-        while let Some(report) = reports.recv().await {
-            if let Some(end) = self.pass_on(&app, id, attempt, life, report) {
+        while let Some(end) = reports.next(&teller).await {
+            if let Some(end) = end {
                 return end;
             }
         }
         failed(internal("the transfer ended without saying how"))
     }
 
-    /// Tells the others what a transfer reports; the last report ends the attempt.
-    fn pass_on(
-        &self,
-        app: &AppId,
-        id: OperationId,
-        attempt: u32,
-        life: Life,
-        report: Report,
-    ) -> Option<AttemptEnd> {
-        let parts = &self.room.parts;
-        match report {
-            Report::Progressed => parts.heart.report(Some(life), Fact::Progressed { id, attempt }),
-            Report::Received => parts.heart.report(Some(life), Fact::Received { id, attempt }),
-            Report::Response(_) => parts.news.publish(vec![(app.clone(), id)], Vec::new()),
-            Report::RangesAdded { ranges, was_restarted } => {
-                let added = RangesAdded { id, added_ranges: ranges, was_download_restarted: was_restarted };
-                parts.news.publish_ranges(app.clone(), added);
-            }
-            Report::Ended(end) => {
-                return Some(match *end {
-                    TransferEnd::Finished { receipt, response } => {
-                        parts.metrics.bytes_fetched.inc_by(receipt.bytes_fetched);
-                        AttemptEnd::Finished(Box::new(Finished { receipt, response }))
-                    }
-                    TransferEnd::Stopped => AttemptEnd::Stopped,
-                    TransferEnd::Failed { failure, has_progressed, response } => {
-                        parts.metrics.failed(failure.cause);
-                        AttemptEnd::Failed { failure, has_progressed, response }
-                    }
-                });
-            }
+    /// Begins the transfer; `None` when it was stopped before that.
+    async fn hand_over(&self, id: OperationId, app: &AppId, job: Prepared) -> Option<Reports> {
+        let kept = job.clone_if_begun();
+        let stopped_before = {
+            let mut floor = self.floor();
+            let slot = floor.slots.get_mut(&id)?;
+            slot.app = Some(app.clone());
+            slot.kind = Some(job.kind());
+            let Some(mode) = slot.stop else {
+                let (handle, reports) = begin(&self.room.parts.transfers, job);
+                slot.handle = Some(handle);
+                return Some(reports);
+            };
+            mode
+        };
+        if let (StopMode::Discard, Some(kept)) = (stopped_before, kept) {
+            self.discard(kept).await;
         }
         None
     }
@@ -312,29 +301,46 @@ impl Workers {
         let workers = self.clone();
         let life = self.floor().life;
         tokio::spawn(async move {
-            let reader = Arc::clone(&workers.room.parts.reader);
-            match tokio::task::spawn_blocking(move || reader.journal(id)).await {
-                Ok(Ok(Some(record))) => match journal::decode(&record) {
-                    Ok(record) => workers.discard(id, &record).await,
-                    Err(error) => {
-                        tracing::warn!(%id, %error, "the journal cannot be read; its part file stays");
+            match workers.room.clerk.prepare(id, 0).await {
+                Some(Ok(Some((_, job)))) => {
+                    if let Some(begun) = job.clone_if_begun() {
+                        workers.discard(begun).await;
                     }
-                },
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%id, %error, "the journal cannot be read; its part file stays");
                 }
-                Err(error) => tracing::error!(%id, %error, "reading a journal failed"),
+                Some(Ok(None)) => {}
+                Some(Err(failure)) => {
+                    tracing::warn!(%id, detail = %failure.detail, "the record cannot be read; its bytes stay");
+                }
+                None => tracing::error!(%id, "reading a record failed; its bytes stay"),
             }
             workers.room.parts.heart.report(Some(life), Fact::Discarded { id });
         });
     }
 
-    /// A part file that cannot be removed, because its disk is gone or read-only, is told and left: waiting for it
-    /// would keep the cancelled operation for ever.
-    async fn discard(&self, id: OperationId, record: &longhaul_transfer::JournalRecord) {
-        if let Err(failure) = self.room.parts.transfers.discard(id, record).await {
-            tracing::warn!(%id, folder = %record.folder, detail = %failure.detail, "a part file stays behind");
+    /// What cannot be removed, because a disk is gone or read-only or a server does not answer, is told and left: waiting
+    /// for it would keep the cancelled operation for ever.
+    async fn discard(&self, begun: Prepared) {
+        let transfers = &self.room.parts.transfers;
+        match begun {
+            Prepared::Download(job) => {
+                let Some(record) = &job.journal else { return };
+                if let Err(failure) = transfers.discard(job.id, record).await {
+                    let (id, folder) = (job.id, &record.folder);
+                    tracing::warn!(%id, %folder, detail = %failure.detail, "a part file stays behind");
+                }
+            }
+            Prepared::Upload(job) => {
+                let id = job.id;
+                match tokio::time::timeout(UPLOAD_DISCARD_TIME, transfers.discard_upload(&job)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(failure)) => {
+                        tracing::warn!(%id, detail = %failure.detail, "a partial upload stays at its server");
+                    }
+                    Err(_) => {
+                        tracing::warn!(%id, "a partial upload stays at its server, which does not answer")
+                    }
+                }
+            }
         }
     }
 

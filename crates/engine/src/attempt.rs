@@ -106,7 +106,7 @@ impl Engine {
             id: entry.id,
             attempt,
             is_network_denied: closed.is_some_and(|closed| closed.denials.level || closed.denials.cost),
-            is_disconnected: !entry.is_local
+            is_disconnected: !entry.standing.is_local()
                 && self.host.network.level.value().is_some_and(|level| *level < NetworkLevel::Internet),
         };
         let mut record = entry.record;

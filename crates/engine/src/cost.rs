@@ -1,19 +1,21 @@
 //! Whether the machine lets a kind of operation move bytes now: the cost table of Windows' phones, the network
 //! level and energy saver, as pure functions over `HostState`. Deliberately absent: time (see [`crate::gate`]).
 
-use longhaul_contract::{CostPolicy, HostState, NetworkCost, NetworkLevel, Priority, ReasonCode};
+use longhaul_contract::{CostPolicy, HostState, NetworkCost, NetworkLevel, ReasonCode};
 
 /// What a verdict of the machine depends on, packed: cost policy, locality of the origin, exemption from
-/// energy saver.
+/// energy saver, and whether the application has to be in the foreground and is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Class(u8);
 
 impl Class {
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 24;
+    /// From this number on they are held back with their application.
+    const HELD_BACK: u8 = 12;
     pub(crate) const MIN: Self = Self(0);
 
-    pub(crate) fn new(policy: CostPolicy, is_local: bool, priority: Priority) -> Self {
-        Self(policy.number() * 4 + u8::from(is_local) * 2 + u8::from(priority == Priority::High))
+    pub(crate) fn new(policy: CostPolicy, is_local: bool, is_exempt_from_energy_saver: bool) -> Self {
+        Self(policy.number() * 4 + u8::from(is_local) * 2 + u8::from(is_exempt_from_energy_saver))
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
@@ -28,13 +30,22 @@ impl Class {
         self.0 & 2 != 0
     }
 
-    /// High priority stands for what a person waits for: it goes on under energy saver.
+    /// High priority stands for what a person waits for, and the owner may exempt others: both go on under energy saver.
     pub(crate) fn is_exempt_from_energy_saver(self) -> bool {
         self.0 & 1 != 0
     }
 
+    /// The same of an application that has to be in the foreground and is not.
+    pub(crate) fn held_back(self) -> Self {
+        Self(self.0 % Self::HELD_BACK + Self::HELD_BACK)
+    }
+
+    pub(crate) fn is_held_back(self) -> bool {
+        self.0 >= Self::HELD_BACK
+    }
+
     pub(crate) fn cost_policy(self) -> CostPolicy {
-        match self.0 / 4 {
+        match self.0 % Self::HELD_BACK / 4 {
             0 => CostPolicy::Default,
             1 => CostPolicy::UnrestrictedOnly,
             _ => CostPolicy::Always,
@@ -45,6 +56,8 @@ impl Class {
 /// Which parts of the machine's state forbid a class to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Denials {
+    /// Whatever the machine is like.
+    pub(crate) background: bool,
     pub(crate) level: bool,
     pub(crate) cost: bool,
     pub(crate) energy: bool,
@@ -58,6 +71,7 @@ impl Denials {
     /// The one to name when only one is named.
     pub(crate) fn first(self) -> Option<ReasonCode> {
         [
+            (self.background, ReasonCode::ForegroundOnly),
             (self.level, ReasonCode::NetworkLevel),
             (self.cost, ReasonCode::NetworkCost),
             (self.energy, ReasonCode::EnergySaver),
@@ -72,6 +86,7 @@ pub(crate) fn denials(host: &HostState, class: Class) -> Denials {
     let level = host.network.level.value();
     let cost = host.network.cost.value();
     Denials {
+        background: class.is_held_back(),
         level: !class.is_local() && level == Some(&NetworkLevel::None),
         cost: !class.is_local() && cost.is_some_and(|cost| !allows(class.cost_policy(), *cost)),
         energy: !class.is_exempt_from_energy_saver() && host.energy_saver.value() == Some(&true),
@@ -110,7 +125,7 @@ pub(crate) fn describe(cost: NetworkCost) -> String {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::{Network, Signal, Timestamp};
+    use longhaul_contract::{Network, Priority, Signal, Timestamp};
 
     use super::*;
 
@@ -145,11 +160,16 @@ mod tests {
         for policy in CostPolicy::ALL {
             for is_local in [false, true] {
                 for priority in [Priority::High, Priority::Low] {
-                    let class = Class::new(*policy, is_local, priority);
+                    let class = Class::new(*policy, is_local, priority == Priority::High);
                     assert_eq!(class.cost_policy(), *policy);
                     assert_eq!(class.is_local(), is_local);
                     assert_eq!(class.is_exempt_from_energy_saver(), priority == Priority::High);
-                    seen.insert(class.index());
+                    for class in [class, class.held_back()] {
+                        assert_eq!(class.cost_policy(), *policy);
+                        assert_eq!(class.is_local(), is_local);
+                        seen.insert(class.index());
+                    }
+                    assert!(class.held_back().is_held_back() && !class.is_held_back());
                 }
             }
         }
@@ -160,18 +180,21 @@ mod tests {
     #[test]
     fn unknown_signals_forbid_nothing_and_local_origins_need_no_network() {
         let mut host = HostState::unmeasured();
-        let remote = Class::new(CostPolicy::UnrestrictedOnly, false, Priority::Default);
-        let local = Class::new(CostPolicy::UnrestrictedOnly, true, Priority::Default);
+        let remote = Class::new(CostPolicy::UnrestrictedOnly, false, false);
+        let local = Class::new(CostPolicy::UnrestrictedOnly, true, false);
         assert!(denials(&host, remote).is_empty());
         host.network = Network {
             level: known(NetworkLevel::None),
             cost: known(NetworkCost { is_metered: true, ..NetworkCost::default() }),
         };
-        assert_eq!(denials(&host, remote), Denials { level: true, cost: true, energy: false });
+        assert_eq!(
+            denials(&host, remote),
+            Denials { background: false, level: true, cost: true, energy: false }
+        );
         assert!(denials(&host, local).is_empty());
         host.energy_saver = known(true);
         assert_eq!(denials(&host, local).first(), Some(ReasonCode::EnergySaver));
-        let high = Class::new(CostPolicy::Always, true, Priority::High);
+        let high = Class::new(CostPolicy::Always, true, true);
         assert!(denials(&host, high).is_empty());
     }
 }

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use longhaul_contract::{AppId, ErrorCode, GroupName, PatchDownload, TransferStatus};
+use longhaul_contract::{
+    AccessStatus, AppId, ErrorCode, GroupName, OperationId, PatchDownload, TransferStatus,
+};
 
 use crate::download::{Phase, Stopping};
 use crate::engine::Engine;
 use crate::group::takes_turns;
 use crate::plan::{Change, Effect};
-use crate::roster::{Settings, Slot};
+use crate::roster::{Settings, Slot, Standing};
 use crate::row::{Origin, Row, StoredPhase};
 use crate::step::Step;
+use crate::task::TaskAnswer;
 use crate::wish::{NewOperation, Refusal};
 use longhaul_contract::ReasonCode;
 
@@ -45,10 +48,11 @@ impl Engine {
             {
                 return Err(Refusal::new(
                     ErrorCode::TargetInUse,
-                    format!("another operation already makes {}", operation.spec.result_file),
+                    format!("another operation already makes {}", operation.spec.files().join(", ")),
                 )
                 .of_operation(index));
             }
+            self.check_joining(operation).map_err(|refusal| refusal.of_operation(index))?;
             let (count, groups) = per_app.entry(&operation.app).or_default();
             *count += 1;
             let app = self.apps.find(&operation.app);
@@ -104,6 +108,8 @@ impl Engine {
             phase: if operation.start { StoredPhase::Started } else { StoredPhase::Idle },
             fruitless_attempts: 0,
             has_bytes: false,
+            completion_group: operation.completion_group,
+            marks: operation.marks,
         };
         step.plan.changes.push(Change::Created {
             row: row.clone(),
@@ -136,10 +142,11 @@ impl Engine {
                 | TransferStatus::PausedByApplication
                 | TransferStatus::PausedRecoverableWebErrorStatus
         );
-        if patch.requested_uri.is_some() && !may_renew {
+        let renews = patch.requested_uri.is_some() || patch.part_uris.is_some();
+        if renews && !may_renew {
             return Err(Refusal::new(
                 ErrorCode::InvalidState,
-                format!("the operation is {status}: pause it before giving it another requestedUri"),
+                format!("the operation is {status}: pause it before giving it another address"),
             ));
         }
         let before = self.row(slot);
@@ -163,6 +170,34 @@ impl Engine {
         Ok(())
     }
 
+    /// The owner's word that an application is always allowed is the consent that this asks for [W 1.2].
+    pub(crate) fn unconstrain(&mut self, step: &mut Step, app: &AppId, ids: &[OperationId]) {
+        let is_unconstrained = self.tasks.access(app) == AccessStatus::AlwaysAllowed;
+        step.plan.answer = Some(TaskAnswer::Unconstrained(is_unconstrained));
+        if !is_unconstrained {
+            return;
+        }
+        for slot in ids.iter().filter_map(|id| self.find(app, *id)).collect::<Vec<_>>() {
+            let marks = self.roster[slot].marks().unconstrained();
+            if marks == self.roster[slot].marks() || self.roster[slot].phase.status().is_final() {
+                continue;
+            }
+            let is_queued = self.roster[slot].phase == Phase::Queued;
+            if is_queued {
+                self.close_wait(step, slot);
+                self.dequeue(slot);
+            }
+            let settings = Settings { marks, ..Settings::from(&self.roster[slot].rare) };
+            self.roster[slot].rare = settings.into();
+            if is_queued {
+                self.enqueue(step, slot);
+                step.fresh.push(slot);
+            }
+            step.plan.changes.push(Change::Updated { row: self.row(slot) });
+            step.touch(&self.apps, &self.roster[slot]);
+        }
+    }
+
     /// Writes the patch into the entry, which is in no index of the queue meanwhile.
     fn apply(&mut self, slot: Slot, patch: &PatchDownload, origin: Option<Origin>) {
         if let Some(origin) = origin {
@@ -171,7 +206,8 @@ impl Engine {
             self.origins[number] += 1;
             let old = std::mem::replace(&mut self.roster[slot].origin, number);
             self.release_origin(old);
-            self.roster[slot].is_local = is_local;
+            let entry = &mut self.roster[slot];
+            entry.standing = Standing::new(is_local, entry.standing.is_held_back());
         }
         let is_running = self.roster[slot].phase.is_running();
         if let Some(priority) = patch.priority {
@@ -186,7 +222,7 @@ impl Engine {
         }
         let entry = &mut self.roster[slot];
         entry.cost_policy = patch.cost_policy.unwrap_or(entry.cost_policy);
-        if patch.requested_uri.is_some() {
+        if patch.requested_uri.is_some() || patch.part_uris.is_some() {
             entry.record.fruitless_attempts = 0;
             entry.record.stale_restarts = 0;
         }

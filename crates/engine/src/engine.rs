@@ -8,6 +8,7 @@ use longhaul_contract::{
 };
 
 use crate::clock::{BootTime, Now, Wake};
+use crate::completion::CompletionGroups;
 use crate::cost::Class;
 use crate::download::{Next, Order, Outcome, Phase, Stopping};
 use crate::explain;
@@ -68,6 +69,9 @@ pub struct Engine {
     network_retried_at: Option<BootTime>,
     /// Hours in which results expire.
     pub(crate) expiries: BTreeSet<Timestamp>,
+    pub(crate) completion: CompletionGroups,
+    /// Applications that have to be in the foreground and are not.
+    pub(crate) held_back: BTreeSet<AppId>,
     pub(crate) tasks: Tasks,
 }
 
@@ -98,6 +102,8 @@ impl Engine {
             network_retry_at: None,
             network_retried_at: None,
             expiries: BTreeSet::new(),
+            completion: CompletionGroups::default(),
+            held_back: BTreeSet::new(),
         }
     }
 
@@ -108,6 +114,11 @@ impl Engine {
         self.groups[group].behavior = behavior;
         self.groups[group].is_explicit = true;
         self.apps[app].empty_groups.insert(group);
+    }
+
+    /// Takes over that an application has to be in the foreground and is not; before its rows.
+    pub fn adopt_held_back(&mut self, app: AppId) {
+        self.held_back.insert(app);
     }
 
     /// Rows that are final are not the engine's and are passed over.
@@ -134,6 +145,7 @@ impl Engine {
             self.enter(&mut step, slot);
         }
         self.begin_tasks(&mut step);
+        self.begin_completion_groups(&mut step);
         self.conclude(step)
     }
 
@@ -151,6 +163,8 @@ impl Engine {
             }
             Wish::PutGroup { app, name, behavior } => self.put_group(&mut step, app, name, behavior)?,
             Wish::PutLimits(limits) => self.put_limits(&mut step, limits)?,
+            Wish::Completion(wish) => self.command_completion_group(&mut step, wish)?,
+            Wish::Unconstrain { app, ids } => self.unconstrain(&mut step, &app, &ids),
             Wish::Task(wish) => self.command_task(&mut step, wish)?,
             Wish::Forget { ids } => {
                 // The store hands out so many at a time: there may be more.
@@ -179,6 +193,7 @@ impl Engine {
                 self.host_changed_for_tasks(&mut step);
             }
             Fact::Task(fact) => self.observe_task(&mut step, fact),
+            Fact::HeldBack { app, is_held_back } => self.hold_back(&mut step, app, is_held_back),
             Fact::BlockerEased { on, id } => self.blocker_eased(&mut step, on, id),
         }
         self.conclude(step)
@@ -432,6 +447,7 @@ impl Engine {
         if self.expiries.first().is_some_and(|time| *time <= step.now.wall) {
             self.expiries.retain(|time| *time > step.now.wall);
             step.plan.effects.push(Effect::Prune { time: step.now.wall });
+            self.forget_completion_groups(&mut step);
         }
         if self.rates.told != Some(Some(0)) {
             while let Some(place) = self.queue.next() {

@@ -89,7 +89,9 @@ fn system_status(rule: Rule) -> Option<TransferStatus> {
     match rule {
         Rule::NetworkLevel => Some(TransferStatus::PausedNoNetwork),
         Rule::NetworkCost => Some(TransferStatus::PausedCostedNetwork),
-        Rule::EnergySaver | Rule::OwnRate | Rule::TotalRate => Some(TransferStatus::PausedSystemPolicy),
+        Rule::Foreground | Rule::EnergySaver | Rule::OwnRate | Rule::TotalRate => {
+            Some(TransferStatus::PausedSystemPolicy)
+        }
         Rule::Started
         | Rule::NotPaused
         | Rule::NoInputNeeded
@@ -130,6 +132,10 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
             Some(format!("longhaul set {id} costPolicy=Always"))
         }
         ReasonCode::EnergySaver => Some(format!("longhaul set {id} priority=High")),
+        ReasonCode::ForegroundOnly => {
+            let app = question.engine.apps.key(question.entry.app);
+            Some(format!("longhaul app policy {app} --foreground-only false"))
+        }
         ReasonCode::GroupSerialized => Some(format!("longhaul group make-current {id}")),
         ReasonCode::RateLimitZero if question.entry.rate_limit() == Some(0) => {
             Some(format!("longhaul set {id} rateLimit=none"))
@@ -167,6 +173,7 @@ impl Rule {
             Self::NetworkLevel => ReasonCode::NetworkLevel,
             Self::NetworkCost => ReasonCode::NetworkCost,
             Self::EnergySaver => ReasonCode::EnergySaver,
+            Self::Foreground => ReasonCode::ForegroundOnly,
             Self::GroupTurn => ReasonCode::GroupSerialized,
             Self::RunningAtOnce => ReasonCode::RunningAtOnce,
             Self::RunningAtOncePerApplication => ReasonCode::RunningAtOncePerApplication,
@@ -232,6 +239,9 @@ impl Words<'_> {
             ),
             ReasonCode::EnergySaver if self.is_settling() => format!("energy saver is off{settles}"),
             ReasonCode::EnergySaver => "energy saver is on".to_owned(),
+            ReasonCode::ForegroundOnly => {
+                "its application may transfer only in the foreground, and has no connection open".to_owned()
+            }
             ReasonCode::GroupSerialized => "another operation of its serialized group goes first".to_owned(),
             ReasonCode::RunningAtOnce => format!("all {} slots are taken", caps.total),
             ReasonCode::RunningAtOncePerApplication => {
@@ -259,6 +269,7 @@ impl Words<'_> {
             Rule::NetworkLevel => "there is a network",
             Rule::NetworkCost => "its cost policy allows the network",
             Rule::EnergySaver => "energy saver does not hold it",
+            Rule::Foreground => "its application need not be in the foreground, or is",
             Rule::GroupTurn => "it is its turn in its serialized group",
             Rule::RunningAtOnce => "a slot is free or its own",
             Rule::RunningAtOncePerApplication => "its application has a slot free, or it has one",
@@ -307,7 +318,7 @@ impl Words<'_> {
             Rule::RunningAtOncePerApplication => Some(engine.queue.running_of_app(entry.app).to_string()),
             Rule::ConnectionsPerHost => Some(engine.queue.running_of_origin(entry.origin).to_string()),
             Rule::GroupTurn => entry.group.map(|group| engine.groups.key(group).1.to_string()),
-            Rule::Started | Rule::NotPaused | Rule::NotStopping => None,
+            Rule::Started | Rule::NotPaused | Rule::NotStopping | Rule::Foreground => None,
         }
     }
 
@@ -333,6 +344,7 @@ impl Words<'_> {
             | Rule::RunningAtOncePerApplication
             | Rule::ConnectionsPerHost => "limits",
             Rule::GroupTurn => "group",
+            Rule::Foreground => "owner",
             Rule::NoBlocker
             | Rule::NotStopping
             | Rule::NetworkLevel
@@ -357,6 +369,9 @@ impl Words<'_> {
             ReasonCode::NetworkLevel => "there is a network",
             ReasonCode::NetworkCost => "the network or the cost policy changes",
             ReasonCode::EnergySaver => "energy saver is turned off",
+            ReasonCode::ForegroundOnly => {
+                "its application opens the event stream, or the owner lifts the rule"
+            }
             ReasonCode::GroupSerialized => "the members before it end or wait",
             ReasonCode::RunningAtOnce
             | ReasonCode::RunningAtOncePerApplication

@@ -1,6 +1,6 @@
 //! What workers and the host saw.
 
-use longhaul_contract::{Blocker, Failure, HostState, OperationId, Receipt, ResponseInformation};
+use longhaul_contract::{AppId, Blocker, Failure, HostState, OperationId, Receipt, ResponseInformation};
 use serde::{Deserialize, Serialize};
 
 use crate::task::TaskFact;
@@ -57,6 +57,11 @@ pub enum Fact {
         on: Blocker,
         /// The operation in whose way it stood; `None` for all of them.
         id: Option<OperationId>,
+    },
+    /// The application has to be in the foreground for its transfers to run, and is not; or that is over.
+    HeldBack {
+        app: AppId,
+        is_held_back: bool,
     },
     Task(TaskFact),
 }

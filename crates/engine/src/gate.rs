@@ -204,7 +204,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::{CostPolicy, Network, NetworkCost, NetworkLevel, Priority, Signal};
+    use longhaul_contract::{CostPolicy, Network, NetworkCost, NetworkLevel, Signal};
 
     use super::*;
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn remote() -> Class {
-        Class::new(CostPolicy::Default, false, Priority::Default)
+        Class::new(CostPolicy::Default, false, false)
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         gates.observe(at(0), &host(NetworkLevel::Internet));
         assert!(gates.is_open(remote()));
         let changed = gates.observe(at(100), &host(NetworkLevel::None));
-        assert_eq!(changed.len(), 6, "the classes of remote origins");
+        assert_eq!(changed.len(), 12, "the classes of remote origins");
         assert_eq!(
             gates.closed(remote(), at(100).boot).unwrap().denials.first(),
             Some(ReasonCode::NetworkLevel)

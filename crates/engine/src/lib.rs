@@ -6,12 +6,14 @@
 
 mod attempt;
 pub mod clock;
+pub mod completion;
 mod cost;
 mod creation;
 mod download;
 pub mod engine;
 mod explain;
 pub mod fact;
+mod foreground;
 mod gate;
 mod group;
 mod limits;
@@ -29,11 +31,12 @@ mod transition;
 pub mod wish;
 
 pub use clock::{BootTime, Now, Wake};
+pub use completion::{CompletionRow, CompletionState, CompletionWish};
 pub use engine::{Engine, Live};
 pub use fact::{AttemptEnd, Fact, Finished};
-pub use plan::{Change, Effect, Plan, StopMode};
+pub use plan::{Change, Effect, Notified, Plan, StopMode};
 pub use policy::{Policy, TaskPolicy};
-pub use row::{Origin, Row, StoredPhase, TargetKey};
+pub use row::{Marks, Origin, Row, StoredPhase, TargetKey};
 pub use schedule::is_time_zone;
 pub use wish::{Command, NewOperation, Refusal, Wish};
 

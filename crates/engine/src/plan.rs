@@ -1,10 +1,11 @@
 //! What must follow from a decision.
 
 use longhaul_contract::{
-    AppId, Blocker, CreateDownload, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
-    ResponseInformation, TaskId, Timestamp, TransferBehavior,
+    AppId, Blocker, CompletionGroupId, GroupName, Limits, OperationId, PatchDownload, ReasonCode,
+    ResponseInformation, Spec, TaskId, Timestamp, TransferBehavior,
 };
 
+use crate::completion::CompletionRow;
 use crate::fact::Finished;
 use crate::row::Row;
 use crate::task::{TaskAnswer, TaskChange, TaskEffect};
@@ -14,7 +15,7 @@ use crate::task::{TaskAnswer, TaskChange, TaskEffect};
 pub enum Change {
     Created {
         row: Row,
-        spec: Box<CreateDownload>,
+        spec: Spec,
         time: Timestamp,
     },
     /// The row as it is now, whole.
@@ -27,7 +28,7 @@ pub enum Change {
         fruitless_attempts: u8,
         has_bytes: bool,
     },
-    /// Merge `patch` into the kept spec ([`CreateDownload::apply`]).
+    /// Merge `patch` into the kept spec ([`Spec::apply`]).
     Patched {
         id: OperationId,
         patch: Box<PatchDownload>,
@@ -71,6 +72,13 @@ pub enum Change {
         name: GroupName,
     },
     Limits(Limits),
+    /// The completion group as it is now, whole.
+    CompletionGroup {
+        row: CompletionRow,
+    },
+    CompletionGroupRemoved {
+        id: CompletionGroupId,
+    },
     Task(TaskChange),
 }
 
@@ -86,7 +94,12 @@ impl Change {
             | Self::Consumed { id, .. }
             | Self::Removed { id }
             | Self::Waited { id, .. } => Some(*id),
-            Self::Group { .. } | Self::GroupRemoved { .. } | Self::Limits(_) | Self::Task(_) => None,
+            Self::Group { .. }
+            | Self::GroupRemoved { .. }
+            | Self::Limits(_)
+            | Self::CompletionGroup { .. }
+            | Self::CompletionGroupRemoved { .. }
+            | Self::Task(_) => None,
         }
     }
 
@@ -109,6 +122,13 @@ pub enum StopMode {
     Keep,
     /// Delete the part file.
     Discard,
+}
+
+/// Whose end is shown to the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Notified {
+    Operation(OperationId),
+    CompletionGroup(CompletionGroupId),
 }
 
 /// Something to bring about, repeatable: "ensure that", never "do once".
@@ -155,6 +175,12 @@ pub enum Effect {
     /// Forget final operations whose `keep_until` lies before `time`, oldest first.
     Prune {
         time: Timestamp,
+    },
+    /// The notification for this end is shown. The one effect that is not repeated after a crash: at most once.
+    Notify {
+        app: AppId,
+        of: Notified,
+        is_success: bool,
     },
     Task(TaskEffect),
 }

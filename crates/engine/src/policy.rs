@@ -17,6 +17,8 @@ pub struct Policy {
     pub operations_per_application: u32,
     /// Group names one application may have [W 1.8].
     pub groups_per_application: u32,
+    /// Completion groups that are not over, of one application.
+    pub completion_groups_per_application: u32,
     /// Seconds a result is kept that nobody has consumed.
     pub keep_unconsumed_seconds: i64,
     /// Seconds a consumed result is kept.
@@ -103,6 +105,7 @@ impl Default for Policy {
             blocked_delay_ms: 30_000,
             operations_per_application: 1_000_000,
             groups_per_application: 10_000,
+            completion_groups_per_application: 10_000,
             keep_unconsumed_seconds: 30 * 86_400,
             keep_consumed_seconds: 7 * 86_400,
             settle_ms: 1_000,

@@ -98,6 +98,10 @@ fn again(situation: &Situation<'_>, record: &mut Record, failure: &Failure) -> S
 }
 
 fn needs_input(situation: &Situation<'_>, record: &mut Record, failure: &Failure) -> Step {
+    // Whether to do it again is for the caller to say, though no byte is kept [W 1.3].
+    if failure.cause == Cause::Unconfirmed {
+        return Step::NeedsInput;
+    }
     if !record.has_bytes {
         return Step::Error;
     }

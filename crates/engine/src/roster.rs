@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use longhaul_contract::{
-    CostPolicy, OperationId, OperationKind, Priority, ReasonCode, Timestamp, WebErrorStatus,
+    CompletionGroupId, CostPolicy, OperationId, OperationKind, Priority, ReasonCode, Timestamp,
+    WebErrorStatus,
 };
 
 use crate::cost::Class;
 use crate::download::Phase;
 use crate::retry::Record;
-use crate::row::TargetKey;
+use crate::row::{Marks, TargetKey};
 
 /// Number of an entry while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,11 +26,13 @@ impl Slot {
 }
 
 /// What few operations have.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) rate_limit: Option<u64>,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) recoverable: Option<Arc<[WebErrorStatus]>>,
+    pub(crate) completion_group: Option<CompletionGroupId>,
+    pub(crate) marks: Marks,
 }
 
 /// The same in little room: most operations have none of it, and most of the others one.
@@ -42,11 +45,11 @@ pub(crate) enum Rare {
 
 impl From<Settings> for Rare {
     fn from(settings: Settings) -> Self {
-        match settings {
-            Settings { rate_limit: None, not_before: None, recoverable: None } => Self::Nothing,
-            Settings { rate_limit: None, not_before: Some(time), recoverable: None } => Self::NotBefore(time),
-            settings => Self::Several(Box::new(settings)),
+        let not_before = settings.not_before;
+        if settings != (Settings { not_before, ..Settings::default() }) {
+            return Self::Several(Box::new(settings));
         }
+        not_before.map_or(Self::Nothing, Self::NotBefore)
     }
 }
 
@@ -57,6 +60,28 @@ impl From<&Rare> for Settings {
             Rare::NotBefore(time) => Self { not_before: Some(*time), ..Self::default() },
             Rare::Several(settings) => (**settings).clone(),
         }
+    }
+}
+
+/// Whether the origin is on this machine, and whether the application has to be in the foreground and is not: two facts in
+/// one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing(u8);
+
+impl Standing {
+    const LOCAL: u8 = 1;
+    const HELD_BACK: u8 = 2;
+
+    pub(crate) fn new(is_local: bool, is_held_back: bool) -> Self {
+        Self(u8::from(is_local) * Self::LOCAL | u8::from(is_held_back) * Self::HELD_BACK)
+    }
+
+    pub(crate) const fn is_local(self) -> bool {
+        self.0 & Self::LOCAL != 0
+    }
+
+    pub(crate) const fn is_held_back(self) -> bool {
+        self.0 & Self::HELD_BACK != 0
     }
 }
 
@@ -81,7 +106,7 @@ pub(crate) struct Entry {
     pub(crate) cost_policy: CostPolicy,
     /// What the present stretch of waiting is waiting for; the gates add theirs.
     pub(crate) waits_for: Option<ReasonCode>,
-    pub(crate) is_local: bool,
+    pub(crate) standing: Standing,
     /// `not_before` was reached; a clock set back does not undo that.
     pub(crate) is_due: bool,
     /// Its caller has taken the result of a cancellation that still clears up.
@@ -92,7 +117,9 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn class(&self) -> Class {
-        Class::new(self.cost_policy, self.is_local, self.priority)
+        let is_exempt = self.priority == Priority::High || self.marks().is_unconstrained();
+        let class = Class::new(self.cost_policy, self.standing.is_local(), is_exempt);
+        if self.standing.is_held_back() { class.held_back() } else { class }
     }
 
     pub(crate) fn rate_limit(&self) -> Option<u64> {
@@ -107,6 +134,20 @@ impl Entry {
             Rare::Nothing => None,
             Rare::NotBefore(time) => Some(*time),
             Rare::Several(settings) => settings.not_before,
+        }
+    }
+
+    pub(crate) fn completion_group(&self) -> Option<CompletionGroupId> {
+        match &self.rare {
+            Rare::Nothing | Rare::NotBefore(_) => None,
+            Rare::Several(settings) => settings.completion_group,
+        }
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        match &self.rare {
+            Rare::Nothing | Rare::NotBefore(_) => Marks::default(),
+            Rare::Several(settings) => settings.marks,
         }
     }
 

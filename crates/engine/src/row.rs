@@ -4,7 +4,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority, Timestamp, WebErrorStatus,
+    AppId, CompletionGroupId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority,
+    Timestamp, WebErrorStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,4 +77,55 @@ pub struct Row {
     pub fruitless_attempts: u8,
     /// Bytes were received that a later attempt may go on from.
     pub has_bytes: bool,
+    pub completion_group: Option<CompletionGroupId>,
+    pub marks: Marks,
+}
+
+/// What few operations ask for, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks(u8);
+
+impl Marks {
+    const NOTIFIES_SUCCESS: u8 = 1;
+    const NOTIFIES_FAILURE: u8 = 2;
+    const UNCONSTRAINED: u8 = 4;
+
+    /// Of an operation that wants these ends to be shown to the user.
+    #[must_use]
+    pub const fn notifying(success: bool, failure: bool) -> Self {
+        Self((success as u8) * Self::NOTIFIES_SUCCESS | (failure as u8) * Self::NOTIFIES_FAILURE)
+    }
+
+    #[must_use]
+    pub const fn unconstrained(self) -> Self {
+        Self(self.0 | Self::UNCONSTRAINED)
+    }
+
+    #[must_use]
+    pub const fn notifies_success(self) -> bool {
+        self.0 & Self::NOTIFIES_SUCCESS != 0
+    }
+
+    #[must_use]
+    pub const fn notifies_failure(self) -> bool {
+        self.0 & Self::NOTIFIES_FAILURE != 0
+    }
+
+    /// Energy saver does not hold it back.
+    #[must_use]
+    pub const fn is_unconstrained(self) -> bool {
+        self.0 & Self::UNCONSTRAINED != 0
+    }
+
+    /// As the store keeps it.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Bits that are not known are dropped.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        Self(number & (Self::NOTIFIES_SUCCESS | Self::NOTIFIES_FAILURE | Self::UNCONSTRAINED))
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) enum Rule {
     NotBefore,
     OwnRate,
     TotalRate,
+    Foreground,
     NetworkLevel,
     NetworkCost,
     EnergySaver,
@@ -30,7 +31,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Started,
         Self::NotPaused,
         Self::NoInputNeeded,
@@ -40,6 +41,7 @@ impl Rule {
         Self::NotBefore,
         Self::OwnRate,
         Self::TotalRate,
+        Self::Foreground,
         Self::NetworkLevel,
         Self::NetworkCost,
         Self::EnergySaver,
@@ -136,6 +138,10 @@ impl Question<'_> {
                 Some(_) => Verdict::Satisfied,
             },
             Rule::TotalRate => self.total_rate(),
+            Rule::Foreground if self.entry.standing.is_held_back() => {
+                blocks(ReasonCode::ForegroundOnly, None)
+            }
+            Rule::Foreground => Verdict::Beside,
             Rule::NetworkLevel => self.machine(ReasonCode::NetworkLevel),
             Rule::NetworkCost => self.machine(ReasonCode::NetworkCost),
             Rule::EnergySaver => self.machine(ReasonCode::EnergySaver),

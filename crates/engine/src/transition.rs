@@ -8,7 +8,7 @@ use crate::fact::Finished;
 use crate::plan::{Change, Effect, StopMode};
 use crate::queue::Place;
 use crate::retry;
-use crate::roster::{Entry, Settings, Slot};
+use crate::roster::{Entry, Settings, Slot, Standing};
 use crate::row::{Row, StoredPhase};
 use crate::step::Step;
 
@@ -22,6 +22,7 @@ const EXPIRY_STEP_MICROS: i64 = 3_600_000_000;
 impl Engine {
     /// Takes a row into memory without deciding anything.
     pub(crate) fn hold(&mut self, row: Row, phase: Phase, may_have_part: bool) -> Slot {
+        let is_held_back = self.held_back.contains(&row.app);
         let app = self.apps.number(row.app);
         self.apps[app].live += 1;
         self.apps[app].order = self.apps[app].order.max(row.order);
@@ -30,7 +31,16 @@ impl Engine {
         self.origins[origin] += 1;
         let group = row.group.map(|name| self.group_number(app, name));
         let recoverable = (!row.recoverable.is_empty()).then_some(row.recoverable);
-        let settings = Settings { rate_limit: row.rate_limit, not_before: row.not_before, recoverable };
+        let settings = Settings {
+            rate_limit: row.rate_limit,
+            not_before: row.not_before,
+            recoverable,
+            completion_group: row.completion_group,
+            marks: row.marks,
+        };
+        if let Some(group) = row.completion_group {
+            self.completion.joined(group);
+        }
         self.targets.extend(row.target);
         let slot = self.roster.insert(Entry {
             id: row.id,
@@ -52,7 +62,7 @@ impl Engine {
             kind: row.kind,
             priority: row.priority,
             cost_policy: row.cost_policy,
-            is_local,
+            standing: Standing::new(is_local, is_held_back),
             is_due: false,
             is_consumed: false,
             may_have_part,
@@ -80,6 +90,8 @@ impl Engine {
             phase: entry.phase.stored(),
             fruitless_attempts: entry.record.fruitless_attempts,
             has_bytes: entry.record.has_bytes,
+            completion_group: entry.completion_group(),
+            marks: entry.marks(),
         }
     }
 
@@ -255,15 +267,17 @@ impl Engine {
         response: Option<ResponseInformation>,
     ) {
         let keep_until = self.expiry(step.now.wall, self.policy.keep_unconsumed_seconds);
-        let row = Row { phase, ..self.row(slot) };
+        let row = Row { phase: phase.clone(), ..self.row(slot) };
         step.plan.changes.push(Change::Ended { row, time: step.now.wall, finished, response, keep_until });
         step.touch(&self.apps, &self.roster[slot]);
+        self.completed_member(step, slot, &phase);
         self.drop_entry(step, slot);
     }
 
     pub(crate) fn end_canceled(&mut self, step: &mut Step, slot: Slot, forget: bool) {
         if forget {
             step.plan.changes.push(Change::Removed { id: self.roster[slot].id });
+            self.completed_member(step, slot, &StoredPhase::Canceled);
             self.drop_entry(step, slot);
         } else {
             let entry = &self.roster[slot];
@@ -344,5 +358,11 @@ const fn is_watched(on: Blocker) -> bool {
 }
 
 fn is_of_the_machine(code: ReasonCode) -> bool {
-    matches!(code, ReasonCode::NetworkLevel | ReasonCode::NetworkCost | ReasonCode::EnergySaver)
+    matches!(
+        code,
+        ReasonCode::NetworkLevel
+            | ReasonCode::NetworkCost
+            | ReasonCode::EnergySaver
+            | ReasonCode::ForegroundOnly
+    )
 }

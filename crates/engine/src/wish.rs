@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CostPolicy, CreateDownload, ErrorCode, GroupName, Limits, OperationId, OperationKind,
-    PatchDownload, Priority, Timestamp, TransferBehavior, WebErrorStatus,
+    AppId, CompletionGroupId, CostPolicy, ErrorCode, GroupName, Limits, OperationId, OperationKind,
+    PatchDownload, Priority, Spec, Timestamp, TransferBehavior, WebErrorStatus,
 };
 
-use crate::row::{Origin, TargetKey};
+use crate::completion::CompletionWish;
+use crate::row::{Marks, Origin, TargetKey};
 use crate::task::TaskWish;
 
 /// A new operation, already checked for its form.
@@ -24,9 +25,11 @@ pub struct NewOperation {
     pub rate_limit: Option<u64>,
     pub not_before: Option<Timestamp>,
     pub recoverable: Arc<[WebErrorStatus]>,
+    pub completion_group: Option<CompletionGroupId>,
+    pub marks: Marks,
     pub start: bool,
     /// Kept by the store and never looked at here.
-    pub spec: Box<CreateDownload>,
+    pub spec: Spec,
 }
 
 /// A command to one operation.
@@ -68,6 +71,13 @@ pub enum Wish {
         behavior: TransferBehavior,
     },
     PutLimits(Limits),
+    Completion(CompletionWish),
+    /// RequestUnconstrainedDownloads, RequestUnconstrainedUploads: energy saver shall not hold these back. Those that are
+    /// over are passed over.
+    Unconstrain {
+        app: AppId,
+        ids: Vec<OperationId>,
+    },
     Task(TaskWish),
     /// Forget final operations whose time has come; asked by the shell after [`crate::Effect::Prune`].
     Forget {

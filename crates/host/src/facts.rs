@@ -7,7 +7,10 @@ use longhaul_contract::{HostState, Network, NetworkCost, NetworkLevel, Power, Si
 use tokio::sync::mpsc;
 
 use crate::watch::HostChange;
-use crate::{console, login, modem, network, network_manager, networkd, power, work_cost};
+use crate::{
+    activity, bluetooth, console, location, login, modem, network, network_manager, networkd, power,
+    work_cost,
+};
 
 /// What a source says, or why it cannot say anything.
 pub(crate) type Found<T> = Result<T, String>;
@@ -28,10 +31,14 @@ pub(crate) enum Slot {
     Consoles,
     Pressure,
     Devices,
+    Bluetooth,
+    Location,
+    Activity,
+    Accounts,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -45,6 +52,10 @@ impl Slot {
         Self::Consoles,
         Self::Pressure,
         Self::Devices,
+        Self::Bluetooth,
+        Self::Location,
+        Self::Activity,
+        Self::Accounts,
     ];
 }
 
@@ -68,6 +79,11 @@ pub(crate) enum Fact {
     Pressure(Found<bool>),
     /// Whether the kernel tells of devices at all.
     Devices(Found<()>),
+    Bluetooth(Found<bluetooth::Radio>),
+    Location(Found<location::Positions>),
+    Activity(Found<activity::Told>),
+    /// Whether there is somebody who knows of online accounts.
+    Accounts(Found<()>),
 }
 
 impl Fact {
@@ -86,6 +102,10 @@ impl Fact {
             Self::Consoles(_) => Slot::Consoles,
             Self::Pressure(_) => Slot::Pressure,
             Self::Devices(_) => Slot::Devices,
+            Self::Bluetooth(_) => Slot::Bluetooth,
+            Self::Location(_) => Slot::Location,
+            Self::Activity(_) => Slot::Activity,
+            Self::Accounts(_) => Slot::Accounts,
         }
     }
 }
@@ -148,6 +168,10 @@ pub(crate) struct Facts {
     pub(crate) consoles: Found<console::Consoles>,
     pressure: Found<bool>,
     pub(crate) devices: Found<()>,
+    pub(crate) bluetooth: Found<bluetooth::Radio>,
+    pub(crate) location: Found<location::Positions>,
+    pub(crate) activity: Found<activity::Told>,
+    pub(crate) accounts: Found<()>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -171,6 +195,10 @@ impl Default for Facts {
             consoles: nothing(),
             pressure: nothing(),
             devices: nothing(),
+            bluetooth: nothing(),
+            location: nothing(),
+            activity: nothing(),
+            accounts: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -204,6 +232,10 @@ impl Facts {
             Fact::Consoles(found) => self.consoles = found,
             Fact::Pressure(found) => self.pressure = found,
             Fact::Devices(found) => self.devices = found,
+            Fact::Bluetooth(found) => self.bluetooth = found,
+            Fact::Location(found) => self.location = found,
+            Fact::Activity(found) => self.activity = found,
+            Fact::Accounts(found) => self.accounts = found,
         }
     }
 

@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 
 use longhaul_contract::{Condition, SystemTriggerType, TriggerKind};
 
+use crate::accounts::Accounts;
+use crate::activity::{Activity, Told};
+use crate::bluetooth::{Bluetooth, Radio};
 use crate::bus::BusSource;
 use crate::facts::{Facts, Presence};
+use crate::location::Location;
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
@@ -32,20 +36,49 @@ struct Daemon {
     name: &'static str,
     called: &'static str,
     remedy: &'static str,
+    bus: &'static str,
 }
+
+const SYSTEM: &str = "system bus";
+const SESSION: &str = "session bus";
 
 const LOGIN: Daemon = Daemon {
     name: Login::NAME,
     called: login::SOURCE,
     remedy: "it comes with systemd, or as package elogind without it",
+    bus: SYSTEM,
 };
 const MANAGER: Daemon = Daemon {
     name: NetworkManager::NAME,
     called: network_manager::SOURCE,
     remedy: "install the package network-manager",
+    bus: SYSTEM,
 };
-const MODEMS: Daemon =
-    Daemon { name: Modems::NAME, called: Modems::DAEMON, remedy: "install the package modemmanager" };
+const MODEMS: Daemon = Daemon {
+    name: Modems::NAME,
+    called: Modems::DAEMON,
+    remedy: "install the package modemmanager",
+    bus: SYSTEM,
+};
+
+const BLUEZ: Daemon = Daemon {
+    name: Bluetooth::NAME,
+    called: Bluetooth::DAEMON,
+    remedy: "install the package bluez",
+    bus: SYSTEM,
+};
+const GEOCLUE: Daemon = Daemon {
+    name: Location::NAME,
+    called: Location::DAEMON,
+    remedy: "install the package geoclue-2.0",
+    bus: SYSTEM,
+};
+const ACCOUNTS: Daemon = Daemon {
+    name: Accounts::NAME,
+    called: Accounts::DAEMON,
+    remedy: "install the package gnome-online-accounts",
+    bus: SESSION,
+};
 
 /// What something depends on.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +90,10 @@ enum Need {
     Session,
     Devices,
     Modem,
+    Radio,
+    Positions,
+    Activity,
+    Accounts,
     Network,
     Power,
     WorkCost,
@@ -76,6 +113,10 @@ pub struct SupportTable {
     /// Whether logins at terminals are told.
     consoles: Result<(), String>,
     devices: Result<(), String>,
+    radio: Option<Radio>,
+    position_trouble: Option<String>,
+    activity: Result<Told, String>,
+    account_trouble: Option<String>,
 }
 
 impl SupportTable {
@@ -85,6 +126,10 @@ impl SupportTable {
             network: facts.reach.as_ref().map(|_| ()).map_err(Clone::clone),
             power: facts.power_source(),
             zone: facts.zone.as_ref().map(|(_, source)| *source).map_err(Clone::clone),
+            radio: facts.bluetooth.as_ref().ok().copied(),
+            position_trouble: facts.location.as_ref().ok().and_then(|found| found.trouble.clone()),
+            activity: facts.activity.clone(),
+            account_trouble: facts.accounts.clone().err(),
             has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
             consoles: facts.consoles.as_ref().map(|_| ()).map_err(Clone::clone),
             devices: facts.devices.clone(),
@@ -105,14 +150,10 @@ impl SupportTable {
             TriggerKind::DeviceUseTrigger
             | TriggerKind::DeviceServicingTrigger
             | TriggerKind::DeviceConnectionChangeTrigger => Need::Devices,
-            TriggerKind::LocationTrigger => Need::NotBuilt("positions (GeoClue)"),
-            TriggerKind::BluetoothLEAdvertisementWatcherTrigger => {
-                Need::NotBuilt("Bluetooth LE advertisements (BlueZ)")
-            }
-            TriggerKind::GattCharacteristicNotificationTrigger => {
-                Need::NotBuilt("Bluetooth LE characteristics (BlueZ)")
-            }
-            TriggerKind::ActivitySensorTrigger => Need::NotBuilt("physical activity (iio-sensor-proxy)"),
+            TriggerKind::LocationTrigger => Need::Positions,
+            TriggerKind::BluetoothLEAdvertisementWatcherTrigger
+            | TriggerKind::GattCharacteristicNotificationTrigger => Need::Radio,
+            TriggerKind::ActivitySensorTrigger => Need::Activity,
         })
     }
 
@@ -131,9 +172,9 @@ impl SupportTable {
             SystemTriggerType::BackgroundWorkCostChange => Need::WorkCost,
             SystemTriggerType::PowerStateChange => Need::Power,
             SystemTriggerType::ControlChannelReset => Need::NotBuilt("a control channel of the service"),
-            SystemTriggerType::OnlineIdConnectedStateChange
-            | SystemTriggerType::DefaultSignInAccountChange => {
-                Need::NotBuilt("online accounts, which only the user's own session knows")
+            SystemTriggerType::OnlineIdConnectedStateChange => Need::Accounts,
+            SystemTriggerType::DefaultSignInAccountChange => {
+                Need::NotBuilt("a default account to sign in with, which Linux does not have")
             }
         })
     }
@@ -152,6 +193,23 @@ impl SupportTable {
         })
     }
 
+    /// The activities that some sensor here can tell.
+    #[must_use]
+    pub fn activities(&self) -> Vec<Activity> {
+        self.activity.as_ref().map(|told| told.activities.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// A daemon that runs, and something else that may be missing for the moment.
+    fn by_daemon_with(&self, daemon: Daemon, missing: Option<&str>) -> Support {
+        let support = self.by_daemon(daemon);
+        match missing {
+            Some(missing) if support.reason.is_none() => {
+                Support { reason: Some(missing.to_owned()), ..support }
+            }
+            _ => support,
+        }
+    }
+
     fn answer(&self, need: Need) -> Support {
         match need {
             Need::Own(source) => told_by(source),
@@ -167,13 +225,31 @@ impl SupportTable {
                 Err(reason) => unsupported(reason),
             },
             Need::Modem => {
-                let support = self.by_daemon(MODEMS);
-                if support.reason.is_none() && !self.has_messaging {
-                    let reason = "no modem that takes messages is plugged in or switched on now";
-                    return Support { reason: Some(reason.to_owned()), ..support };
-                }
-                support
+                let missing = "no modem that takes messages is plugged in or switched on now";
+                self.by_daemon_with(MODEMS, (!self.has_messaging).then_some(missing))
             }
+            Need::Radio => self.by_daemon_with(
+                BLUEZ,
+                match self.radio {
+                    Some(Radio { has_adapter: false, .. }) => Some("no Bluetooth adapter is plugged in now"),
+                    Some(Radio { is_on: false, .. }) => {
+                        Some("every Bluetooth adapter is switched off now: `bluetoothctl power on`")
+                    }
+                    Some(Radio { .. }) | None => None,
+                },
+            ),
+            Need::Positions => match self.by_daemon_with(GEOCLUE, self.position_trouble.as_deref()) {
+                // It is started as soon as it is needed.
+                support if self.presences.get(GEOCLUE.name) == Some(&Presence::Startable) => {
+                    Support { reason: None, ..support }
+                }
+                support => support,
+            },
+            Need::Accounts => self.by_daemon_with(ACCOUNTS, self.account_trouble.as_deref()),
+            Need::Activity => match &self.activity {
+                Ok(told) => told_by(told.source),
+                Err(reason) => unsupported(reason),
+            },
             Need::Network => match (&self.network, self.by_daemon(MANAGER)) {
                 (Ok(()), Support { reason: None, .. }) => {
                     told_by(&format!("{} and {}", network_manager::SOURCE, network::SOURCE))
@@ -205,7 +281,7 @@ impl SupportTable {
     }
 
     fn by_daemon(&self, daemon: Daemon) -> Support {
-        let Daemon { name, called, remedy } = daemon;
+        let Daemon { name, called, remedy, bus } = daemon;
         match self.presences.get(name) {
             Some(Presence::Running) => told_by(called),
             Some(Presence::Startable) => Support {
@@ -216,7 +292,10 @@ impl SupportTable {
                 reason: Some(format!("{called} has stopped; it is listened for")),
                 ..told_by(called)
             },
-            Some(Presence::Absent) => unsupported(&format!("{called} is not on the system bus: {remedy}")),
+            Some(Presence::Absent) => unsupported(&format!("{called} is not on the {bus}: {remedy}")),
+            Some(Presence::NoBus) | None if bus == SESSION => unsupported(&format!(
+                "there is no session bus on which {called} could be: run the service as a user, within a session"
+            )),
             Some(Presence::NoBus) | None => unsupported(&format!(
                 "there is no system bus on which {called} could be: install and start dbus"
             )),

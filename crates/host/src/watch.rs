@@ -13,17 +13,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::accounts::Accounts;
+use crate::activity::follow_activity;
+use crate::bluetooth::Bluetooth;
 use crate::bus::{Connector, follow};
 use crate::clock::ClockChange;
 use crate::devices::DeviceEvent;
 use crate::facts::{Fact, Facts, Report, Reports, Slot};
 use crate::kernel;
+use crate::location::Location;
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
 use crate::networkd::Networkd;
 use crate::power::{Profiles, Upower};
 use crate::support::SupportTable;
+use crate::wants::{WantId, Wants};
 
 /// How long the first look waits for sources that take their time; what comes later is a change.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
@@ -35,6 +40,8 @@ pub struct Machine {
     pub root: PathBuf,
     /// Address of the system bus; the usual one when absent.
     pub system_bus: Option<String>,
+    /// Address of the bus of the user's session, where the service belongs to one.
+    pub session_bus: Option<String>,
     /// Value of TZ.
     pub time_zone: Option<String>,
     /// Whose sessions count; below 1000 those of everybody.
@@ -48,10 +55,19 @@ impl Machine {
         Self {
             root: PathBuf::from("/"),
             system_bus: std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|address| !address.is_empty()),
+            session_bus: session_bus(),
             time_zone: std::env::var("TZ").ok(),
             uid: rustix::process::getuid().as_raw(),
         }
     }
+}
+
+/// Where the session's bus is, if there is one (D-Bus specification, well-known message bus instances; systemd's place
+/// for it otherwise).
+fn session_bus() -> Option<String> {
+    let named = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok().filter(|address| !address.is_empty());
+    let usual = || std::env::var("XDG_RUNTIME_DIR").ok().map(|folder| format!("unix:path={folder}/bus"));
+    named.or_else(usual)
 }
 
 /// What happened to the machine.
@@ -74,6 +90,10 @@ pub enum HostChange {
     Device(Option<DeviceEvent>),
     /// What only concerns tasks that wait for it, with the details they get.
     Event(SystemTriggerType, serde_json::Value),
+    /// What somebody wants to know has happened, with the details they get.
+    Wanted(WantId, serde_json::Value),
+    /// To be handed over with the same want after a restart of the caller. It follows what it rests on.
+    Kept(WantId, serde_json::Value),
 }
 
 /// Holds up sleep or shutdown until it is dropped, but no longer than the machine's owner allows
@@ -99,6 +119,7 @@ pub struct HostWatch {
     facts: Facts,
     state: HostState,
     support: watch::Sender<SupportTable>,
+    wants: watch::Sender<Wants>,
     reports: mpsc::UnboundedReceiver<Report>,
     /// Whether logind tells of sessions, for those who stand in for it.
     has_login: watch::Sender<Option<bool>>,
@@ -112,13 +133,15 @@ impl HostWatch {
     pub async fn open(machine: Machine) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let has_login = watch::Sender::new(None);
+        let wants = watch::Sender::new(Wants::new());
         let mut host = Self {
+            wants: wants.clone(),
             support: watch::Sender::new(SupportTable::new(&Facts::default())),
             facts: Facts::default(),
             state: HostState::unmeasured(),
             reports: receiver,
             early: VecDeque::new(),
-            _sources: start(machine, &Reports(sender), has_login.subscribe()),
+            _sources: start(machine, &wants, &Reports(sender), has_login.subscribe()),
             has_login,
         };
         let mut awaited = BTreeSet::from(Slot::ALL);
@@ -170,6 +193,12 @@ impl HostWatch {
         self.support.subscribe()
     }
 
+    /// What is to be watched for beyond the state; nothing at first.
+    #[must_use]
+    pub fn wants(&self) -> watch::Sender<Wants> {
+        self.wants.clone()
+    }
+
     fn update_support(&self) {
         let table = SupportTable::new(&self.facts);
         self.support.send_if_modified(|known| {
@@ -210,18 +239,24 @@ impl HostWatch {
     }
 }
 
-fn start(machine: Machine, reports: &Reports, has_login: watch::Receiver<Option<bool>>) -> JoinSet<()> {
+fn start(
+    machine: Machine,
+    wants: &watch::Sender<Wants>,
+    reports: &Reports,
+    has_login: watch::Receiver<Option<bool>>,
+) -> JoinSet<()> {
     let login = Login::of(machine.uid);
     let (root, of_user) = (machine.root.clone(), login.user());
     let mut sources = JoinSet::new();
     sources.spawn(kernel::follow_network(reports.clone()));
     sources.spawn(kernel::follow_zone(machine.root.clone(), machine.time_zone, reports.clone()));
-    sources.spawn(kernel::follow_supplies(machine.root, reports.clone()));
+    sources.spawn(kernel::follow_supplies(machine.root.clone(), reports.clone()));
+    sources.spawn(follow_activity(machine.root, wants.subscribe(), reports.clone()));
     sources.spawn(kernel::follow_clock(reports.clone()));
     sources.spawn(kernel::follow_devices(reports.clone()));
     sources.spawn(kernel::follow_pressure(root.clone(), reports.clone()));
     sources.spawn(kernel::follow_consoles(root.clone(), of_user, has_login, reports.clone()));
-    let (connector, bus) = Connector::new(machine.system_bus);
+    let (connector, bus) = Connector::system(machine.system_bus);
     sources.spawn(connector.run());
     sources.spawn(follow(bus.clone(), login, reports.clone()));
     sources.spawn(follow(bus.clone(), Upower, reports.clone()));
@@ -229,6 +264,11 @@ fn start(machine: Machine, reports: &Reports, has_login: watch::Receiver<Option<
     sources.spawn(follow(bus.clone(), Profiles::<true>, reports.clone()));
     sources.spawn(follow(bus.clone(), NetworkManager, reports.clone()));
     sources.spawn(follow(bus.clone(), Networkd::new(root), reports.clone()));
-    sources.spawn(follow(bus, Modems, reports.clone()));
+    sources.spawn(follow(bus.clone(), Modems::default(), reports.clone()));
+    sources.spawn(follow(bus.clone(), Bluetooth::new(wants.subscribe()), reports.clone()));
+    sources.spawn(follow(bus, Location::new(wants.subscribe()), reports.clone()));
+    let (connector, session) = Connector::session(machine.session_bus);
+    sources.spawn(connector.run());
+    sources.spawn(follow(session, Accounts::default(), reports.clone()));
     sources
 }

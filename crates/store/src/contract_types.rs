@@ -1,16 +1,18 @@
 //! The Store contract: what every store has to do, whatever it is made of.
 
 use longhaul_contract::{
-    AccessStatus, AppId, CreateDownload, GroupName, Instance, InstanceId, Limits, OperationId, OperationKind,
-    ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, TaskId, Timestamp, TransferBehavior,
+    AccessStatus, AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId,
+    OperationKind, ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, Spec, TaskId, Timestamp,
+    TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow};
-use longhaul_engine::{Change, Finished, Row};
+use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
-/// Progress of a download as its worker recorded it. `record` is the worker's own and opaque here.
+/// Progress of an operation as its worker recorded it. `record` is the worker's own and opaque here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalWrite {
     pub id: OperationId,
+    /// Bytes that have come, or that have gone out and are known to be kept by the server.
     pub received: u64,
     /// 0 is unknown.
     pub total: u64,
@@ -25,6 +27,7 @@ pub enum Write {
     Journal(JournalWrite),
     Token(TokenWrite),
     Output(OutputWrite),
+    ResponseBody(ResponseBodyWrite),
     /// A setting that is not the engine's; `None` takes it back.
     Setting {
         name: String,
@@ -51,6 +54,20 @@ pub struct StoredOutput {
     pub dropped: u64,
 }
 
+/// What the server answered to an upload; a newer answer takes its place. Kept as long as the operation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseBodyWrite {
+    pub id: OperationId,
+    pub body: StoredBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBody {
+    pub bytes: Vec<u8>,
+    /// There was more.
+    pub is_cut: bool,
+}
+
 impl Write {
     /// Whether it has to be on disk before anybody is told of it. Losing the others costs nothing but detail.
     #[must_use]
@@ -58,8 +75,8 @@ impl Write {
         match self {
             Self::Change(change) => change.is_durable(),
             Self::Journal(_) | Self::Token(_) | Self::Setting { .. } | Self::Manifest { .. } => true,
-            // It is followed by the end of its instance, which takes it along.
-            Self::Output(_) => false,
+            // They are followed by the end of the instance or of the attempt, which takes them along.
+            Self::Output(_) | Self::ResponseBody(_) => false,
         }
     }
 }
@@ -103,6 +120,7 @@ fn process_phrase(holder: Option<u32>) -> String {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     pub groups: Vec<(AppId, GroupName, TransferBehavior)>,
+    pub completion_groups: Vec<CompletionRow>,
     /// Rows that are not final.
     pub rows: Vec<Row>,
     pub limits: Option<Limits>,
@@ -114,10 +132,11 @@ pub struct Loaded {
 }
 
 /// Takes over what a store has kept, piece by piece, so that a million rows need not be in memory twice.
-/// The limits come first and once, then the groups, then the rows.
+/// The limits come first and once, then groups of both kinds, then the rows.
 pub trait Adopt {
     fn limits(&mut self, limits: Option<Limits>);
     fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior);
+    fn completion_group(&mut self, row: CompletionRow);
     /// Rows that are not final, in no particular order.
     fn row(&mut self, row: Row);
     /// Registrations of background tasks, in no particular order.
@@ -135,6 +154,10 @@ impl Adopt for Loaded {
 
     fn group(&mut self, app: AppId, name: GroupName, behavior: TransferBehavior) {
         self.groups.push((app, name, behavior));
+    }
+
+    fn completion_group(&mut self, row: CompletionRow) {
+        self.completion_groups.push(row);
     }
 
     fn row(&mut self, row: Row) {
@@ -170,7 +193,7 @@ pub struct StoredTask {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredOperation {
     pub row: Row,
-    pub spec: CreateDownload,
+    pub spec: Spec,
     pub created: Timestamp,
     pub started: Option<Timestamp>,
     pub completed: Option<Timestamp>,
@@ -219,6 +242,7 @@ pub const INSTANCES_KEPT: usize = 50;
 /// - `Created` keeps nothing if the id is known already.
 /// - `Updated`, `Counted`, `Ended` and journals apply to operations that are not final; `Patched`, `Started`,
 ///   `Waited` and `Removed` to any that is known; `Consumed` to final ones. For all others they do nothing.
+/// - A response body is kept of any operation that is known.
 /// - `Ended` makes the operation final, drops its journal and keeps the journal's numbers, or the size of the
 ///   published file where the receipt has it.
 /// - The first `Started` and the first `Consumed` keep their time; each `Consumed` moves `keep_until`.
@@ -226,7 +250,8 @@ pub const INSTANCES_KEPT: usize = 50;
 /// - `GroupRemoved` forgets the behaviour; operations keep the name of their group.
 /// - Of tasks: `Registered` keeps nothing if the id is known already; `Updated`, `Instance`, `Waited` and the output of
 ///   an instance do nothing for a registration or an instance that is not known. `Unregistered` forgets its instances
-///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
+///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over, and what
+///   was asked for with it. The newest [`INSTANCES_KEPT`] instances of a registration are kept, in the order
 ///   in which they were first written.
 pub trait Store: Send {
     /// # Errors
@@ -300,6 +325,8 @@ pub trait Reader: Send + Sync {
     ) -> Result<Vec<OperationId>, StoreError>;
     /// Of these, in their order, the final ones of this application whose results nobody has taken.
     fn unconsumed(&self, app: &AppId, ids: &[OperationId]) -> Result<Vec<OperationId>, StoreError>;
+    /// What was kept by [`Write::ResponseBody`].
+    fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError>;
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError>;
     fn waits(&self, id: OperationId) -> Result<WaitHistory, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<(AppId, Vec<Scope>)>, StoreError>;
@@ -309,6 +336,10 @@ pub trait Reader: Send + Sync {
     fn applications(&self) -> Result<Vec<AppId>, StoreError>;
     /// Final operations to forget at `time`: past their `keep_until`, longest past first, at most `limit`.
     fn prunable(&self, time: Timestamp, limit: usize) -> Result<Vec<(AppId, OperationId)>, StoreError>;
+    /// The members of a completion group that are known, oldest first.
+    fn completion_members(&self, group: CompletionGroupId) -> Result<Vec<StoredOperation>, StoreError>;
+    /// What was asked for with a registration; also of one that is gone, while an instance of it is not over.
+    fn task_spec(&self, id: TaskId) -> Result<Option<RegisterTaskRequest>, StoreError>;
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError>;
     /// In the order asked for; unknown ones are left out.
     fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError>;

@@ -47,11 +47,11 @@ impl Needle {
         !self.0.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f))
     }
 
-    /// Whether it is in the URI, in the last part of the path or in the label.
-    pub(crate) fn matches(&self, uri: &str, result_file: &str, label: Option<&str>) -> bool {
-        let file_name = result_file.rsplit('/').next().unwrap_or_default();
+    /// Whether it is in the URI, in the last part of a path or in the label.
+    pub(crate) fn matches(&self, uri: &str, files: &[&str], label: Option<&str>) -> bool {
+        let mut names = files.iter().map(|file| file.rsplit('/').next().unwrap_or_default());
         self.is_in(uri.as_bytes())
-            || self.is_in(file_name.as_bytes())
+            || names.any(|name| self.is_in(name.as_bytes()))
             || label.is_some_and(|label| self.is_in(label.as_bytes()))
     }
 }
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn only_the_last_part_of_the_path_counts() {
         let needle = Needle::new("film");
-        assert!(needle.matches("http://a/b", "/home/me/Film.mkv", None));
-        assert!(!needle.matches("http://a/b", "/home/film/x.mkv", None));
-        assert!(needle.matches("http://a/b", "/home/film/x.mkv", Some("my film")));
-        assert!(needle.matches("http://films/b", "/x/", None));
+        assert!(needle.matches("http://a/b", &["/a", "/home/me/Film.mkv"], None));
+        assert!(!needle.matches("http://a/b", &["/home/film/x.mkv"], None));
+        assert!(needle.matches("http://a/b", &["/home/film/x.mkv"], Some("my film")));
+        assert!(needle.matches("http://films/b", &["/x/"], None));
     }
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{
-    AppId, GroupName, Instance, InstanceId, Limits, OperationId, Scope, TaskId, Timestamp, TransferBehavior,
+    AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId, RegisterTaskRequest,
+    Scope, TaskId, Timestamp, TransferBehavior,
 };
-use longhaul_engine::{Change, Finished, Row};
+use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
 use crate::contract_types::{
-    Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredOperation,
-    StoredOutput, StoredTask, TokenWrite, WaitHistory, Write,
+    Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredBody,
+    StoredOperation, StoredOutput, StoredTask, TokenWrite, WaitHistory, Write,
 };
 use crate::matching::{Needle, prefix_bounds};
 use crate::wait::Waits;
@@ -26,6 +27,7 @@ struct Kept {
     record: StoredOperation,
     keep_until: Option<Timestamp>,
     journal: Option<Vec<u8>>,
+    response_body: Option<StoredBody>,
     waits: Waits,
 }
 
@@ -39,6 +41,7 @@ impl Kept {
 struct Contents {
     operations: BTreeMap<OperationId, Kept>,
     groups: BTreeMap<(AppId, GroupName), TransferBehavior>,
+    completion_groups: BTreeMap<CompletionGroupId, CompletionRow>,
     limits: Option<Limits>,
     tokens: BTreeMap<[u8; 32], TokenWrite>,
     tasks: Tasks,
@@ -119,6 +122,9 @@ impl Store for MemoryStore {
         for ((app, name), behavior) in &contents.groups {
             adopter.group(app.clone(), name.clone(), *behavior);
         }
+        for row in contents.completion_groups.values() {
+            adopter.completion_group(row.clone());
+        }
         for kept in contents.operations.values().filter(|kept| !kept.is_final()) {
             adopter.row(kept.record.row.clone());
         }
@@ -184,6 +190,11 @@ impl Contents {
                 self.tokens.insert(token.hash, token.clone());
             }
             Write::Output(output) => self.tasks.keep_output(output),
+            Write::ResponseBody(write) => {
+                if let Some(kept) = self.operations.get_mut(&write.id) {
+                    kept.response_body = Some(write.body.clone());
+                }
+            }
             Write::Setting { name, value } => self.tasks.keep_setting(name, value.as_deref()),
             Write::Manifest { app, identity } => self.tasks.keep_manifest(app, identity.as_deref()),
         }
@@ -198,7 +209,7 @@ impl Contents {
             Change::Created { row, spec, time } => {
                 let record = StoredOperation {
                     row: row.clone(),
-                    spec: (**spec).clone(),
+                    spec: spec.clone(),
                     created: *time,
                     started: None,
                     completed: None,
@@ -212,6 +223,7 @@ impl Contents {
                     record,
                     keep_until: None,
                     journal: None,
+                    response_body: None,
                     waits: Waits::default(),
                 });
             }
@@ -264,6 +276,13 @@ impl Contents {
                 self.groups.remove(&(app.clone(), name.clone()));
             }
             Change::Limits(limits) => self.limits = Some(limits.clone()),
+            Change::CompletionGroup { row } => {
+                let kept = self.completion_groups.entry(row.id).or_insert_with(|| row.clone());
+                kept.state = row.state.clone();
+            }
+            Change::CompletionGroupRemoved { id } => {
+                self.completion_groups.remove(id);
+            }
             Change::Task(change) => self.tasks.apply(change),
         }
     }
@@ -316,12 +335,10 @@ fn is_listed(kept: &Kept, query: &ListQuery, needle: Option<&Needle>) -> bool {
         && query.kind.is_none_or(|kind| kind == row.kind)
         && query.group.as_ref().is_none_or(|group| row.group.as_ref() == Some(group))
         && !(query.only_ungrouped && row.group.is_some())
-        && query.label.as_ref().is_none_or(|label| spec.label.as_ref() == Some(label))
+        && query.label.as_ref().is_none_or(|label| spec.label() == Some(label.as_str()))
         && query.is_final.is_none_or(|is_final| is_final == kept.is_final())
         && (query.include_consumed || consumed.is_none())
-        && needle.is_none_or(|needle| {
-            needle.matches(&spec.requested_uri, &spec.result_file, spec.label.as_deref())
-        })
+        && needle.is_none_or(|needle| needle.matches(spec.requested_uri(), &spec.files(), spec.label()))
 }
 
 impl Reader for MemoryReader {
@@ -369,6 +386,11 @@ impl Reader for MemoryReader {
         Ok(ids.iter().filter(is_unconsumed).copied().collect())
     }
 
+    fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError> {
+        let shared = lock(&self.shared);
+        Ok(shared.committed.operations.get(&id).and_then(|kept| kept.response_body.clone()))
+    }
+
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(lock(&self.shared).committed.operations.get(&id).and_then(|kept| kept.journal.clone()))
     }
@@ -393,9 +415,10 @@ impl Reader for MemoryReader {
 
     fn applications(&self) -> Result<Vec<AppId>, StoreError> {
         let shared = lock(&self.shared);
-        let Contents { operations, groups, tokens, tasks, .. } = &shared.committed;
+        let Contents { operations, groups, completion_groups, tokens, tasks, .. } = &shared.committed;
         let mut apps: Vec<AppId> = operations.values().map(|kept| kept.record.row.app.clone()).collect();
         apps.extend(groups.keys().map(|(app, _)| app.clone()));
+        apps.extend(completion_groups.values().map(|row| row.app.clone()));
         apps.extend(tokens.values().map(|token| token.app.clone()));
         apps.extend(tasks.applications().cloned());
         apps.sort();
@@ -414,6 +437,16 @@ impl Reader for MemoryReader {
             .collect();
         due.sort();
         Ok(due.into_iter().take(limit).map(|(_, id, app)| (app, id)).collect())
+    }
+
+    fn completion_members(&self, group: CompletionGroupId) -> Result<Vec<StoredOperation>, StoreError> {
+        let shared = lock(&self.shared);
+        let records = shared.committed.operations.values().map(|kept| &kept.record);
+        Ok(records.filter(|record| record.row.completion_group == Some(group)).cloned().collect())
+    }
+
+    fn task_spec(&self, id: TaskId) -> Result<Option<RegisterTaskRequest>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.spec(id))
     }
 
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {

@@ -14,6 +14,7 @@ use longhaul_engine::Origin;
 use rusqlite::{Connection, OptionalExtension as _};
 
 mod apply;
+mod completion;
 mod folder;
 mod format;
 mod list;
@@ -206,6 +207,7 @@ fn load_into(connection: &Connection, adopter: &mut dyn Adopt) -> rusqlite::Resu
         let name = look_up(&groups, 1, row.get(1)?)?;
         adopter.group(app, name, decode_behavior(row, 2)?);
     }
+    completion::load_into(connection, adopter)?;
     let not_recoverable: Arc<[WebErrorStatus]> = Arc::new([]);
     let mut rows = connection.prepare(concat!("SELECT ", row_columns!(), " FROM live"))?;
     let mut rows = rows.query([])?;

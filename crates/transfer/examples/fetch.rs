@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use longhaul_contract::{IfExists, OperationId};
 use longhaul_transfer::{
-    Job, Journal, JournalError, JournalRecord, Report, Settings, TransferEnd, Transfers,
+    Job, Journal, JournalError, JournalRecord, Report, Settings, TransferEnd, Transfers, UploadJournalRecord,
 };
 use tokio::sync::mpsc;
 
@@ -15,6 +15,14 @@ struct InMemory;
 
 impl Journal for InMemory {
     fn save(&self, _: OperationId, _: JournalRecord) -> BoxFuture<'static, Result<(), JournalError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn save_upload(
+        &self,
+        _: OperationId,
+        _: UploadJournalRecord,
+    ) -> BoxFuture<'static, Result<(), JournalError>> {
         Box::pin(async { Ok(()) })
     }
 }

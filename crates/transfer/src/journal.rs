@@ -5,6 +5,8 @@ use futures_util::future::BoxFuture;
 use longhaul_contract::{OperationId, RangeSet, Receipt, ResponseInformation};
 use serde::{Deserialize, Serialize};
 
+use crate::upload::record::UploadJournalRecord;
+
 /// What names the version of the remote bytes (RFC 9110 section 8.8).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Validators {
@@ -59,4 +61,11 @@ pub struct JournalError(pub String);
 /// Where records are kept. When `save` resolves, the record survives a power cut.
 pub trait Journal: Send + Sync + 'static {
     fn save(&self, id: OperationId, record: JournalRecord) -> BoxFuture<'static, Result<(), JournalError>>;
+
+    /// The same for an upload: when this resolves, the record survives a power cut.
+    fn save_upload(
+        &self,
+        id: OperationId,
+        record: UploadJournalRecord,
+    ) -> BoxFuture<'static, Result<(), JournalError>>;
 }

@@ -10,8 +10,16 @@ pub mod job;
 pub mod journal;
 pub mod rate;
 pub mod transfers;
+pub mod upload;
 mod worker;
 
 pub use job::{Job, Report, TransferEnd};
 pub use journal::{Journal, JournalError, JournalRecord, PartIdentity, Validators};
 pub use transfers::{Handle, ReadError, Settings, SettingsError, StopMode, Transfers};
+pub use upload::job::{
+    UploadContent, UploadEnd, UploadJob, UploadPart, UploadProtocol, UploadReport, UploadSource,
+};
+pub use upload::record::{
+    FinishedUpload, ResponseBody, SourceIdentity, UploadJournalRecord, UploadLimits, UploadPartRecord,
+    UploadReceipt, UsedProtocol,
+};

@@ -12,6 +12,9 @@ use crate::http::client::Client;
 use crate::job::{Job, Report};
 use crate::journal::{Journal, JournalRecord};
 use crate::rate::RateLimit;
+use crate::upload::attempt as uploads;
+use crate::upload::job::{UploadJob, UploadReport};
+use crate::upload::tus::TusServers;
 use crate::worker::{self, Live};
 
 /// Settings of the transfer room; the owner's configuration file names each.
@@ -31,6 +34,9 @@ pub struct Settings {
     pub connections_per_host: u32,
     /// Connections one download may use to one host.
     pub segments_max: u32,
+    /// The same on a path that loses packets, where each connection gets little; only where `segments_max` allows more
+    /// than one, and never fewer than that.
+    pub segments_lossy_max: u32,
     /// Smaller files are never split.
     pub segment_bytes_min: u64,
     /// At least this often in bytes and in time what has arrived becomes durable and recorded.
@@ -52,8 +58,9 @@ impl Default for Settings {
             stall_timeout: Duration::from_secs(60),
             stall_bytes_per_second: 64,
             redirects_max: 20,
-            connections_per_host: 8,
+            connections_per_host: 16,
             segments_max: 8,
+            segments_lossy_max: 16,
             segment_bytes_min: 8 << 20,
             checkpoint_bytes: 16 << 20,
             checkpoint_interval: Duration::from_secs(1),
@@ -90,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) client: Arc<Client>,
     pub(crate) files: Files,
+    pub(crate) tus_servers: TusServers,
     rate: RateLimit,
 }
 
@@ -103,6 +111,7 @@ impl Transfers {
             journal,
             client,
             files: Files::new(),
+            tus_servers: TusServers::default(),
             rate: RateLimit::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -117,6 +126,19 @@ impl Transfers {
         let restarts = job.journal.as_ref().map_or(0, |journal| journal.receipt.restarts);
         let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit), restarts));
         tokio::spawn(worker::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
+        Handle { live }
+    }
+
+    /// Starts an upload worker on the current tokio runtime. Its last report is [`UploadReport::Ended`]. Of the handle
+    /// only the progress, the response, the rate and the stop have a meaning.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn start_upload(&self, job: UploadJob, reports: mpsc::UnboundedSender<UploadReport>) -> Handle {
+        let restarts = job.journal.as_ref().map_or(0, |journal| journal.receipt.restarts);
+        let live = Arc::new(Live::new(self.shared.rate.child(job.rate_limit), restarts));
+        tokio::spawn(uploads::run(Arc::clone(&self.shared), job, Arc::clone(&live), reports));
         Handle { live }
     }
 
@@ -146,6 +168,15 @@ impl Transfers {
     /// The folder cannot be written.
     pub async fn discard(&self, id: OperationId, record: &JournalRecord) -> Result<(), Failure> {
         self.shared.files.discard(&record.folder, id, record).await
+    }
+
+    /// Asks the server to forget the partial upload that `job.journal` tells of, where the protocol can; the rest of
+    /// the job says with which headers and credentials. To be called while no worker of the upload runs.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not do it.
+    pub async fn discard_upload(&self, job: &UploadJob) -> Result<(), Failure> {
+        uploads::discard(&self.shared, job).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! workspace but the lab is linked in, so that a renamed field breaks a test and not both sides at once.
 
 mod far;
+mod uploads;
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use longhaul_lab::{Answer, Service, ServiceOptions, wait_until};
 use serde_json::{Value, json};
 
 pub use far::Far;
+pub use uploads::{UPLOADS, sent};
 
 pub const DOWNLOADS: &str = "/background-transfers/downloads";
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -68,10 +68,11 @@ impl Bus {
         )
     }
 
-    /// Starts a daemon that finds this bus as its system bus, and waits until it owns `name`.
+    /// Starts a daemon that finds this bus as its system and session bus, and waits until it owns `name`.
     #[must_use]
     pub fn start_daemon(&self, mut command: Command, name: &str) -> Guarded {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", self.address());
+        command.env("DBUS_SESSION_BUS_ADDRESS", self.address());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let daemon = spawn(command).expect("a daemon starts");
         wait_until(&format!("somebody owning {name}"), DEADLINE, || {

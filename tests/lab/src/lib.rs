@@ -5,23 +5,29 @@
 //! Problems of the lab itself (a missing program, a port that never answers) panic with what to do about them:
 //! a test never skips silently. Deliberately absent: assertions about Longhaul; those belong to the tests.
 
+pub mod bluez;
 pub mod bus;
 pub mod content;
 pub mod disk;
+pub mod geoclue;
 pub mod hostile;
 pub mod http_client;
 pub mod netns;
 pub mod process;
 pub mod relay;
+pub mod resumable;
 pub mod samples;
 pub mod servers;
 pub mod service;
 pub mod tls;
 pub mod tracer;
+pub mod tus;
 pub mod wait;
 
+pub use bluez::Bluez;
 pub use bus::Bus;
 pub use content::Content;
+pub use geoclue::{Geoclue, Receiver};
 pub use hostile::{Exchange, Gate, Request, Resource, Response, Server};
 pub use http_client::{Answer, Endpoint};
 pub use service::{Service, ServiceOptions};

@@ -67,6 +67,10 @@ impl WebServer {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).expect("the folder is ours");
         std::fs::create_dir(folder.path().join("root")).expect("a writable temporary folder");
+        // The servers drop their rights, so everybody may write there.
+        std::fs::create_dir(folder.path().join("root/dav")).expect("a writable temporary folder");
+        let writable = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(folder.path().join("root/dav"), writable).expect("the folder is ours");
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
         // A port found free may be taken by somebody else before the server binds it: then try others.
@@ -87,7 +91,7 @@ impl WebServer {
         self.kind
     }
 
-    /// The folder whose files are served.
+    /// The folder whose files are served. What nginx and Apache are sent by PUT below `/dav/` lies in `dav`.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")
@@ -193,7 +197,12 @@ http {{
     default_type application/octet-stream;
     sendfile on;
     {rate}
-    server {{ listen 127.0.0.1:{http_port}; root {folder}/root; }}
+    client_max_body_size 0;
+    server {{
+        listen 127.0.0.1:{http_port};
+        root {folder}/root;
+        location /dav/ {{ dav_methods PUT; }}
+    }}
     server {{
         listen 127.0.0.1:{https_port} ssl http2;
         ssl_certificate {folder}/certificate.pem;
@@ -212,13 +221,23 @@ http {{
         let rate = self.rate.map_or_else(String::new, |rate| {
             format!("SetOutputFilter RATE_LIMIT\n  SetEnv rate-limit {}", rate.div_ceil(1024))
         });
-        let modules =
-            ["mpm_event", "authz_core", "env", "setenvif", "ratelimit", "ssl", "socache_shmcb", "http2"]
-                .iter()
-                .fold(String::new(), |mut text, name| {
-                    let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
-                    text
-                });
+        let modules = [
+            "mpm_event",
+            "authz_core",
+            "env",
+            "setenvif",
+            "ratelimit",
+            "ssl",
+            "socache_shmcb",
+            "http2",
+            "dav",
+            "dav_fs",
+        ]
+        .iter()
+        .fold(String::new(), |mut text, name| {
+            let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
+            text
+        });
         format!(
             "{modules}ServerRoot {folder}
 ServerName localhost
@@ -235,6 +254,10 @@ Protocols http/1.1
 <Directory {folder}/root>
   Require all granted
   {rate}
+</Directory>
+DavLockDB {folder}/locks
+<Directory {folder}/root/dav>
+  Dav On
 </Directory>
 <VirtualHost 127.0.0.1:{https_port}>
   SSLEngine on

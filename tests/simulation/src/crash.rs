@@ -65,8 +65,20 @@ impl World {
             )?;
             self.engine.adopt_group(app, name, behavior);
         }
+        for row in loaded.completion_groups {
+            self.engine.adopt_completion_group(row);
+        }
         for row in loaded.rows {
             self.engine.adopt(row);
+        }
+        for row in loaded.tasks {
+            self.engine.adopt_task(row);
+        }
+        for (app, status) in loaded.access {
+            self.engine.adopt_access(app, status);
+        }
+        for (app, instance) in loaded.left_over {
+            self.engine.adopt_instance(app, instance);
         }
         let plan = self.engine.begin(self.engine_now());
         self.take(plan, None)

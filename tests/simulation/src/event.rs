@@ -7,6 +7,14 @@ use rand::{Rng, SeedableRng};
 #[derive(Debug, Clone)]
 pub enum Event {
     Create(Create),
+    /// A completion group, and a task that waits for it.
+    NewSet {
+        app: u8,
+    },
+    /// One of the completion groups is closed, or closed again.
+    Enable {
+        which: usize,
+    },
     /// A command to one of the operations there are.
     Command {
         which: usize,
@@ -68,6 +76,8 @@ pub struct Create {
     pub is_recoverable: bool,
     pub size: u64,
     pub count: u8,
+    /// Which completion group of the application they want to join, if there is one.
+    pub set: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +158,25 @@ pub enum Cost {
 pub fn events(seed: u64) -> Vec<Event> {
     let mut random = StdRng::seed_from_u64(seed);
     let count = random.random_range(40..220);
-    (0..count).map(|_| event(&mut random)).collect()
+    with_sets(seed, (0..count).map(|_| event(&mut random)).collect())
+}
+
+/// Puts completion groups into a history that is what it is without them.
+fn with_sets(seed: u64, events: Vec<Event>) -> Vec<Event> {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x5e75_5e75);
+    let mut all = Vec::with_capacity(events.len() * 2);
+    for mut event in events {
+        if let Event::Create(create) = &mut event {
+            create.set = random.random_bool(0.5).then(|| random.random_range(0..1_000));
+        }
+        match random.random_range(0..20) {
+            0..2 => all.push(Event::NewSet { app: random.random_range(0..3) }),
+            2 => all.push(Event::Enable { which: random.random_range(0..1_000) }),
+            _ => {}
+        }
+        all.push(event);
+    }
+    all
 }
 
 fn event(random: &mut StdRng) -> Event {
@@ -189,6 +217,7 @@ fn create(random: &mut StdRng) -> Create {
         is_recoverable: random.random_bool(0.3),
         size: random.random_range(1..100_000),
         count: random.random_range(1..4),
+        set: None,
     }
 }
 

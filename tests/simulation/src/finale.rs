@@ -21,6 +21,7 @@ impl World {
         let limits =
             NewLimits { running_at_once: 4, per_application: 3, per_host: 2, rate: None, closed_hours: None };
         self.put_limits(&limits)?;
+        self.enable_all()?;
         self.ask_for_everything()?;
         for _ in 0..ROUNDS {
             if self.round()? {
@@ -90,6 +91,7 @@ impl World {
     }
 
     fn check_nothing_is_left(&self) -> Result<(), Violation> {
+        self.check_sets()?;
         ensure(self.disk.parts.is_empty(), Invariant::NoOrphans, || {
             format!("part files are left: {:?}", self.disk.parts.keys())
         })?;

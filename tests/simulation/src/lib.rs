@@ -11,6 +11,7 @@ mod event;
 mod finale;
 mod model;
 mod run;
+mod sets;
 mod shell;
 mod task;
 mod translate;

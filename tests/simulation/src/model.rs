@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use longhaul_contract::{AppId, GroupName, OperationId};
+use longhaul_contract::{AppId, CompletionGroupId, GroupName, OperationId};
 use longhaul_engine::StoredPhase;
 
 use crate::event::{Command, Cost, Level, Machine, NewLimits};
+use crate::sets::CompletionSet;
 use crate::violation::{Invariant, Violation, ensure};
 
 /// Retries without progress before a connected operation fails.
@@ -62,6 +63,7 @@ pub(crate) struct Operation {
     pub(crate) not_before: Option<i64>,
     pub(crate) is_recoverable: bool,
     pub(crate) size: u64,
+    pub(crate) is_upload: bool,
     pub(crate) want: Want,
     /// Failures in a row without progress; unknown after a crash, which may lose the newest counts.
     pub(crate) fruitless: Option<u32>,
@@ -69,6 +71,7 @@ pub(crate) struct Operation {
     pub(crate) has_bytes: Option<bool>,
     /// Its failure is decided and the part file not gone yet.
     pub(crate) is_failing: bool,
+    pub(crate) set: Option<CompletionGroupId>,
 }
 
 /// What a worker reported, and so what may follow.
@@ -77,7 +80,11 @@ pub(crate) enum Report {
     Finished,
     Stopped,
     Transient,
-    NeedsInput { is_not_found: bool },
+    NeedsInput {
+        is_not_found: bool,
+    },
+    /// An upload got no answer and must not be made again without its caller's word.
+    Unconfirmed,
     Stale,
     Permanent,
     Blocked,
@@ -90,6 +97,7 @@ pub(crate) struct Model {
     pub(crate) groups: BTreeMap<(AppId, GroupName), Vec<OperationId>>,
     pub(crate) serialized: BTreeMap<(AppId, GroupName), bool>,
     pub(crate) limits: Option<NewLimits>,
+    pub(crate) sets: BTreeMap<CompletionGroupId, CompletionSet>,
 }
 
 /// Circumstances of a decision that belong to nobody's promise.
@@ -204,7 +212,11 @@ impl Model {
         }
         let Some(operation) = self.operations.get_mut(&id) else { return };
         let counts = match report {
-            Report::Finished | Report::Stopped | Report::Permanent | Report::Blocked => false,
+            Report::Finished
+            | Report::Stopped
+            | Report::Permanent
+            | Report::Blocked
+            | Report::Unconfirmed => false,
             Report::Transient => !has_progressed && is_counted,
             Report::NeedsInput { is_not_found } => is_not_found,
             Report::Stale => {
@@ -282,7 +294,7 @@ impl Model {
             Some(Report::Stale) => {
                 operation.stale > RETRIES || operation.fruitless.is_none_or(|count| count > RETRIES)
             }
-            Some(Report::Finished | Report::Stopped | Report::Blocked) | None => false,
+            Some(Report::Finished | Report::Stopped | Report::Blocked | Report::Unconfirmed) | None => false,
         };
         operation.is_failing = true;
         ensure(is_just && !operation.is_recoverable_by(report), Invariant::JustOutcome, || {
@@ -358,6 +370,7 @@ impl Operation {
 
 fn may_need_input(operation: &Operation, report: Report) -> bool {
     operation.is_recoverable_by(Some(report))
+        || (report == Report::Unconfirmed && operation.is_upload)
         || (matches!(report, Report::NeedsInput { .. }) && operation.has_bytes != Some(false))
 }
 

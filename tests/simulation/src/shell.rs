@@ -2,7 +2,8 @@
 //! committed, and only then let go.
 
 use longhaul_contract::{Limits, OperationId};
-use longhaul_engine::{Change, Effect, Fact, Plan, Policy, StoredPhase, Wish};
+use longhaul_engine::task::{TaskChange, TaskEffect};
+use longhaul_engine::{Change, Effect, Fact, Plan, Policy, StoredPhase, TaskPolicy, Wish};
 use longhaul_store::{Reader as _, Write};
 
 use crate::model::{Report, Want};
@@ -29,7 +30,8 @@ pub(crate) struct Decided {
 }
 
 pub(crate) fn policy() -> Policy {
-    Policy::default()
+    let tasks = TaskPolicy { at_once: 1_000, at_once_per_application: 1_000, ..TaskPolicy::default() };
+    Policy { tasks, ..Policy::default() }
 }
 
 impl World {
@@ -78,6 +80,9 @@ impl World {
                     }
                 }
                 Effect::EnsureDiscarded { id } => self.ahead.giving_up(*id, report_on(*id))?,
+                Effect::Task(TaskEffect::EnsureStarted { id, details, .. }) => {
+                    self.check_firing(*id, details)?;
+                }
                 _ => {}
             }
         }
@@ -169,9 +174,16 @@ impl World {
     pub(crate) fn write_batch(&mut self) -> Result<bool, Violation> {
         let changes = &self.batch.changes;
         let is_durable = changes.iter().any(Change::is_durable);
-        let is_forgotten = |change: &Change| {
-            self.sabotage == Sabotage::ForgetPauses
-                && matches!(change, Change::Updated { row } if row.phase == StoredPhase::PausedByApplication)
+        let is_forgotten = |change: &Change| match (self.sabotage, change) {
+            (Sabotage::ForgetPauses, Change::Updated { row }) => {
+                row.phase == StoredPhase::PausedByApplication
+            }
+            (Sabotage::ForgetEnabling | Sabotage::ForgetCompletions, Change::CompletionGroup { row }) => {
+                let is_over = row.state.ended.is_some();
+                row.state.enabled.is_some() && is_over == (self.sabotage == Sabotage::ForgetCompletions)
+            }
+            (Sabotage::ForgetCompletions, Change::Task(TaskChange::Unregistered { .. })) => true,
+            _ => false,
         };
         let writes: Vec<Write> =
             changes.iter().filter(|change| !is_forgotten(change)).cloned().map(Write::Change).collect();
@@ -204,11 +216,15 @@ impl World {
                     self.discards.insert(id);
                 }
                 Effect::Prune { time } => self.prune = Some(time),
+                Effect::Task(TaskEffect::EnsureStarted { id, instance, .. }) => {
+                    self.end_instance(id, instance)?;
+                }
                 Effect::EnsureWatched { .. }
                 | Effect::EnsureUnwatched { .. }
                 | Effect::SetRate { .. }
                 | Effect::SetTotalRate { .. }
                 | Effect::SetConnectionsPerHost { .. }
+                | Effect::Notify { .. }
                 | Effect::Task(_) => {}
             }
         }

@@ -1,10 +1,11 @@
 //! The world's small numbers as the types of the contract.
 
 use longhaul_contract::{
-    AppId, CostPolicy, CreateDownload, GroupName, HostState, Limits, Network, NetworkCost, NetworkLevel,
-    OperationId, OperationKind, PatchDownload, Priority, ScheduledRate, Signal, Timestamp, WebErrorStatus,
+    AppId, CostPolicy, CreateDownload, CreateUpload, GroupName, HostState, Limits, Network, NetworkCost,
+    NetworkLevel, OperationId, OperationKind, PatchDownload, Priority, ScheduledRate, Signal, Timestamp,
+    WebErrorStatus,
 };
-use longhaul_engine::{NewOperation, Origin};
+use longhaul_engine::{Marks, NewOperation, Origin};
 
 use crate::event::{Command, Cost, Level, Machine, NewLimits};
 use crate::model::Operation;
@@ -26,7 +27,7 @@ pub(crate) fn new_operation(id: OperationId, operation: &Operation, start: bool)
         if operation.is_recoverable { &[WebErrorStatus::Forbidden] } else { &[] };
     NewOperation {
         id,
-        kind: OperationKind::Download,
+        kind: if operation.is_upload { OperationKind::Upload } else { OperationKind::Download },
         app: operation.app.clone(),
         group: operation.group.clone(),
         origin: origin(operation.host),
@@ -36,8 +37,14 @@ pub(crate) fn new_operation(id: OperationId, operation: &Operation, start: bool)
         rate_limit: operation.rate,
         not_before: operation.not_before.map(|seconds| Timestamp(seconds * 1_000_000)),
         recoverable: recoverable.into(),
+        completion_group: operation.set,
+        marks: Marks::default(),
         start,
-        spec: Box::new(CreateDownload::new("https://host/file", "/folder/file")),
+        spec: if operation.is_upload {
+            CreateUpload::new("https://host/file", "/folder/file").into()
+        } else {
+            CreateDownload::new("https://host/file", "/folder/file").into()
+        },
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Invariant {
     EverythingEnds,
     /// What has fired runs as soon as everything holds.
     NoFiringLost,
+    /// A completion group fires once, when it is enabled and all its members have ended, and not before.
+    CompletionFiresOnce,
     /// What waits, runs and fires next is what the documentation says.
     FiringsAgree,
     /// What is cancelled, or has had its time, is gone in time.

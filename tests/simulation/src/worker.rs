@@ -83,6 +83,8 @@ impl World {
                 let failure = http(Remedy::NeedsInput, WebErrorStatus::Forbidden);
                 self.fail(id, failure, Report::NeedsInput { is_not_found: false })
             }
+            // Uploads meet another failure in its place: the answer is lost.
+            Work::NotFound if self.is_upload(id) => self.fail(id, unconfirmed(), Report::Unconfirmed),
             Work::NotFound => {
                 let failure = http(Remedy::NeedsInput, WebErrorStatus::NotFound);
                 self.fail(id, failure, Report::NeedsInput { is_not_found: true })
@@ -100,6 +102,10 @@ impl World {
                 self.fail(id, failure, Report::Blocked)
             }
         }
+    }
+
+    fn is_upload(&self, id: OperationId) -> bool {
+        self.ahead.operations.get(&id).is_some_and(|operation| operation.is_upload)
     }
 
     pub(crate) fn receive(&mut self, id: OperationId, bytes: u64) -> Result<(), Violation> {
@@ -239,6 +245,10 @@ fn transient(retry_after: Option<u32>) -> Failure {
         detail: "the connection was reset".to_owned(),
         retry_after_seconds: retry_after,
     }
+}
+
+fn unconfirmed() -> Failure {
+    Failure { remedy: Remedy::NeedsInput, cause: Cause::Unconfirmed, ..transient(None) }
 }
 
 fn http(remedy: Remedy, status: WebErrorStatus) -> Failure {

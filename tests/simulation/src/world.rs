@@ -44,6 +44,10 @@ pub enum Sabotage {
     RushClock,
     /// Files are published before they are whole.
     PublishEarly,
+    /// That completion groups are enabled is not written.
+    ForgetEnabling,
+    /// That completion groups are over is not written.
+    ForgetCompletions,
     /// Part files are emptied before the record says so.
     TruncateBeforeRecord,
 }
@@ -73,7 +77,7 @@ pub(crate) struct World {
     pub(crate) cut: Option<Cut>,
     /// The power has gone: whether what was decided last had landed.
     pub(crate) landed: Option<bool>,
-    next: u64,
+    pub(crate) next: u64,
 }
 
 impl World {
@@ -111,6 +115,8 @@ impl World {
     pub(crate) fn step(&mut self, event: &Event) -> Result<(), Violation> {
         match event {
             Event::Create(create) => self.create(create)?,
+            Event::NewSet { app } => self.new_set(*app)?,
+            Event::Enable { which } => self.enable(*which)?,
             Event::Command { which, command } => {
                 if let Some(id) = pick(self.ahead.operations.keys(), *which) {
                     self.command(id, *command)?;
@@ -164,6 +170,8 @@ impl World {
     }
 
     fn create(&mut self, create: &Create) -> Result<(), Violation> {
+        let set = create.set.and_then(|which| self.ahead.set_of(&app(create.app), which));
+        let is_closed = set.is_some_and(|(_, is_enabled)| is_enabled);
         let mut operations = Vec::new();
         for _ in 0..create.count {
             self.next += 1;
@@ -179,20 +187,28 @@ impl World {
                 not_before: create.delay_seconds.map(|delay| seconds + delay),
                 is_recoverable: create.is_recoverable,
                 size: create.size,
+                // Every third, without a draw of its own: the events of a seed stay what they are.
+                is_upload: create.size % 3 == 0,
                 want: if create.start { Want::Started } else { Want::Idle },
                 fruitless: Some(0),
                 stale: 0,
                 has_bytes: Some(false),
                 is_failing: false,
+                set: set.map(|(id, _)| id),
             };
             operations.push(new_operation(id, &operation, create.start));
-            self.ahead.create(id, operation);
+            if !is_closed {
+                self.ahead.create(id, operation);
+            }
         }
         self.note_time();
         match self.engine.command(self.engine_now(), Wish::Create(operations)) {
-            Ok(plan) => self.take(plan, None),
+            Ok(plan) => {
+                ensure(!is_closed, Invariant::Commands, || format!("{set:?} was joined"))?;
+                self.take(plan, None)
+            }
             Err(refusal) => {
-                Err(Violation::new(Invariant::Commands, format!("a creation was refused: {refusal}")))
+                ensure(is_closed, Invariant::Commands, || format!("a creation was refused: {refusal}"))
             }
         }
     }
@@ -310,6 +326,7 @@ impl World {
 
     /// What must hold after every event.
     pub(crate) fn check(&self) -> Result<(), Violation> {
+        self.check_sets()?;
         for (id, operation) in self.ahead.live() {
             let live = self.engine.live(self.engine_now(), &operation.app, id).ok_or_else(|| {
                 Violation::new(Invariant::AcknowledgedIsKept, format!("the engine has lost {id}"))

@@ -75,6 +75,16 @@ fn a_file_published_too_early_is_noticed() {
     notices(Sabotage::PublishEarly, &[Invariant::PublishedIsComplete]);
 }
 
+#[test]
+fn a_forgotten_enabling_of_a_completion_group_is_noticed() {
+    notices(Sabotage::ForgetEnabling, &[Invariant::AcknowledgedIsKept, Invariant::CompletionFiresOnce]);
+}
+
+#[test]
+fn a_completion_group_that_fires_twice_is_noticed() {
+    notices(Sabotage::ForgetCompletions, &[Invariant::CompletionFiresOnce]);
+}
+
 /// The random crashes lie between the events; here the order of two writes inside of one is wrong.
 #[test]
 fn bytes_thrown_away_before_the_record_says_so_are_noticed_at_the_commit_between() {

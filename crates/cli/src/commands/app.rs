@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use longhaul_contract::service::AppPolicy;
 use longhaul_contract::{App, AppId, Scope};
 use serde::Serialize;
 
@@ -39,6 +40,15 @@ enum Command {
         /// Reverse-DNS name of the application
         #[arg(value_name = "APP")]
         app: AppId,
+    },
+    /// Show or decide what an application's transfers may do
+    Policy {
+        /// Reverse-DNS name of the application
+        #[arg(value_name = "APP")]
+        app: AppId,
+        /// Whether its transfers run only while a program of it is connected
+        #[arg(long, value_name = "true|false")]
+        foreground_only: Option<bool>,
     },
     /// Make a token for calls over TCP and print it; it is shown this once
     Token {
@@ -81,6 +91,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Command::Install { file } => install(&file, context)?,
         Command::Ls => list(context).await?,
         Command::Rm { app } => remove(&app, context).await?,
+        Command::Policy { app, foreground_only } => policy(&app, foreground_only, context).await?,
         Command::Token { app, scope } => {
             let scopes: Vec<Scope> = scope.into_iter().map(Scope::from).collect();
             let made = context.client().await?.create_token(&app, &scopes).await?;
@@ -91,6 +102,15 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         }
     }
     Ok(Exit::Success)
+}
+
+async fn policy(app: &AppId, foreground_only: Option<bool>, context: &Context) -> Result<(), Trouble> {
+    let client = context.client().await?;
+    if let Some(foreground_only) = foreground_only {
+        client.put_policy(app, AppPolicy { foreground_only }).await?;
+    }
+    let policy = client.policy(app).await?;
+    context.console.data(&policy, |_| format!("foreground only: {}\n", policy.foreground_only))
 }
 
 /// The folder of manifests, which only commands on the service's own machine may change.

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
-    let download = identifiers::resolve(&client, &arguments.id).await?;
+    let download = identifiers::resolve_download(&client, &arguments.id).await?;
     let mut reader = download.content(arguments.offset, arguments.length).await?;
     let mut out = io::stdout().lock();
     while let Some(chunk) = reader.chunk().await? {

@@ -1,6 +1,6 @@
 //! `longhaul start`, `pause`, `resume`, `cancel` and `rm`.
 
-use longhaul_client::{Client, ClientError, Download, DownloadQuery};
+use longhaul_client::{Client, ClientError, DownloadQuery, Transfer};
 use longhaul_contract::{Operation, TransferStatus};
 use serde::Serialize;
 
@@ -10,39 +10,39 @@ use crate::exit::Exit;
 use crate::trouble::Trouble;
 use crate::{describe, identifiers};
 
-/// Start downloads that were created without starting
+/// Start operations that were created without starting
 #[derive(Debug, clap::Args)]
 pub(crate) struct Start {
-    /// The downloads, by their ids or the beginnings of them
+    /// The operations, by their ids or the beginnings of them
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }
 
-/// Pause downloads; their bytes are kept
+/// Pause downloads and uploads; the bytes of downloads are kept
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pause {
     #[command(flatten)]
     which: Which,
 }
 
-/// Let paused downloads go on
+/// Let paused operations go on
 #[derive(Debug, clap::Args)]
 pub(crate) struct Resume {
     #[command(flatten)]
     which: Which,
 }
 
-/// Cancel downloads and delete their bytes
+/// Cancel operations and delete the bytes of downloads
 #[derive(Debug, clap::Args)]
 pub(crate) struct Cancel {
     #[command(flatten)]
     which: Which,
 }
 
-/// Forget downloads, cancelling them where they are not finished; published files stay
+/// Forget operations, cancelling them where they are not finished; published files stay
 #[derive(Debug, clap::Args)]
 pub(crate) struct Remove {
-    /// The downloads, by their ids or the beginnings of them
+    /// The operations, by their ids or the beginnings of them
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }
@@ -50,10 +50,10 @@ pub(crate) struct Remove {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// The downloads, by their ids or the beginnings of them
+    /// The operations, by their ids or the beginnings of them
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All downloads that this can be done to
+    /// All operations that this can be done to
     #[arg(short, long)]
     all: bool,
 }
@@ -73,12 +73,12 @@ enum Command {
 }
 
 impl Command {
-    async fn give(self, download: &Download) -> Result<Operation, ClientError> {
+    async fn give(self, transfer: &Transfer) -> Result<Operation, ClientError> {
         match self {
-            Self::Start => download.start().await,
-            Self::Pause => download.pause().await,
-            Self::Resume => download.resume().await,
-            Self::Cancel => download.cancel().await,
+            Self::Start => transfer.start().await,
+            Self::Pause => transfer.pause().await,
+            Self::Resume => transfer.resume().await,
+            Self::Cancel => transfer.cancel().await,
         }
     }
 
@@ -170,7 +170,7 @@ pub(crate) async fn remove(arguments: Remove, context: &Context) -> Result<Exit,
 }
 
 /// Ids are resolved before anything is done, so that a mistyped one changes nothing.
-pub(crate) async fn resolve_all(client: &Client, ids: &[String]) -> Result<Vec<Download>, Trouble> {
+pub(crate) async fn resolve_all(client: &Client, ids: &[String]) -> Result<Vec<Transfer>, Trouble> {
     let mut downloads = Vec::with_capacity(ids.len());
     for id in ids {
         downloads.push(identifiers::resolve(client, id).await?);
@@ -178,15 +178,15 @@ pub(crate) async fn resolve_all(client: &Client, ids: &[String]) -> Result<Vec<D
     Ok(downloads)
 }
 
-async fn all(client: &Client, command: Command) -> Result<Vec<Download>, Trouble> {
+async fn all(client: &Client, command: Command) -> Result<Vec<Transfer>, Trouble> {
     let status = TransferStatus::ALL.iter().copied().filter(|status| command.applies_to(*status)).collect();
     let query = DownloadQuery { status, ..DownloadQuery::default() };
-    let mut downloads = Vec::new();
-    let mut pages = client.downloads(query);
+    let mut transfers = Vec::new();
+    let mut pages = client.operations(query);
     while let Some(page) = pages.next().await? {
-        downloads.extend(page.iter().map(|operation| client.download(operation.id)));
+        transfers.extend(page.iter().map(|operation| client.transfer(operation.kind, operation.id)));
     }
-    Ok(downloads)
+    Ok(transfers)
 }
 
 /// The first refusal decides the exit code; a lost connection ends the command.

@@ -34,17 +34,17 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let showing = if context.console.is_json { Showing::Events } else { Showing::Progress };
     let mut picture =
         if arguments.ids.is_empty() && !is_selective { Picture::of_all() } else { Picture::of_expected() };
-    for download in resolve_all(&client, &arguments.ids).await? {
-        picture.expect(download.id(), download.id().to_string());
+    for transfer in resolve_all(&client, &arguments.ids).await? {
+        picture.expect_one_of(transfer.kind(), transfer.id(), transfer.id().to_string());
     }
     if is_selective {
         let query =
             DownloadQuery { group: arguments.group, label: arguments.label, ..DownloadQuery::default() };
-        for operation in client.downloads(query).collect().await? {
-            picture.expect(operation.id, describe::short_name(&operation));
+        for operation in client.operations(query).collect().await? {
+            picture.expect_one_of(operation.kind, operation.id, describe::short_name(&operation));
         }
         if picture.items().next().is_none() {
-            return Err(Trouble::new(Exit::NotFound, "there is no such download"));
+            return Err(Trouble::new(Exit::NotFound, "there is no such operation"));
         }
     }
     let takes_all = picture.follows_all();
@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Ending::Settled => Ok(following.picture.exit()),
         Ending::Interrupted if takes_all => Ok(Exit::Success),
         Ending::Interrupted => {
-            context.console.say("The downloads go on in the background.");
+            context.console.say("They go on in the background.");
             Ok(Exit::Interrupted)
         }
     }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use longhaul_client::Client;
 use longhaul_contract::{
-    Checksum, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists, Operation,
-    OperationId, Priority, RequestHeader, Secret, Timestamp, TransferStatus, WebErrorStatus,
+    Checksum, CompletionGroupId, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists,
+    Notification, Operation, OperationId, Priority, RequestHeader, Secret, Timestamp, TransferStatus,
+    WebErrorStatus,
 };
 use serde::Serialize;
 use url::Url;
@@ -82,6 +83,9 @@ pub(crate) struct Arguments {
     /// Member of this group, see `longhaul group`
     #[arg(short, long, value_name = "NAME", help_heading = "When and how fast")]
     group: Option<GroupName>,
+    /// Member of this completion group, by its id; see `longhaul completion`
+    #[arg(long, value_name = "ID", help_heading = "When and how fast")]
+    completion: Option<CompletionGroupId>,
     /// At most this many bytes per second: 500k, 2M
     #[arg(long, value_name = "RATE", value_parser = RateLimit::parse, help_heading = "When and how fast")]
     limit_rate: Option<RateLimit>,
@@ -95,6 +99,9 @@ pub(crate) struct Arguments {
     /// A word to find it by later
     #[arg(short, long, value_name = "LABEL", help_heading = "Following")]
     label: Option<String>,
+    /// Show on the desktop how each download has ended
+    #[arg(long, help_heading = "Following")]
+    notify: bool,
     /// Print the ids and do not follow
     #[arg(long, help_heading = "Following")]
     detach: bool,
@@ -128,10 +135,10 @@ impl From<IfExistsWord> for IfExists {
 
 /// Bytes per second, or none.
 #[derive(Debug, Clone, Copy)]
-struct RateLimit(Option<u64>);
+pub(crate) struct RateLimit(pub(crate) Option<u64>);
 
 impl RateLimit {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         parse_rate(text).map(Self)
     }
 }
@@ -149,7 +156,7 @@ pub(crate) fn parse_web_error(text: &str) -> Result<WebErrorStatus, String> {
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     time::parse(text, &jiff::Zoned::now())
 }
 
@@ -222,7 +229,8 @@ async fn follow(
     let mut early = created.exit();
     if !created.operations.is_empty() {
         if following.run().await? == Ending::Interrupted {
-            say_detached(arguments, &following.picture, context);
+            let found_by = (arguments.label.as_deref(), arguments.group.as_ref());
+            say_detached("download", found_by, &following.picture, context);
             early = Exit::Interrupted;
         } else {
             say_advice(&following.picture, context);
@@ -279,6 +287,9 @@ impl<'a> Request<'a> {
                 expect: None,
                 mirrors: Vec::new(),
                 transfer_group: None,
+                completion_group: None,
+                success_notification: None,
+                failure_notification: None,
                 not_before: None,
                 is_random_access_required: false,
                 label: None,
@@ -382,6 +393,9 @@ fn spec(
         cost_policy: arguments.cost_policy,
         priority: arguments.priority,
         transfer_group: arguments.group.clone(),
+        completion_group: arguments.completion,
+        success_notification: arguments.notify.then(|| notification("Downloaded", &source.url)),
+        failure_notification: arguments.notify.then(|| notification("Not downloaded", &source.url)),
         is_random_access_required: arguments.random_access,
         recoverable_web_error_statuses: arguments.recoverable.clone(),
         checksum: arguments.checksum.clone().or(source.checksum),
@@ -395,16 +409,31 @@ fn spec(
     })
 }
 
+/// What is shown of an address has no query, which may be signed.
+fn notification(title: &str, url: &Url) -> Notification {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    let body = shown.as_str().chars().take(1024).collect();
+    Notification { title: title.to_owned(), body: Some(body) }
+}
+
 /// Up to this many ids are named.
 const IDS_NAMED: usize = 3;
 
-fn say_detached(arguments: &Arguments, picture: &Picture, context: &Context) {
+/// Says that operations called `noun` go on, and how to see them again.
+pub(crate) fn say_detached(
+    noun: &str,
+    (label, group): (Option<&str>, Option<&GroupName>),
+    picture: &Picture,
+    context: &Context,
+) {
     let ids: Vec<OperationId> = picture.unfinished();
     let what = match ids.len() {
-        1 => "The download goes on".to_owned(),
-        count => format!("{count} downloads go on"),
+        1 => format!("The {noun} goes on"),
+        count => format!("{count} {noun}s go on"),
     };
-    let again = match (&arguments.label, &arguments.group) {
+    let again = match (label, group) {
         _ if ids.len() <= IDS_NAMED => ids.iter().map(|id| format!(" {id}")).collect(),
         (Some(label), _) => format!(" --label {}", escape(label)),
         (None, Some(group)) => format!(" --group {}", escape(group.as_str())),
@@ -415,7 +444,7 @@ fn say_detached(arguments: &Arguments, picture: &Picture, context: &Context) {
 }
 
 /// Says what can be done, once for each different thing.
-fn say_advice(picture: &Picture, context: &Context) {
+pub(crate) fn say_advice(picture: &Picture, context: &Context) {
     let mut said: Vec<String> = Vec::new();
     for (_, item) in picture.items() {
         let (State::Live(operation) | State::Ended(operation)) = &item.state else { continue };

@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         ..DownloadQuery::default()
     };
     let client = context.client().await?;
-    let mut pages = client.downloads(query);
+    let mut pages = client.operations(query);
     let mut operations: Vec<Operation> = Vec::new();
     while operations.len() < limit
         && let Some(page) = pages.next().await?
@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     if !context.console.is_json {
         if operations.is_empty() {
             let more = if arguments.all { "" } else { " (longhaul ls --all shows older ones)" };
-            context.console.say(&format!("No downloads{more}."));
+            context.console.say(&format!("Nothing{more}."));
         } else if has_more {
             context.console.say("… and more.");
         }
@@ -114,17 +114,16 @@ fn render(operations: &[Operation], view: &View) -> String {
 
 /// Of an operation that is under way and whose size is known; 100 only when every byte is there.
 pub(crate) fn percent(operation: &Operation) -> Option<u64> {
-    let progress = &operation.progress;
-    if operation.status.is_final() || progress.total_bytes_to_receive == 0 {
+    let (moved, total) = describe::moved(operation);
+    if operation.status.is_final() || total == 0 {
         return None;
     }
-    let percent = u128::from(progress.bytes_received) * 100 / u128::from(progress.total_bytes_to_receive);
+    let percent = u128::from(moved) * 100 / u128::from(total);
     u64::try_from(percent.min(100)).ok()
 }
 
 fn size(operation: &Operation) -> String {
-    let progress = &operation.progress;
-    match (progress.bytes_received, progress.total_bytes_to_receive) {
+    match describe::moved(operation) {
         (0, 0) => String::new(),
         (received, 0) => measure::bytes(received),
         (received, total) if received == total => measure::bytes(total),

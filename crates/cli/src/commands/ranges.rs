@@ -24,7 +24,7 @@ struct Items<'a> {
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
-    let ranges = identifiers::resolve(&client, &arguments.id).await?.ranges().await?;
+    let ranges = identifiers::resolve_download(&client, &arguments.id).await?.ranges().await?;
     context.console.data(&Items { items: &ranges }, |_| render(&ranges))?;
     if ranges.is_empty() && !context.console.is_json {
         context.console.say("No bytes yet.");

@@ -1,6 +1,6 @@
 //! `longhaul receipt` and `longhaul verify`.
 
-use longhaul_contract::{DigestVerdict, Receipt, ReceiptDigest, Verification};
+use longhaul_contract::{DigestVerdict, Receipt, ReceiptDigest, UploadReceipt, Verification};
 
 use crate::connect::Context;
 use crate::console::{BAD, FAINT, GOOD, STRONG, View};
@@ -10,10 +10,10 @@ use crate::text::escape;
 use crate::trouble::Trouble;
 use crate::{identifiers, measure};
 
-/// Show what was fetched from where and how it was checked
+/// Show what was fetched from where and how it was checked, or what was sent
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReceiptArguments {
-    /// The download, by its id or the beginning of it
+    /// The operation, by its id or the beginning of it
     #[arg(value_name = "ID")]
     id: String,
 }
@@ -37,7 +37,7 @@ pub(crate) async fn receipt(arguments: ReceiptArguments, context: &Context) -> R
 
 pub(crate) async fn verify(arguments: VerifyArguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
-    let verification = identifiers::resolve(&client, &arguments.id).await?.verify().await?;
+    let verification = identifiers::resolve_download(&client, &arguments.id).await?.verify().await?;
     context.console.data(&verification, |view| render_verification(&verification, view))?;
     Ok(if verification.is_intact { Exit::Success } else { Exit::Internal })
 }
@@ -56,7 +56,10 @@ fn render_receipt(receipt: &Receipt, view: &View) -> String {
     if receipt.restarts > 0 {
         fetched.push_str(&format!(", {} restarts from byte 0", receipt.restarts));
     }
-    lines.push(("fetched", fetched));
+    match &receipt.upload {
+        None => lines.push(("fetched", fetched)),
+        Some(upload) => lines.extend(upload_lines(receipt, upload)),
+    }
     let mut shown = pairs(view, lines);
     let heading = |title: &str| format!("\n{}\n", view.paint.paint(STRONG, title));
     if !receipt.chain.is_empty() {
@@ -90,6 +93,16 @@ fn render_receipt(receipt: &Receipt, view: &View) -> String {
         }
     }
     shown
+}
+
+fn upload_lines(receipt: &Receipt, upload: &UploadReceipt) -> Vec<(&'static str, String)> {
+    let mut sent = format!("{} in {} requests", measure::bytes(upload.bytes_sent), upload.requests);
+    if receipt.restarts > 0 {
+        sent.push_str(&format!(", {} restarts from byte 0", receipt.restarts));
+    }
+    let mut lines = vec![("sent", sent), ("protocol", escape(&upload.protocol).into_owned())];
+    lines.extend(upload.part_etags.iter().map(|etag| ("part etag", escape(etag).into_owned())));
+    lines
 }
 
 fn digest_line(digest: &ReceiptDigest, view: &View) -> String {
@@ -146,6 +159,7 @@ mod tests {
     #[test]
     fn a_receipt() {
         let receipt = Receipt {
+            upload: None,
             chain: vec![
                 ReceiptHop { url: "https://example.org/film".to_owned(), status: 302 },
                 ReceiptHop { url: "https://mirror.example.org/film".to_owned(), status: 206 },

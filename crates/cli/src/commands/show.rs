@@ -51,11 +51,16 @@ fn render(operation: &Operation, response: Option<&ResponseInformation>, view: &
     add("problem", operation.error.as_ref().map(|_| describe::failure(operation)));
     add("try", operation.error.as_ref().and_then(|_| describe::advice(operation)));
     add("address", Some(escape(&operation.requested_uri).into_owned()));
-    add("file", Some(escape(&operation.result_file).into_owned()));
+    for file in operation.result_file.iter().chain(&operation.source_file).chain(&operation.part_files) {
+        add("file", Some(escape(file).into_owned()));
+    }
+    add("method", operation.method.as_deref().map(|method| escape(method).into_owned()));
+    add("protocol", operation.protocol.map(|protocol| protocol.to_string()));
     add("progress", Some(progress(operation)));
     add("priority", Some(operation.priority.to_string()));
     add("cost policy", Some(operation.cost_policy.to_string()));
     add("group", operation.transfer_group.as_ref().map(|group| escape(group.as_str()).into_owned()));
+    add("completion group", operation.completion_group.map(|group| group.to_string()));
     add("label", operation.label.as_deref().map(|label| escape(label).into_owned()));
     add("rate limit", operation.rate_limit.map(measure::rate));
     add("not before", operation.not_before.map(|time| view.instant(time)));
@@ -79,9 +84,9 @@ fn render(operation: &Operation, response: Option<&ResponseInformation>, view: &
 
 fn progress(operation: &Operation) -> String {
     let progress = &operation.progress;
-    let mut text = match progress.total_bytes_to_receive {
-        0 => format!("{} of an unknown size", measure::bytes(progress.bytes_received)),
-        total => format!("{} of {}", measure::bytes(progress.bytes_received), measure::bytes(total)),
+    let mut text = match describe::moved(operation) {
+        (moved, 0) => format!("{} of an unknown size", measure::bytes(moved)),
+        (moved, total) => format!("{} of {}", measure::bytes(moved), measure::bytes(total)),
     };
     if let Some(percent) = percent(operation) {
         text.push_str(&format!(" ({percent}%)"));

@@ -69,11 +69,12 @@ struct Measured {
 impl Measured {
     fn of(operation: &Operation) -> Self {
         let progress = &operation.progress;
-        let total = Some(progress.total_bytes_to_receive).filter(|total| *total > 0);
+        let (moved, total) = describe::moved(operation);
+        let total = Some(total).filter(|total| *total > 0);
         Self {
-            received: progress.bytes_received,
+            received: moved,
             total,
-            permille: total.map(|total| permille(progress.bytes_received, total)),
+            permille: total.map(|total| permille(moved, total)),
             bytes_per_second: progress.bytes_per_second,
             seconds_left: progress.seconds_left,
         }
@@ -84,11 +85,11 @@ impl Measured {
         let by_bytes = totals.bytes_total.filter(|total| *total > 0);
         let permille = by_bytes.map_or_else(
             || permille(ended, totals.operations as u64),
-            |total| permille(totals.bytes_received, total),
+            |total| permille(totals.bytes_moved, total),
         );
-        let left = by_bytes.map(|total| total.saturating_sub(totals.bytes_received));
+        let left = by_bytes.map(|total| total.saturating_sub(totals.bytes_moved));
         Self {
-            received: totals.bytes_received,
+            received: totals.bytes_moved,
             total: by_bytes,
             permille: Some(permille),
             bytes_per_second: totals.bytes_per_second,
@@ -248,7 +249,7 @@ fn ended(operation: &Operation, folder: Option<&Path>, view: &View) -> String {
     if operation.status != TransferStatus::Completed {
         return format!("{} {name}: {}", view.paint.bad_mark(), describe::failure(operation));
     }
-    let size = operation.progress.bytes_received;
+    let (size, _) = describe::moved(operation);
     let taken = taken(operation);
     let rate = taken.and_then(|taken| measure::average(size, taken)).map(measure::rate).unwrap_or_default();
     let time = taken.map(|taken| measure::clock(taken.as_secs())).unwrap_or_default();
@@ -280,7 +281,7 @@ pub(crate) fn summary(picture: &Picture, seconds: u64, view: &View) -> Option<St
         "{} of {} files, {} in {}",
         totals.completed,
         totals.operations,
-        measure::bytes(totals.bytes_received),
+        measure::bytes(totals.bytes_moved),
         measure::words(seconds)
     );
     for (count, what) in [(totals.failed, "failed"), (totals.needing_input, "waiting for input")] {

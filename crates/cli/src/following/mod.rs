@@ -138,7 +138,7 @@ impl<'a> Following<'a> {
         let mut ids: HashSet<OperationId> = self.picture.unfinished().into_iter().collect();
         if ids.len() > ASKED_ONE_BY_ONE_MAX {
             let mut pages =
-                self.client.downloads(DownloadQuery { limit: Some(PAGE), ..DownloadQuery::default() });
+                self.client.operations(DownloadQuery { limit: Some(PAGE), ..DownloadQuery::default() });
             loop {
                 match pages.next().await {
                     Ok(Some(page)) => {
@@ -159,12 +159,10 @@ impl<'a> Following<'a> {
     }
 
     async fn ask_each(&mut self, ids: Vec<OperationId>) -> Result<(), Trouble> {
-        let client = self.client.clone();
-        let mut answers = futures_util::stream::iter(ids)
-            .map(|id| {
-                let download = client.download(id);
-                async move { (id, download.get().await) }
-            })
+        let handle = |id| (id, self.client.transfer(self.picture.kind(id), id));
+        let transfers: Vec<_> = ids.into_iter().map(handle).collect();
+        let mut answers = futures_util::stream::iter(transfers)
+            .map(|(id, transfer)| async move { (id, transfer.get().await) })
             .buffer_unordered(CALLS_AT_ONCE);
         while let Some((id, answer)) = answers.next().await {
             match answer {
@@ -385,9 +383,9 @@ impl<'a> Following<'a> {
 
     fn take_each(&mut self, ids: Vec<OperationId>) {
         for id in ids {
-            let download = self.client.download(id);
+            let transfer = self.client.transfer(self.picture.kind(id), id);
             self.takings.push(Box::pin(async move {
-                download.attach_within(Duration::ZERO).await?;
+                transfer.attach_within(Duration::ZERO).await?;
                 Ok(Vec::new())
             }));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use longhaul_contract::{Operation, OperationId, Progress, ReasonCode, TransferStatus};
+use longhaul_contract::{Operation, OperationId, OperationKind, Progress, ReasonCode, TransferStatus};
 
 use crate::describe;
 use crate::exit::Exit;
@@ -12,6 +12,7 @@ use crate::exit::Exit;
 pub(crate) struct Item {
     /// Escaped.
     pub(crate) name: String,
+    pub(crate) kind: OperationKind,
     pub(crate) state: State,
     /// The reason that was last told, so that it is told once.
     told: Option<ReasonCode>,
@@ -64,7 +65,7 @@ pub(crate) struct Totals {
     pub(crate) completed: usize,
     pub(crate) failed: usize,
     pub(crate) needing_input: usize,
-    pub(crate) bytes_received: u64,
+    pub(crate) bytes_moved: u64,
     /// `None` while any size is unknown.
     pub(crate) bytes_total: Option<u64>,
     pub(crate) bytes_per_second: u64,
@@ -91,8 +92,17 @@ impl Picture {
     }
 
     pub(crate) fn expect(&mut self, id: OperationId, name: String) {
+        self.expect_one_of(OperationKind::Download, id, name);
+    }
+
+    pub(crate) fn expect_one_of(&mut self, kind: OperationKind, id: OperationId, name: String) {
         self.order.push(id);
-        self.items.insert(id, Item { name, state: State::Expected, told: None });
+        self.items.insert(id, Item { name, kind, state: State::Expected, told: None });
+    }
+
+    /// What it is, as far as that is known.
+    pub(crate) fn kind(&self, id: OperationId) -> OperationKind {
+        self.items.get(&id).map_or(OperationKind::Download, |item| item.kind)
     }
 
     pub(crate) fn follows_all(&self) -> bool {
@@ -111,7 +121,7 @@ impl Picture {
             if !self.takes_all || operation.status.is_final() {
                 return None;
             }
-            self.expect(id, String::new());
+            self.expect_one_of(operation.kind, id, String::new());
         }
         let item = self.items.get_mut(&id)?;
         if matches!(item.state, State::Ended(_) | State::Gone) {
@@ -190,7 +200,7 @@ impl Picture {
                 }
                 State::Live(operation) | State::Ended(operation) => operation,
             };
-            let progress = &operation.progress;
+            let (moved, all) = describe::moved(operation);
             match operation.status {
                 TransferStatus::Completed => totals.completed += 1,
                 TransferStatus::Canceled | TransferStatus::Error => {
@@ -199,12 +209,12 @@ impl Picture {
                 }
                 _ => {
                     totals.needing_input += usize::from(describe::needs_input(operation));
-                    totals.bytes_per_second += progress.bytes_per_second;
+                    totals.bytes_per_second += operation.progress.bytes_per_second;
                 }
             }
-            totals.bytes_received += progress.bytes_received;
-            let size = match progress.total_bytes_to_receive {
-                0 if operation.status == TransferStatus::Completed => Some(progress.bytes_received),
+            totals.bytes_moved += moved;
+            let size = match all {
+                0 if operation.status == TransferStatus::Completed => Some(moved),
                 0 => None,
                 size => Some(size),
             };
@@ -300,7 +310,7 @@ mod tests {
         picture.take(with_progress(numbered(2, "b"), 5, 8));
         let totals = picture.totals();
         assert_eq!(totals.bytes_total, Some(4 << 30));
-        assert_eq!((totals.bytes_received, totals.bytes_per_second), ((1 << 30) + 5, 15));
+        assert_eq!((totals.bytes_moved, totals.bytes_per_second), ((1 << 30) + 5, 15));
     }
 
     #[test]

@@ -130,7 +130,7 @@ async fn read(download: &Download, address: &str) -> Result<Vec<Source>, Trouble
 }
 
 fn remove_file(operation: &Operation) -> Result<(), Trouble> {
-    let path = Path::new(&operation.result_file);
+    let path = Path::new(describe::file(operation));
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Trouble::file(path, &error)),
         Ok(()) | Err(_) => Ok(()),

@@ -1,9 +1,11 @@
 //! Trigger parameters that are documents or numbers of their own: geofences, Bluetooth LE filters, sensor intervals,
 //! characteristics [W 2.11].
 
-use longhaul_contract::{ErrorCode, TriggerKind, TriggerSpec};
+use longhaul_contract::{CompletionGroupId, ErrorCode, Timestamp, TriggerKind, TriggerSpec};
 use longhaul_host::devices::DeviceId;
+use longhaul_host::wants::{Activity, AdvertisementFilter, Characteristic, Fence, Fences, RangeRule, Want};
 use serde::Deserialize;
+use std::time::Duration;
 
 use crate::http::{Answer, Refused};
 use crate::push;
@@ -14,8 +16,20 @@ const GEOFENCES_MAX: usize = 1000;
 /// Advertising data types that a filter may not name: flags and the like, which all devices send.
 const FORBIDDEN_DATA_TYPES: [u8; 5] = [0x01, 0x0d, 0x11, 0x19, 0x1c];
 
-const ACTIVITIES: [&str; 8] =
-    ["Unknown", "Idle", "Stationary", "Fidgeting", "Walking", "Running", "InVehicle", "Biking"];
+/// From here on, sampling is off [W 2.11].
+const SAMPLING_OFF: f64 = 25.5;
+
+/// Where a registration does not say how often activity is looked at.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Activities of Windows that no sensor here can tell.
+const UNTOLD: [(&str, &str); 5] = [
+    ("Unknown", "it is the absence of all others, which is no event"),
+    ("Idle", "a person at rest who carries the machine looks like a machine at rest: ask for Stationary"),
+    ("Fidgeting", "one accelerometer cannot tell it from the shaking of a desk"),
+    ("InVehicle", "one accelerometer cannot tell it from other shaking"),
+    ("Biking", "one accelerometer cannot tell it from other shaking"),
+];
 
 fn refuse(name: &str, detail: impl Into<String>) -> Refused {
     Refused::new(ErrorCode::InvalidTrigger, detail).with_field(format!("/trigger/parameters/{name}"))
@@ -26,13 +40,13 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
     match spec.kind {
         TriggerKind::PushNotificationTrigger => check_channel(spec),
         TriggerKind::LocationTrigger => check_geofences(&document::<Vec<Geofence>>(spec, "geofences")?),
-        TriggerKind::BluetoothLEAdvertisementWatcherTrigger => check_advertisements(spec),
+        TriggerKind::BluetoothLEAdvertisementWatcherTrigger => check_advertisements(spec).map(drop),
         TriggerKind::DeviceUseTrigger
         | TriggerKind::DeviceServicingTrigger
         | TriggerKind::DeviceConnectionChangeTrigger => check_device(spec),
-        TriggerKind::ActivitySensorTrigger => check_activities(spec),
-        TriggerKind::GattCharacteristicNotificationTrigger => check_characteristic(spec),
-        TriggerKind::CompletionGroupTrigger => given(spec, "completionGroup").map(drop),
+        TriggerKind::ActivitySensorTrigger => check_activities(spec).map(drop),
+        TriggerKind::GattCharacteristicNotificationTrigger => check_characteristic(spec).map(drop),
+        TriggerKind::CompletionGroupTrigger => completion_group(spec).map(drop),
         TriggerKind::SystemTrigger
         | TriggerKind::TimeTrigger
         | TriggerKind::MaintenanceTrigger
@@ -41,12 +55,56 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
     }
 }
 
+/// Whether the host watches for a trigger only while it is registered.
+pub(crate) const fn is_watched_for(kind: TriggerKind) -> bool {
+    matches!(
+        kind,
+        TriggerKind::LocationTrigger
+            | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
+            | TriggerKind::ActivitySensorTrigger
+            | TriggerKind::GattCharacteristicNotificationTrigger
+    )
+}
+
+/// What the host is to watch for. `since` is the registration's time, `kept` what the host has given to be kept.
+pub(crate) fn want(
+    spec: &TriggerSpec,
+    since: Timestamp,
+    kept: Option<serde_json::Value>,
+) -> Answer<Option<Want>> {
+    Ok(match spec.kind {
+        TriggerKind::LocationTrigger => {
+            let fences: Vec<Geofence> = document(spec, "geofences")?;
+            let fences = fences.into_iter().map(Fence::from).collect();
+            Some(Want::Fences(Fences { fences, since, kept }))
+        }
+        TriggerKind::BluetoothLEAdvertisementWatcherTrigger => {
+            let (filter, range) = check_advertisements(spec)?;
+            Some(Want::Advertisements { filter, range })
+        }
+        TriggerKind::ActivitySensorTrigger => {
+            let (activities, interval) = check_activities(spec)?;
+            Some(Want::Activity { activities, interval, kept })
+        }
+        TriggerKind::GattCharacteristicNotificationTrigger => {
+            Some(Want::Characteristic(check_characteristic(spec)?))
+        }
+        _ => None,
+    })
+}
+
 fn given<'a>(spec: &'a TriggerSpec, name: &str) -> Answer<&'a str> {
     let value = spec.parameters.get(name).map(String::as_str).unwrap_or_default();
     if value.is_empty() {
         return Err(refuse(name, format!("{} needs the parameter {name}", spec.kind)));
     }
     Ok(value)
+}
+
+/// The group that a CompletionGroupTrigger names.
+pub(super) fn completion_group(spec: &TriggerSpec) -> Answer<CompletionGroupId> {
+    let id = given(spec, "completionGroup")?;
+    id.parse().map_err(|_| refuse("completionGroup", format!("{id:?} is no id of a completion group")))
 }
 
 fn document<T: for<'a> Deserialize<'a>>(spec: &TriggerSpec, name: &str) -> Answer<T> {
@@ -87,13 +145,36 @@ struct Geofence {
     /// Seconds; for both directions.
     #[serde(default = "dwell_seconds")]
     dwell_time: f64,
-    #[serde(default, rename = "singleUse")]
-    _single_use: bool,
-    #[serde(default, rename = "startTime")]
-    _start_time: Option<longhaul_contract::Timestamp>,
+    #[serde(default)]
+    single_use: bool,
+    #[serde(default)]
+    start_time: Option<Timestamp>,
     /// Seconds; 0 is for ever.
     #[serde(default)]
     duration: f64,
+}
+
+impl From<Geofence> for Fence {
+    fn from(fence: Geofence) -> Self {
+        let tells = |state: &str| fence.monitored_states.iter().any(|known| known == state);
+        Self {
+            tells_entered: tells("Entered"),
+            tells_exited: tells("Exited"),
+            id: fence.id,
+            latitude: fence.latitude,
+            longitude: fence.longitude,
+            radius: fence.radius,
+            dwell: seconds(fence.dwell_time),
+            is_single_use: fence.single_use,
+            starts: fence.start_time,
+            duration: (fence.duration > 0.0).then(|| seconds(fence.duration)),
+        }
+    }
+}
+
+/// What has been checked not to be negative; longer than can be counted is for ever.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 fn entered_and_exited() -> Vec<String> {
@@ -140,15 +221,26 @@ fn check_geofences(geofences: &[Geofence]) -> Answer<()> {
     Ok(())
 }
 
-/// Exactly one pattern.
+/// Exactly one pattern: a section of the advertisement, data of a manufacturer, or a service.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AdvertisementFilter {
-    data_type: u8,
-    #[serde(default)]
-    offset: u8,
-    /// Hexadecimal.
-    data: String,
+#[serde(untagged, rename_all_fields = "camelCase", deny_unknown_fields)]
+enum Pattern {
+    Section {
+        data_type: u8,
+        #[serde(default)]
+        offset: u8,
+        /// Hexadecimal.
+        data: String,
+    },
+    Manufacturer {
+        company_id: u16,
+        /// Hexadecimal.
+        #[serde(default)]
+        data_prefix: String,
+    },
+    Service {
+        service_uuid: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -175,29 +267,55 @@ impl Default for SignalStrengthFilter {
     }
 }
 
-fn check_advertisements(spec: &TriggerSpec) -> Answer<()> {
-    let filter: AdvertisementFilter = document(spec, "advertisementFilter")?;
+fn check_advertisements(spec: &TriggerSpec) -> Answer<(AdvertisementFilter, RangeRule)> {
+    let filter = advertisement_filter(document(spec, "advertisementFilter")?)?;
+    let strength = match spec.parameters.get("signalStrengthFilter") {
+        Some(text) => parse("signalStrengthFilter", text)?,
+        None => SignalStrengthFilter::default(),
+    };
+    check_signal_strength(&strength)?;
+    match spec.parameters.get("allowExtendedAdvertisements").map(String::as_str) {
+        None | Some("true" | "false") => Ok((filter, strength.into())),
+        Some(other) => {
+            Err(refuse("allowExtendedAdvertisements", format!("{other:?} is neither true nor false")))
+        }
+    }
+}
+
+fn advertisement_filter(pattern: Pattern) -> Answer<AdvertisementFilter> {
     let refuse_filter = |detail: String| Err(refuse("advertisementFilter", detail));
-    let Ok(data) = hex::decode(&filter.data) else {
-        return refuse_filter(format!("data {:?} is not hexadecimal", filter.data));
+    let bytes = |text: &str| {
+        hex::decode(text)
+            .map_err(|_| refuse("advertisementFilter", format!("data {text:?} is not hexadecimal")))
+    };
+    let (data_type, offset, data) = match pattern {
+        Pattern::Section { data_type, offset, data } => (data_type, offset, bytes(&data)?),
+        Pattern::Manufacturer { company_id, data_prefix } => {
+            return Ok(AdvertisementFilter::manufacturer(company_id, &bytes(&data_prefix)?));
+        }
+        Pattern::Service { service_uuid } => {
+            return Ok(AdvertisementFilter::Service { uuid: uuid("advertisementFilter", &service_uuid)? });
+        }
     };
     if data.is_empty() || data.len() > 29 {
         return refuse_filter("data must be 1 to 29 bytes".to_owned());
     }
-    if FORBIDDEN_DATA_TYPES.contains(&filter.data_type) {
-        return refuse_filter(format!("the data type 0x{:02x} is not allowed", filter.data_type));
+    if FORBIDDEN_DATA_TYPES.contains(&data_type) {
+        return refuse_filter(format!("the data type 0x{data_type:02x} is not allowed"));
     }
-    if filter.data_type == 0xff && filter.offset == 1 && data == [0] {
+    if data_type == 0xff && offset == 1 && data == [0] {
         return refuse_filter("a zero as second byte of manufacturer data is too little to match".to_owned());
     }
-    if let Some(text) = spec.parameters.get("signalStrengthFilter") {
-        let strength: SignalStrengthFilter = parse("signalStrengthFilter", text)?;
-        check_signal_strength(&strength)?;
-    }
-    match spec.parameters.get("allowExtendedAdvertisements").map(String::as_str) {
-        None | Some("true" | "false") => Ok(()),
-        Some(other) => {
-            Err(refuse("allowExtendedAdvertisements", format!("{other:?} is neither true nor false")))
+    Ok(AdvertisementFilter::Section { data_type, offset: usize::from(offset), data })
+}
+
+impl From<SignalStrengthFilter> for RangeRule {
+    fn from(filter: SignalStrengthFilter) -> Self {
+        Self {
+            enters_at: filter.in_range_threshold,
+            leaves_at: filter.out_of_range_threshold,
+            leaves_after: seconds(filter.out_of_range_timeout),
+            sampling: filter.sampling_interval.filter(|interval| *interval < SAMPLING_OFF).map(seconds),
         }
     }
 }
@@ -220,17 +338,47 @@ fn check_signal_strength(filter: &SignalStrengthFilter) -> Answer<()> {
     Ok(())
 }
 
-fn check_activities(spec: &TriggerSpec) -> Answer<()> {
-    if given(spec, "reportInterval")?.parse::<u32>().is_err() {
-        return Err(refuse("reportInterval", "reportInterval must be a number of milliseconds"));
-    }
-    let Some(activities) = spec.parameters.get("subscribedActivities") else { return Ok(()) };
-    match activities.split(',').map(str::trim).find(|activity| !ACTIVITIES.contains(activity)) {
-        Some(unknown) => {
-            let detail = format!("{unknown:?} is not one of {}", ACTIVITIES.join(", "));
-            Err(refuse("subscribedActivities", detail))
+/// The activities that are asked for, and how often.
+fn check_activities(spec: &TriggerSpec) -> Answer<(Vec<Activity>, Duration)> {
+    let interval = match spec.parameters.get("reportInterval") {
+        None => REPORT_INTERVAL,
+        Some(text) => text
+            .parse()
+            .map(Duration::from_millis)
+            .map_err(|_| refuse("reportInterval", "reportInterval must be a number of milliseconds"))?,
+    };
+    let Some(words) = spec.parameters.get("subscribedActivities") else { return Ok((Vec::new(), interval)) };
+    let mut activities = Vec::new();
+    for word in words.split(',').map(str::trim) {
+        if let Some((_, reason)) = UNTOLD.iter().find(|(untold, _)| *untold == word) {
+            return Err(Refused::new(
+                ErrorCode::TriggerUnsupported,
+                format!("{word} cannot be told: {reason}"),
+            )
+            .with_field("/trigger/parameters/subscribedActivities"));
         }
-        None => Ok(()),
+        let Some(activity) = Activity::ALL.into_iter().find(|activity| activity.word() == word) else {
+            let known = Activity::ALL.map(Activity::word).join(", ");
+            return Err(refuse("subscribedActivities", format!("{word:?} is not one of {known}")));
+        };
+        activities.push(activity);
+    }
+    Ok((activities, interval))
+}
+
+/// The activities that a registration asks for, all that can be told when empty.
+pub(super) fn activities(spec: &TriggerSpec) -> Answer<Vec<Activity>> {
+    check_activities(spec).map(|(activities, _)| activities)
+}
+
+fn uuid(name: &str, text: &str) -> Answer<String> {
+    let is_short = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_short {
+        return Ok(longhaul_host::whole_uuid(text));
+    }
+    match uuid::Uuid::try_parse(text) {
+        Ok(uuid) => Ok(uuid.hyphenated().to_string()),
+        Err(_) => Err(refuse(name, format!("{text:?} is no Bluetooth UUID"))),
     }
 }
 
@@ -239,17 +387,23 @@ fn check_device(spec: &TriggerSpec) -> Answer<()> {
     checked.map(drop).map_err(|error| refuse("deviceId", error.to_string()))
 }
 
-fn check_characteristic(spec: &TriggerSpec) -> Answer<()> {
-    given(spec, "deviceId")?;
-    for name in ["service", "characteristic"] {
-        let value = given(spec, name)?;
-        let is_short = (1..=8).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_short && uuid::Uuid::try_parse(value).is_err() {
-            return Err(refuse(name, format!("{value:?} is no Bluetooth UUID")));
-        }
+fn check_characteristic(spec: &TriggerSpec) -> Answer<Characteristic> {
+    let device = given(spec, "deviceId")?;
+    let is_address = device.split(':').count() == 6
+        && device.split(':').all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if !is_address {
+        return Err(refuse("deviceId", format!("{device:?} is no address such as AA:BB:CC:DD:EE:FF")));
     }
+    let [service, characteristic] =
+        ["service", "characteristic"].map(|name| given(spec, name).and_then(|text| uuid(name, text)));
+    let (service, characteristic) = (service?, characteristic?);
     match spec.parameters.get("mode").map(String::as_str) {
-        None | Some("Serial" | "Batch" | "KeepLatest") => Ok(()),
+        mode @ (None | Some("Serial" | "Batch" | "KeepLatest")) => Ok(Characteristic {
+            device: device.to_owned(),
+            service,
+            characteristic,
+            lists_values: mode != Some("KeepLatest"),
+        }),
         Some(other) => Err(refuse("mode", format!("{other:?} is not one of Serial, Batch, KeepLatest"))),
     }
 }

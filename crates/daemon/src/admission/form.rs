@@ -1,7 +1,9 @@
 //! The form of a request: addresses, headers, words and their bounds. Pure.
 
 use longhaul_contract::download::RequestHeader;
-use longhaul_contract::{CreateDownload, Credential, ErrorCode, PatchDownload, Secret};
+use longhaul_contract::{
+    CreateDownload, Credential, ErrorCode, Notification, OperationKind, PatchDownload, Secret,
+};
 use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
@@ -51,26 +53,45 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
         }
     }
     check_method(spec)?;
-    check_headers(&spec.request_headers)?;
+    check_headers_at(&spec.request_headers, "/requestHeaders")?;
     check_credential(spec.server_credential.as_ref())?;
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;
     }
+    check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;
     if let Some(media_type) = spec.expect.as_ref().and_then(|expect| expect.content_type.as_ref()) {
         check_media_type(media_type)?;
     }
     check_statuses(spec.recoverable_web_error_statuses.len())
 }
 
+/// What is shown to the user is text, and not too much of it.
+pub(crate) fn check_notifications(
+    success: Option<&Notification>,
+    failure: Option<&Notification>,
+) -> Answer<()> {
+    for (notification, field) in [(success, "/successNotification"), (failure, "/failureNotification")] {
+        notification.map_or(Ok(()), Notification::check).map_err(|problem| invalid(field, problem))?;
+    }
+    Ok(())
+}
+
 /// The same for what a patch renews. Gives the origin of a new address.
-pub(crate) fn check_patch(patch: &mut PatchDownload) -> Answer<Option<Origin>> {
+pub(crate) fn check_patch(patch: &mut PatchDownload, kind: OperationKind) -> Answer<Option<Origin>> {
+    match (&mut patch.part_uris, kind) {
+        (None, _) => {}
+        (Some(uris), OperationKind::Upload) => super::upload::check_part_uris(uris)?,
+        (Some(_), OperationKind::Download) => {
+            return Err(invalid("/partUris", "only uploads are sent in pieces".to_owned()));
+        }
+    }
     let mut origin = None;
     if let Some(uri) = &mut patch.requested_uri {
         *uri = check_uri(uri, &mut patch.server_credential, "/requestedUri")?;
         origin = Some(origin_of(uri)?);
     }
     if let Some(headers) = &patch.request_headers {
-        check_headers(headers)?;
+        check_headers_at(headers, "/requestHeaders")?;
     }
     check_credential(patch.server_credential.as_ref())?;
     check_statuses(patch.recoverable_web_error_statuses.as_ref().map_or(0, Vec::len))?;
@@ -93,11 +114,11 @@ pub(crate) fn origin_of(uri: &str) -> Answer<Origin> {
     Ok(Origin { name: format!("{}://{host}:{port}", url.scheme()).into(), is_local })
 }
 
-fn invalid(field: &str, detail: String) -> Refused {
+pub(super) fn invalid(field: &str, detail: String) -> Refused {
     Refused::new(ErrorCode::InvalidField, detail).with_field(field)
 }
 
-fn check_uri(text: &str, credential: &mut Option<Credential>, field: &str) -> Answer<String> {
+pub(super) fn check_uri(text: &str, credential: &mut Option<Credential>, field: &str) -> Answer<String> {
     let refuse = |code, detail: String| Refused::new(code, detail).with_field(field);
     if text.len() > URI_BYTES_MAX {
         return Err(refuse(ErrorCode::InvalidUri, format!("longer than {URI_BYTES_MAX} bytes")));
@@ -133,12 +154,16 @@ fn check_uri(text: &str, credential: &mut Option<Credential>, field: &str) -> An
     Ok(url.into())
 }
 
+pub(super) fn check_method_token(method: &str) -> Answer<()> {
+    if method.len() <= 32 && http::Method::from_bytes(method.as_bytes()).is_ok() {
+        return Ok(());
+    }
+    Err(invalid("/method", "a method is a token (RFC 9110 section 5.6.2)".to_owned()))
+}
+
 fn check_method(spec: &CreateDownload) -> Answer<()> {
     let method = spec.method.as_deref().unwrap_or("GET");
-    let is_token = method.len() <= 32 && http::Method::from_bytes(method.as_bytes()).is_ok();
-    if !is_token {
-        return Err(invalid("/method", "a method is a token (RFC 9110 section 5.6.2)".to_owned()));
-    }
+    check_method_token(method)?;
     if matches!(method, "HEAD" | "CONNECT" | "TRACE" | "OPTIONS") {
         return Err(invalid("/method", format!("{method} brings no file")));
     }
@@ -148,18 +173,17 @@ fn check_method(spec: &CreateDownload) -> Answer<()> {
     Ok(())
 }
 
-fn check_headers(headers: &[RequestHeader]) -> Answer<()> {
+pub(super) fn check_headers_at(headers: &[RequestHeader], field: &str) -> Answer<()> {
     if headers.len() > HEADERS_MAX {
-        return Err(invalid("/requestHeaders", format!("more than {HEADERS_MAX} headers")));
+        return Err(invalid(field, format!("more than {HEADERS_MAX} headers")));
     }
     let bytes: usize = headers.iter().map(|header| header.name.len() + header.value.reveal().len()).sum();
     if bytes > HEADERS_BYTES_MAX {
-        return Err(invalid("/requestHeaders", format!("more than {HEADERS_BYTES_MAX} bytes")));
+        return Err(invalid(field, format!("more than {HEADERS_BYTES_MAX} bytes")));
     }
     for (index, header) in headers.iter().enumerate() {
         let refuse = |part: &str, detail: String| {
-            Err(Refused::new(ErrorCode::InvalidHeader, detail)
-                .with_field(format!("/requestHeaders/{index}/{part}")))
+            Err(Refused::new(ErrorCode::InvalidHeader, detail).with_field(format!("{field}/{index}/{part}")))
         };
         let Ok(name) = http::HeaderName::from_bytes(header.name.as_bytes()) else {
             return refuse("name", format!("{:?} is no header name", header.name));
@@ -174,7 +198,7 @@ fn check_headers(headers: &[RequestHeader]) -> Answer<()> {
     Ok(())
 }
 
-fn check_credential(credential: Option<&Credential>) -> Answer<()> {
+pub(super) fn check_credential(credential: Option<&Credential>) -> Answer<()> {
     let Some(Credential { user, password }) = credential else { return Ok(()) };
     for (field, text) in
         [("/serverCredential/user", user.as_str()), ("/serverCredential/password", password.reveal())]
@@ -195,7 +219,7 @@ fn check_credential(credential: Option<&Credential>) -> Answer<()> {
     Ok(())
 }
 
-fn check_text(text: &str, field: &str) -> Answer<()> {
+pub(super) fn check_text(text: &str, field: &str) -> Answer<()> {
     if text.chars().count() > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
         return Err(invalid(
             field,
@@ -215,7 +239,7 @@ fn check_media_type(text: &str) -> Answer<()> {
     }
 }
 
-fn check_statuses(count: usize) -> Answer<()> {
+pub(super) fn check_statuses(count: usize) -> Answer<()> {
     if count > STATUSES_MAX {
         return Err(invalid("/recoverableWebErrorStatuses", format!("more than {STATUSES_MAX} words")));
     }
@@ -343,11 +367,14 @@ mod tests {
     fn a_patch_is_held_to_the_same_rules() {
         let mut patch =
             PatchDownload { requested_uri: Some("https://u:p@b.example/x".to_owned()), ..Default::default() };
-        let origin = check_patch(&mut patch).unwrap().unwrap();
+        let origin = check_patch(&mut patch, OperationKind::Download).unwrap().unwrap();
         assert_eq!(&*origin.name, "https://b.example:443");
         assert_eq!(patch.server_credential.unwrap().user, "u");
         let mut patch =
             PatchDownload { request_headers: Some(vec![header("a", "\n")]), ..Default::default() };
-        assert_eq!(check_patch(&mut patch).unwrap_err().problem().code, ErrorCode::InvalidHeader);
+        assert_eq!(
+            check_patch(&mut patch, OperationKind::Download).unwrap_err().problem().code,
+            ErrorCode::InvalidHeader
+        );
     }
 }

@@ -98,6 +98,14 @@ impl Look<'_> {
         Ok((spec.if_exists != IfExists::Rename).then(|| target_key(&target)))
     }
 
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    pub(super) fn allows_private_addresses(&self) -> bool {
+        self.places.allows_private_addresses(self.app)
+    }
+
     fn folder(&mut self, path: &Path) -> Answer<Folder> {
         if let Some(folder) = self.folders.get(path) {
             return Ok(folder.clone());
@@ -122,7 +130,7 @@ impl Look<'_> {
     }
 
     /// The application's own folder is made when it is first named.
-    fn check_roots(&self, path: &Path, named: &Path) -> Answer<()> {
+    pub(super) fn check_roots(&self, path: &Path, named: &Path) -> Answer<()> {
         let roots = self.places.roots(self.app);
         let own = self.places.folder_of(self.app);
         if path == own && !path.exists() {
@@ -135,7 +143,7 @@ impl Look<'_> {
             return Ok(());
         }
         let detail = format!(
-            "{} is outside of what {} may write; its folder is {}",
+            "{} is outside of what {} may use; its folder is {}",
             named.display(),
             self.app,
             own.display()
@@ -153,7 +161,7 @@ fn invalid_path(detail: String) -> Refused {
     Refused::new(ErrorCode::InvalidPath, detail).with_field("/resultFile")
 }
 
-fn check_form(text: &str) -> Answer<&Path> {
+pub(super) fn check_form(text: &str) -> Answer<&Path> {
     let path = Path::new(text);
     if !path.is_absolute() {
         return Err(invalid_path(format!("{text:?} is not an absolute path")));
@@ -200,7 +208,7 @@ fn check_target(target: &Path, if_exists: IfExists) -> Answer<()> {
     }
 }
 
-fn text(path: &Path) -> Answer<&str> {
+pub(super) fn text(path: &Path) -> Answer<&str> {
     path.to_str().ok_or_else(|| invalid_path(format!("{} is not UTF-8", path.display())))
 }
 

@@ -113,6 +113,15 @@ fn check_support(spec: &TriggerSpec, reach: &Reach) -> Answer<Vec<String>> {
     if !support.supported {
         return Err(unsupported("type", spec.kind.to_string(), &support));
     }
+    if spec.kind == TriggerKind::ActivitySensorTrigger {
+        let told = reach.table.activities();
+        let untold = filters::activities(spec)?.into_iter().find(|activity| !told.contains(activity));
+        if let Some(untold) = untold {
+            let detail = format!("no sensor of this machine tells {}", untold.word());
+            return Err(Refused::new(ErrorCode::TriggerUnsupported, detail)
+                .with_field("/trigger/parameters/subscribedActivities"));
+        }
+    }
     let Some(event) = spec.system_trigger_type else { return Ok(support.reason.into_iter().collect()) };
     let support = triggers::system_support(event, reach);
     if !support.supported {
@@ -143,6 +152,9 @@ fn engine_trigger(spec: &TriggerSpec) -> Answer<TaskTrigger> {
             },
         },
         kind if kind.is_requested() => TaskTrigger::Requested { kind },
+        TriggerKind::CompletionGroupTrigger => {
+            TaskTrigger::Completion { group: filters::completion_group(spec)? }
+        }
         kind => TaskTrigger::Sourced { kind },
     })
 }

@@ -60,6 +60,8 @@ keys! {
     "transfer.stall-rate", Bytes, transfer.stall_bytes_per_second, "Bytes per second below which a body counts as stalled.";
     "transfer.redirects-max", Count, transfer.redirects_max, "Redirects followed for one request.";
     "transfer.segments-max", Count, transfer.segments_max, "Connections one download may use to one host.";
+    "transfer.segments-lossy-max", Count, transfer.segments_lossy_max,
+        "The same while packets are lost on the way, if `segments-max` allows more than one.";
     "transfer.segment-size-min", Bytes, transfer.segment_bytes_min, "Smaller files are never split.";
     "transfer.checkpoint-size", Bytes, transfer.checkpoint_bytes, "At least this often in bytes, what has arrived becomes durable.";
     "transfer.checkpoint-interval", Duration, transfer.checkpoint_interval, "At least this often in time, what has arrived becomes durable.";

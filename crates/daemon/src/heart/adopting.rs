@@ -1,10 +1,12 @@
 //! The engine, made from what the store has kept: row by row, so that no second copy of a long queue is in memory.
 
+use std::collections::BTreeSet;
+
 use longhaul_contract::{
-    AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior, TriggerKind,
+    AccessStatus, AppId, GroupName, HostState, Instance, Limits, TaskId, TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow, TaskTrigger};
-use longhaul_engine::{Engine, Policy, Row};
+use longhaul_engine::{CompletionRow, Engine, Policy, Row};
 use longhaul_store::{Adopt, Loaded, Store, StoreError};
 
 /// What an engine is made with besides the rows.
@@ -13,14 +15,16 @@ pub(crate) struct Circumstances {
     /// In force until the store keeps others.
     pub(crate) limits: Limits,
     pub(crate) host: HostState,
+    /// Applications that have to be in the foreground and are not.
+    pub(crate) held_back: BTreeSet<AppId>,
 }
 
 impl Circumstances {
-    /// Reads the store from end to end. Also tells which tasks are fired by messages.
+    /// Reads the store from end to end. Also tells which tasks are fired by sources outside.
     pub(crate) fn engine_of(self, store: &mut impl Store) -> Result<(Engine, Vec<TaskId>), StoreError> {
         let mut adopting = self.adopting();
         store.load_into(&mut adopting)?;
-        Ok((adopting.engine, adopting.pushed))
+        Ok((adopting.engine, adopting.sourced))
     }
 
     /// From what was read before.
@@ -29,6 +33,9 @@ impl Circumstances {
         adopting.limits(loaded.limits);
         for (app, name, behavior) in loaded.groups {
             adopting.group(app, name, behavior);
+        }
+        for row in loaded.completion_groups {
+            adopting.completion_group(row);
         }
         for row in loaded.rows {
             adopting.row(row);
@@ -48,23 +55,28 @@ impl Circumstances {
         adopting.engine
     }
 
+    fn engine(&self, limits: Limits) -> Engine {
+        let mut engine = Engine::new(self.policy.clone(), limits, self.host.clone());
+        self.held_back.iter().for_each(|app| engine.adopt_held_back(app.clone()));
+        engine
+    }
+
     fn adopting(self) -> Adopting {
-        let engine = Engine::new(self.policy.clone(), self.limits.clone(), self.host.clone());
-        Adopting { engine, circumstances: self, pushed: Vec::new() }
+        let engine = self.engine(self.limits.clone());
+        Adopting { engine, circumstances: self, sourced: Vec::new() }
     }
 }
 
 struct Adopting {
     engine: Engine,
     circumstances: Circumstances,
-    pushed: Vec<TaskId>,
+    sourced: Vec<TaskId>,
 }
 
 impl Adopt for Adopting {
     fn limits(&mut self, limits: Option<Limits>) {
         if let Some(limits) = limits {
-            let Circumstances { policy, host, .. } = &self.circumstances;
-            self.engine = Engine::new(policy.clone(), limits, host.clone());
+            self.engine = self.circumstances.engine(limits);
         }
     }
 
@@ -72,13 +84,17 @@ impl Adopt for Adopting {
         self.engine.adopt_group(app, name, behavior);
     }
 
+    fn completion_group(&mut self, row: CompletionRow) {
+        self.engine.adopt_completion_group(row);
+    }
+
     fn row(&mut self, row: Row) {
         self.engine.adopt(row);
     }
 
     fn task(&mut self, row: TaskRow) {
-        if row.plan.trigger == (TaskTrigger::Sourced { kind: TriggerKind::PushNotificationTrigger }) {
-            self.pushed.push(row.id);
+        if matches!(row.plan.trigger, TaskTrigger::Sourced { .. }) {
+            self.sourced.push(row.id);
         }
         self.engine.adopt_task(row);
     }

@@ -1,5 +1,6 @@
 //! One turn after the other: gather, decide, write down, let go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use super::{
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::{Item, News};
+use crate::notices::Notices;
 use crate::runs::Runs;
+use crate::wants::{WantChanges, WantDesk};
 use crate::workers::Workers;
 
 /// Operations in one commit, as far as single wishes allow.
@@ -34,12 +37,16 @@ pub(crate) struct Parts {
     pub(crate) writer: Writer,
     pub(crate) workers: Workers,
     pub(crate) runs: Runs,
+    pub(crate) notices: Notices,
+    pub(crate) wants: Arc<WantDesk>,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policy: Policy,
     /// In force until the store keeps others.
     pub(crate) limits: Limits,
     pub(crate) host: HostState,
+    /// As [`Circumstances::held_back`].
+    pub(crate) held_back: BTreeSet<AppId>,
 }
 
 /// The loop itself.
@@ -159,6 +166,12 @@ impl Beat {
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
         }
+        if let Fact::HeldBack { app, is_held_back } = &fact {
+            match is_held_back {
+                true => self.parts.held_back.insert(app.clone()),
+                false => self.parts.held_back.remove(app),
+            };
+        }
         batch.operations += 1;
         self.parts.metrics.facts.inc();
         batch.plan.merge(self.engine.observe(now(), fact));
@@ -187,6 +200,8 @@ impl Beat {
             | Wish::PutGroup { .. }
             | Wish::PutLimits(_)
             | Wish::Forget { .. }
+            | Wish::Completion(_)
+            | Wish::Unconstrain { .. }
             | Wish::Task(_) => Vec::new(),
         };
         self.parts.metrics.wishes.inc();
@@ -201,6 +216,7 @@ impl Beat {
     async fn settle(&mut self, batch: Batch) {
         let Batch { plan, replies, questions, .. } = batch;
         let task_news = task_news(&plan);
+        let wants = WantChanges::of(&plan);
         let Plan { changes, effects, touched, removed, .. } = plan;
         if !changes.is_empty() {
             let needs_sync = changes.iter().any(Change::is_durable);
@@ -210,6 +226,7 @@ impl Beat {
                 Err(error) => return self.recover(error, replies, questions).await,
             }
         }
+        self.parts.wants.take(wants);
         for (reply, answer) in replies {
             // Whoever wished may have gone; what was granted stays granted.
             let _ = reply.send(answer);
@@ -277,6 +294,7 @@ impl Beat {
         for effect in effects {
             match effect {
                 Effect::Task(effect) => self.parts.runs.bring_about(effect),
+                Effect::Notify { app, of, is_success } => self.parts.notices.show(app, of, is_success),
                 effect => self.parts.workers.bring_about(&effect),
             }
         }
@@ -364,6 +382,7 @@ impl Beat {
             policy: self.parts.policy.clone(),
             limits: self.parts.limits.clone(),
             host: self.parts.host.clone(),
+            held_back: self.parts.held_back.clone(),
         };
         self.engine = circumstances.engine_with(loaded);
         Some(self.engine.begin(now()))
@@ -463,6 +482,11 @@ fn wish_size(wish: &Wish) -> usize {
         Wish::Create(operations) => operations.len(),
         Wish::Consume { ids, .. } => ids.len(),
         Wish::Forget { ids } => ids.len(),
-        Wish::Command { .. } | Wish::PutGroup { .. } | Wish::PutLimits(_) | Wish::Task(_) => 1,
+        Wish::Unconstrain { ids, .. } => ids.len(),
+        Wish::Command { .. }
+        | Wish::PutGroup { .. }
+        | Wish::PutLimits(_)
+        | Wish::Completion(_)
+        | Wish::Task(_) => 1,
     }
 }

@@ -60,8 +60,9 @@ pub(crate) async fn activations(
         Refused::new(ErrorCode::TooManyRequests, "too many readers of events and content at one time")
     })?;
     let counted = Counted::new(&rooms.metrics.streams);
+    let presence = rooms.foreground.enter(caller.app.clone());
     let (program, receiver) = rooms.runs.activations().connect(caller.app, classes);
-    let state = (receiver, rooms.stopping.clone(), program, room, counted);
+    let state = (receiver, rooms.stopping.clone(), program, presence, room, counted);
     let messages = stream::unfold(state, |mut state| async move {
         let activation = tokio::select! {
             activation = state.0.recv() => activation?,

@@ -41,7 +41,11 @@ pub(crate) async fn list(State(rooms): State<Arc<Rooms>>) -> Answer<Json<Page<Ap
     let count = move |engine: &Engine, _: Now| {
         found.into_iter().map(|app| with_counts(engine, app)).collect::<Vec<_>>()
     };
-    Ok(Json(Page { items: rooms.heart.ask(count).await?, next_cursor: None }))
+    let mut items = rooms.heart.ask(count).await?;
+    for app in &mut items {
+        app.foreground_only = rooms.foreground.is_restricted(&app.id);
+    }
+    Ok(Json(Page { items, next_cursor: None }))
 }
 
 /// One application.
@@ -61,6 +65,7 @@ pub(crate) async fn get(State(rooms): State<Arc<Rooms>>, AppName(app): AppName) 
     if !is_stored && found.entry_points.is_none() && found.manifest_problem.is_none() {
         return Err(Refused::new(ErrorCode::NotFound, format!("nothing is kept of an application {app}")));
     }
+    let found = App { foreground_only: rooms.foreground.is_restricted(&found.id), ..found };
     rooms.heart.ask(move |engine, _| with_counts(engine, found)).await.map(Json)
 }
 

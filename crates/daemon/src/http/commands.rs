@@ -35,10 +35,10 @@ const ATTACH_WAIT_MAX: u64 = 3600;
 pub(crate) async fn start(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Operation>> {
-    rooms.command(&caller, id, Command::Start).await?;
-    rooms.operation(&caller, id).await.map(Json)
+    rooms.command(&caller, target, Command::Start).await?;
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// Pauses and keeps the bytes (Pause). Answers when the operation has let go.
@@ -53,14 +53,15 @@ pub(crate) async fn start(
 pub(crate) async fn pause(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Operation>> {
-    let mut bell = rooms.news.watch(id);
-    rooms.command(&caller, id, Command::Pause).await?;
+    let mut bell = rooms.news.watch(target.id);
+    rooms.command(&caller, target, Command::Pause).await?;
     let deadline = Instant::now() + PAUSE_WAIT;
     loop {
-        let operation = rooms.operation(&caller, id).await?;
-        let has_let_go = operation.status != TransferStatus::Running && rooms.workers.handle(id).is_none();
+        let operation = rooms.operation(&caller, target).await?;
+        let has_let_go =
+            operation.status != TransferStatus::Running && rooms.workers.handle(target.id).is_none();
         if has_let_go || tokio::time::timeout_at(deadline, bell.rang()).await.is_err() {
             return Ok(Json(operation));
         }
@@ -79,10 +80,10 @@ pub(crate) async fn pause(
 pub(crate) async fn resume(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Operation>> {
-    rooms.command(&caller, id, Command::Resume).await?;
-    rooms.operation(&caller, id).await.map(Json)
+    rooms.command(&caller, target, Command::Resume).await?;
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// Cancels and deletes the bytes that have come; the operation stays to be seen, as Canceled.
@@ -97,10 +98,10 @@ pub(crate) async fn resume(
 pub(crate) async fn cancel(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Operation>> {
-    rooms.command(&caller, id, Command::Cancel).await?;
-    rooms.operation(&caller, id).await.map(Json)
+    rooms.command(&caller, target, Command::Cancel).await?;
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// Moves the operation, and those behind it in its group, to the front (MakeCurrentInTransferGroup).
@@ -115,10 +116,10 @@ pub(crate) async fn cancel(
 pub(crate) async fn make_current(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Operation>> {
-    rooms.command(&caller, id, Command::MakeCurrent).await?;
-    rooms.operation(&caller, id).await.map(Json)
+    rooms.command(&caller, target, Command::MakeCurrent).await?;
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// How long to wait.
@@ -143,7 +144,7 @@ pub(crate) struct Attachment {
 pub(crate) async fn attach(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
     Parameters(attachment): Parameters<Attachment>,
 ) -> Answer<Json<Operation>> {
     caller.need(Scope::Submit)?;
@@ -153,10 +154,10 @@ pub(crate) async fn attach(
         return Err(Refused::new(ErrorCode::InvalidParameter, detail).with_field("wait"));
     }
     let deadline = Instant::now() + Duration::from_secs(wait);
-    let mut bell = rooms.news.watch(id);
+    let mut bell = rooms.news.watch(target.id);
     let mut stopping = rooms.stopping.clone();
     let operation = loop {
-        let operation = rooms.operation(&caller, id).await?;
+        let operation = rooms.operation(&caller, target).await?;
         if operation.status.is_final() {
             break operation;
         }
@@ -169,8 +170,8 @@ pub(crate) async fn attach(
     if operation.consumed_time.is_some() {
         return Ok(Json(operation));
     }
-    rooms.command(&caller, id, Command::Consume).await?;
-    rooms.operation(&caller, id).await.map(Json)
+    rooms.command(&caller, target, Command::Consume).await?;
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// Takes the results of up to 1,000 downloads at once (AttachAsync of each, without waiting). Those that are not over,

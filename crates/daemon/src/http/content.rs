@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::content_range::{Asked, parse_range};
 use super::details::newest_response;
-use super::extract::Id;
+use super::extract::{Id, Target};
 use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
@@ -62,18 +62,18 @@ const SIZE_WAIT: Duration = Duration::from_secs(30);
 pub(crate) async fn content(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
     headers: HeaderMap,
 ) -> Answer<Response> {
     let permit = Arc::clone(&rooms.streams).try_acquire_owned().map_err(|_| {
         Refused::new(ErrorCode::TooManyRequests, "too many readers of events and content at one time")
     })?;
-    let bell = rooms.news.watch(id);
+    let bell = rooms.news.watch(target.id);
     let mut reader = Reader {
         _counted: Counted::new(&rooms.metrics.streams),
         rooms: Arc::clone(&rooms),
         caller,
-        id,
+        target,
         bell,
         version: None,
         file: None,
@@ -117,7 +117,7 @@ fn value(text: String) -> Answer<HeaderValue> {
 }
 
 /// What came from elsewhere is never run: no sniffing, no scripts, no access to our origin.
-fn fill_headers(headers: &mut HeaderMap, response: Option<&ResponseInformation>) -> Answer<()> {
+pub(super) fn fill_headers(headers: &mut HeaderMap, response: Option<&ResponseInformation>) -> Answer<()> {
     let media_type = response
         .and_then(|response| response.headers.iter().find(|(name, _)| name == "content-type"))
         .and_then(|(_, value)| HeaderValue::try_from(value).ok());
@@ -130,7 +130,7 @@ fn fill_headers(headers: &mut HeaderMap, response: Option<&ResponseInformation>)
     Ok(())
 }
 
-fn unsatisfiable(total: Option<u64>) -> Response {
+pub(super) fn unsatisfiable(total: Option<u64>) -> Response {
     let total = total.unwrap_or_default();
     let detail = format!("the file has {total} bytes");
     let mut response = Refused::new(ErrorCode::RangeNotSatisfiable, detail).into_response();
@@ -167,7 +167,7 @@ impl Version {
 struct Reader {
     rooms: Arc<Rooms>,
     caller: Caller,
-    id: OperationId,
+    target: Target,
     bell: Bell,
     /// Of the bytes that were handed on.
     version: Option<Version>,
@@ -192,7 +192,7 @@ impl Reader {
             if record.total > 0 {
                 return Ok(Some(record.total));
             }
-            if let Some(handle) = self.rooms.workers.handle(self.id) {
+            if let Some(handle) = self.rooms.workers.handle(self.target.id) {
                 let total = handle.progress().total_bytes_to_receive;
                 if total > 0 {
                     return Ok(Some(total));
@@ -208,7 +208,7 @@ impl Reader {
     }
 
     async fn record(&self) -> Answer<StoredOperation> {
-        let record = self.rooms.record(&self.caller, self.id).await?;
+        let record = self.rooms.record(&self.caller, self.target).await?;
         match view::final_state(&record.row.phase) {
             Some(state) if state.status != TransferStatus::Completed => {
                 let detail = format!("the operation is {}: it has no content", state.status);
@@ -220,7 +220,7 @@ impl Reader {
 
     async fn known_response(&self) -> Answer<Option<ResponseInformation>> {
         let record = self.record().await?;
-        newest_response(&self.rooms, self.id, record).await
+        newest_response(&self.rooms, self.target.id, record).await
     }
 
     fn into_stream(self) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
@@ -252,7 +252,7 @@ impl Reader {
             if let Some(file) = self.file.clone() {
                 return self.read_file(file).await;
             }
-            if let Some(handle) = self.rooms.workers.handle(self.id)
+            if let Some(handle) = self.rooms.workers.handle(self.target.id)
                 && let Some(read) = self.read_worker(&handle).await?
             {
                 return Ok(read);
@@ -261,10 +261,12 @@ impl Reader {
             let record = record.map_err(|refused| io::Error::other(refused.problem().to_string()))?;
             if let Some(finished) = record.finished {
                 self.check_version(&Version::of_file(&finished.receipt, finished.response.as_ref()))?;
-                let path = finished.receipt.path.unwrap_or(record.spec.result_file);
+                let path =
+                    finished.receipt.path.or_else(|| record.spec.files().first().map(ToString::to_string));
+                let path = path.ok_or_else(|| io::Error::other("it has no file"))?;
                 let file = blocking(move || open(&path)).await?;
                 self.file = Some(Arc::new(file));
-            } else if self.rooms.workers.handle(self.id).is_none() {
+            } else if self.rooms.workers.handle(self.target.id).is_none() {
                 self.bell.rang().await;
             }
         }

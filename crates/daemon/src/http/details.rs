@@ -41,10 +41,10 @@ use crate::{journal, view};
 pub(crate) async fn response(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Response> {
-    let record = rooms.record(&caller, id).await?;
-    let found = newest_response(&rooms, id, record).await?;
+    let record = rooms.record(&caller, target).await?;
+    let found = newest_response(&rooms, target.id, record).await?;
     Ok(found
         .map_or_else(|| StatusCode::NO_CONTENT.into_response(), |response| json(StatusCode::OK, &response)))
 }
@@ -84,16 +84,16 @@ pub(crate) async fn journal_of(rooms: &Rooms, id: OperationId) -> Answer<Option<
 pub(crate) async fn ranges(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Page<ByteRange>>> {
-    let record = rooms.record(&caller, id).await?;
+    let record = rooms.record(&caller, target).await?;
     let size = record.finished.as_ref().and_then(|finished| finished.receipt.size);
     let items = if let Some(size) = size {
         if size == 0 { Vec::new() } else { vec![ByteRange::new(0, size)] }
-    } else if let Some(handle) = rooms.workers.handle(id) {
+    } else if let Some(handle) = rooms.workers.handle(target.id) {
         handle.ranges().as_slice().to_vec()
     } else {
-        let journal = journal_of(&rooms, id).await?;
+        let journal = journal_of(&rooms, target.id).await?;
         journal.map(|journal| journal.ranges.as_slice().to_vec()).unwrap_or_default()
     };
     Ok(Json(Page { items, next_cursor: None }))
@@ -111,21 +111,21 @@ pub(crate) async fn ranges(
 pub(crate) async fn explain(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
     Parameters(supposition): Parameters<Supposition>,
 ) -> Answer<Json<Explanation>> {
-    let record = rooms.record(&caller, id).await?;
+    let record = rooms.record(&caller, target).await?;
     let supposed = supposition.read()?;
     let app = caller.app.clone();
     let question = move |engine: &Engine, now: Now| {
         let host = supposed.host(engine.host(), now);
-        engine.explain(supposed.time(now), &app, id, host.as_ref())
+        engine.explain(supposed.time(now), &app, target.id, host.as_ref())
     };
     let explained = rooms.heart.ask(question).await?;
-    let waits = rooms.read(move |reader| reader.waits(id)).await?;
+    let waits = rooms.read(move |reader| reader.waits(target.id)).await?;
     let mut explanation = match explained {
         Some(explanation) => explanation,
-        None => final_explanation(&rooms.record(&caller, id).await?)?,
+        None => final_explanation(&rooms.record(&caller, target).await?)?,
     };
     add_history(&mut explanation, waits);
     drop(record);
@@ -169,13 +169,13 @@ fn final_explanation(record: &StoredOperation) -> Answer<Explanation> {
 pub(crate) async fn receipt(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Receipt>> {
-    let record = rooms.record(&caller, id).await?;
+    let record = rooms.record(&caller, target).await?;
     if let Some(finished) = record.finished {
         return Ok(Json(finished.receipt));
     }
-    let journal = journal_of(&rooms, id).await?;
+    let journal = journal_of(&rooms, target.id).await?;
     Ok(Json(journal.map(|journal| journal.receipt).unwrap_or_default()))
 }
 
@@ -191,9 +191,9 @@ pub(crate) async fn receipt(
 pub(crate) async fn verify(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Verification>> {
-    let record = rooms.record(&caller, id).await?;
+    let record = rooms.record(&caller, target).await?;
     let receipt = record.finished.map(|finished| finished.receipt);
     let Some((receipt, path)) = receipt.and_then(|receipt| receipt.path.clone().map(|path| (receipt, path)))
     else {

@@ -4,24 +4,20 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use longhaul_contract::{
-    CreateDownload, CreateDownloads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind,
-    PatchDownload, Progress, Timestamp,
+    CreateDownload, CreateDownloads, CreatedDownloads, Operation, OperationId, OperationKind, PatchDownload,
 };
-use longhaul_engine::{Command, NewOperation, Wish};
+use longhaul_engine::{Command, Marks, NewOperation, Wish};
 
+use super::creation::{admit, check_batch, create_one};
 use super::extract::Id;
 use super::json::{BATCH_BODY_MAX, Json, json};
 use super::problems::Problems;
-use super::refused::{Answer, Refused};
+use super::refused::Answer;
 use super::rooms::Rooms;
 use crate::admission::{self, Look};
 use crate::identity::Caller;
-use crate::view::{self, Times};
-
-/// Operations in one batch.
-const BATCH_MAX: usize = 1000;
 
 /// Makes a download (BackgroundDownloader.CreateDownload) and starts it unless `start` is false.
 ///
@@ -43,21 +39,8 @@ pub(crate) async fn create(
     caller: Caller,
     Json(spec): Json<CreateDownload>,
 ) -> Answer<Response> {
-    let made = admit(&rooms, &caller, vec![spec]).await.map_err(|(_, refused)| refused)?;
-    let specs: Vec<CreateDownload> = made.iter().map(|operation| (*operation.spec).clone()).collect();
-    let ids: Vec<OperationId> = made.iter().map(|operation| operation.id).collect();
-    let granted = rooms.heart.wish(Wish::Create(made)).await.map_err(Refused::of_the_only_one)?;
-    let now = granted.live.into_iter().next().flatten();
-    let (Some(id), Some(spec), Some(now)) = (ids.first(), specs.into_iter().next(), now) else {
-        return Err(Refused::internal(&"a granted creation has no operation"));
-    };
-    let times = Times { created: granted.time, started: None, completed: None, consumed: None };
-    let view = view::of_spec(*id, OperationKind::Download, spec, times, now.into(), Progress::default());
-    let mut response = json(StatusCode::CREATED, &view);
-    let location = format!("/background-transfers/downloads/{id}");
-    let location = HeaderValue::try_from(location).map_err(|error| Refused::internal(&error))?;
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
+    let made = admit(&rooms, &caller, vec![spec], new_operation).await.map_err(|(_, refused)| refused)?;
+    create_one(&rooms, made).await
 }
 
 /// Makes up to 1,000 downloads at once, all or none.
@@ -78,39 +61,13 @@ pub(crate) async fn create_batch(
     caller: Caller,
     Json(batch): Json<CreateDownloads, BATCH_BODY_MAX>,
 ) -> Answer<Response> {
-    if batch.operations.is_empty() || batch.operations.len() > BATCH_MAX {
-        let detail = format!("a batch has 1 to {BATCH_MAX} operations");
-        return Err(Refused::new(ErrorCode::InvalidField, detail).with_field("/operations"));
-    }
-    let made = admit(&rooms, &caller, batch.operations)
+    check_batch(batch.operations.len())?;
+    let made = admit(&rooms, &caller, batch.operations, new_operation)
         .await
         .map_err(|(index, refused)| refused.below(&format!("/operations/{index}")))?;
     let ids = made.iter().map(|operation| operation.id).collect();
     rooms.heart.wish(Wish::Create(made)).await?;
     Ok(json(StatusCode::CREATED, &CreatedDownloads { ids }))
-}
-
-/// Checks form and place of new downloads; the index names the one that is refused.
-async fn admit(
-    rooms: &Arc<Rooms>,
-    caller: &Caller,
-    specs: Vec<CreateDownload>,
-) -> Result<Vec<NewOperation>, (usize, Refused)> {
-    let rooms = Arc::clone(rooms);
-    let caller = caller.clone();
-    let admitted = tokio::task::spawn_blocking(move || {
-        let mut look = rooms.places.look(&caller.app, caller.reach);
-        let now = Timestamp::now();
-        specs
-            .into_iter()
-            .enumerate()
-            .map(|(index, spec)| {
-                let id = rooms.ids.next(now);
-                new_operation(&caller, &mut look, id, spec).map_err(|refused| (index, refused))
-            })
-            .collect()
-    });
-    admitted.await.map_err(|error| (0, Refused::internal(&error)))?
 }
 
 fn new_operation(
@@ -133,8 +90,10 @@ fn new_operation(
         rate_limit: spec.rate_limit,
         not_before: spec.not_before,
         recoverable: spec.recoverable_web_error_statuses.as_slice().into(),
+        completion_group: spec.completion_group,
+        marks: Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some()),
         start: spec.start,
-        spec: Box::new(spec),
+        spec: spec.into(),
     })
 }
 
@@ -150,9 +109,9 @@ fn new_operation(
 pub(crate) async fn get(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
 ) -> Answer<Json<Operation>> {
-    rooms.operation(&caller, id).await.map(Json)
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// Changes settings of a live download; what the body leaves out stays.
@@ -168,12 +127,12 @@ pub(crate) async fn get(
 pub(crate) async fn change(
     State(rooms): State<Arc<Rooms>>,
     caller: Caller,
-    Id(id): Id,
+    Id(target): Id,
     Json(mut patch): Json<PatchDownload>,
 ) -> Answer<Json<Operation>> {
-    let origin = admission::check_patch(&mut patch)?;
-    rooms.command(&caller, id, Command::Patch { patch: Box::new(patch), origin }).await?;
-    rooms.operation(&caller, id).await.map(Json)
+    let origin = admission::check_patch(&mut patch, OperationKind::Download)?;
+    rooms.command(&caller, target, Command::Patch { patch: Box::new(patch), origin }).await?;
+    rooms.operation(&caller, target).await.map(Json)
 }
 
 /// Cancels a download that is not over, and forgets it. A published file stays.
@@ -185,7 +144,11 @@ pub(crate) async fn change(
     params(("id" = OperationId, Path, description = "Id of the operation")),
     responses((status = 204, description = "The operation is forgotten"), Problems)
 )]
-pub(crate) async fn delete(State(rooms): State<Arc<Rooms>>, caller: Caller, Id(id): Id) -> Answer<Response> {
-    rooms.command(&caller, id, Command::Remove).await?;
+pub(crate) async fn delete(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Id(target): Id,
+) -> Answer<Response> {
+    rooms.command(&caller, target, Command::Remove).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -15,7 +15,7 @@ use futures_util::stream;
 use http::HeaderMap;
 use longhaul_contract::{
     AppId, BackgroundTask, ErrorCode, Event, EventKind, Instance, InstanceId, Operation, OperationId,
-    Progress, TaskId,
+    OperationKind, Progress, TaskId,
 };
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -26,6 +26,7 @@ use super::list::snapshot_page;
 use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
+use crate::foreground::Presence;
 use crate::identity::Caller;
 use crate::metrics::Counted;
 use crate::news::{Found, Item};
@@ -51,7 +52,7 @@ const GATHERING: Duration = Duration::from_millis(50);
 #[into_params(parameter_in = Query)]
 pub(crate) struct Subscription {
     /// Kinds of events, separated by commas; all when absent. Without `snapshot` there is none at the start;
-    /// `resync` is always told.
+    /// `resync` is always told. `downloads` or `uploads` among them leaves the operations of the other kind out.
     kinds: Option<String>,
     /// `*` watches all applications; only for the owner on the Unix socket.
     app: Option<String>,
@@ -101,15 +102,35 @@ fn refuse(field: &str, detail: &str) -> Refused {
     Refused::new(ErrorCode::InvalidParameter, detail).with_field(field)
 }
 
-fn kinds(text: Option<&str>) -> Answer<HashSet<EventKind>> {
-    let Some(text) = text else { return Ok(EventKind::ALL.iter().copied().collect()) };
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    words
-        .map(|word| {
-            let found = EventKind::ALL.iter().copied().find(|kind| kind.word() == word);
-            found.ok_or_else(|| refuse("kinds", &format!("{word:?} is no kind of event")))
-        })
-        .collect()
+/// What `?kinds=` asks for.
+struct Kinds {
+    events: HashSet<EventKind>,
+    /// Only operations of this kind; of all when there is none.
+    operations: Option<OperationKind>,
+}
+
+fn kinds(text: Option<&str>) -> Answer<Kinds> {
+    let all = || EventKind::ALL.iter().copied().collect();
+    let Some(text) = text else { return Ok(Kinds { events: all(), operations: None }) };
+    let mut events = HashSet::new();
+    let (mut downloads, mut uploads) = (false, false);
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match (word, EventKind::ALL.iter().find(|kind| kind.word() == word)) {
+            (_, Some(kind)) => {
+                events.insert(*kind);
+            }
+            ("downloads", None) => downloads = true,
+            ("uploads", None) => uploads = true,
+            _ => return Err(refuse("kinds", &format!("{word:?} is no kind of event or operation"))),
+        }
+    }
+    let operations = match (downloads, uploads) {
+        (true, false) => Some(OperationKind::Download),
+        (false, true) => Some(OperationKind::Upload),
+        (true, true) | (false, false) => None,
+    };
+    let names_operations_only = events.is_empty() && (downloads || uploads);
+    Ok(Kinds { events: if names_operations_only { all() } else { events }, operations })
 }
 
 enum Place {
@@ -122,6 +143,8 @@ struct Reader {
     rooms: Arc<Rooms>,
     app: Option<AppId>,
     kinds: HashSet<EventKind>,
+    /// Only operations of this kind.
+    operations: Option<OperationKind>,
     place: Place,
     /// Everything up to here has been told or is on its way.
     number: u64,
@@ -136,6 +159,8 @@ struct Reader {
     /// Until when changes gather before they are looked at.
     gathers_until: Option<Instant>,
     _room: OwnedSemaphorePermit,
+    /// Who watches all applications is the owner, and none of them.
+    _presence: Option<Presence>,
     _counted: Counted,
 }
 
@@ -143,7 +168,7 @@ impl Reader {
     fn new(
         rooms: Arc<Rooms>,
         app: Option<AppId>,
-        kinds: HashSet<EventKind>,
+        Kinds { events: kinds, operations }: Kinds,
         last: Option<&str>,
         room: OwnedSemaphorePermit,
     ) -> Self {
@@ -155,9 +180,11 @@ impl Reader {
             runs: rooms.runs.subscribe(),
             stopping: rooms.stopping.clone(),
             _counted: Counted::new(&rooms.metrics.streams),
+            _presence: app.clone().map(|app| rooms.foreground.enter(app)),
             rooms,
             app,
             kinds,
+            operations,
             place: if has_snapshot { Place::Snapshot(None) } else { Place::Following },
             number,
             waiting: VecDeque::new(),
@@ -234,7 +261,7 @@ impl Reader {
     }
 
     async fn tell_snapshot(&mut self, after: Option<OperationId>) -> Answer<()> {
-        let (operations, next) = snapshot_page(&self.rooms, self.app.clone(), after).await?;
+        let (operations, next) = snapshot_page(&self.rooms, self.app.clone(), self.operations, after).await?;
         let tasks = if after.is_none() { self.all_tasks().await? } else { Vec::new() };
         let is_last = next.is_none();
         // Going on behind a part would lose the other parts, so only the last one has a number.
@@ -304,8 +331,9 @@ impl Reader {
         if self.kinds.contains(&EventKind::Operation) && !asked.operations.is_empty() {
             let ids = asked.operations;
             let records = self.rooms.read(move |reader| reader.operations(&ids)).await?;
-            let found = self.rooms.views(records).await?;
-            views.operations = found.into_iter().map(|view| (view.id, view)).collect();
+            let found = self.rooms.views(records).await?.into_iter();
+            let is_asked = |view: &Operation| self.operations.is_none_or(|kind| kind == view.kind);
+            views.operations = found.filter(is_asked).map(|view| (view.id, view)).collect();
         }
         if self.kinds.contains(&EventKind::Task) && !asked.tasks.is_empty() {
             let found = self.rooms.task_views(asked.tasks).await?;
@@ -348,7 +376,7 @@ impl Reader {
     fn sample(&mut self) {
         self.next_sample = Instant::now() + SAMPLE_INTERVAL;
         if self.kinds.contains(&EventKind::Progress) {
-            let now = self.rooms.workers.progress(self.app.as_ref());
+            let now = self.rooms.workers.progress(self.app.as_ref(), self.operations);
             let is_news = |(id, progress): &&(OperationId, Progress)| self.sampled.get(id) != Some(progress);
             let changed: Vec<_> = now.iter().filter(is_news).copied().collect();
             self.sampled = now.into_iter().collect();
@@ -402,9 +430,20 @@ mod tests {
 
     #[test]
     fn kinds_are_words_of_the_contract() {
-        assert_eq!(kinds(None).unwrap().len(), EventKind::ALL.len());
+        assert_eq!(kinds(None).unwrap().events.len(), EventKind::ALL.len());
         let chosen = kinds(Some("operation, removed")).unwrap();
-        assert_eq!(chosen, HashSet::from([EventKind::Operation, EventKind::Removed]));
-        assert_eq!(kinds(Some("everything")).unwrap_err().problem().code, ErrorCode::InvalidParameter);
+        assert_eq!(chosen.events, HashSet::from([EventKind::Operation, EventKind::Removed]));
+        assert_eq!(chosen.operations, None);
+        let refused = kinds(Some("everything")).err().unwrap();
+        assert_eq!(refused.problem().code, ErrorCode::InvalidParameter);
+    }
+
+    #[test]
+    fn kinds_of_operations_are_chosen_beside_them() {
+        let chosen = |text| kinds(Some(text)).map(|chosen| (chosen.events.len(), chosen.operations)).unwrap();
+        let all = EventKind::ALL.len();
+        assert_eq!(chosen("uploads"), (all, Some(OperationKind::Upload)));
+        assert_eq!(chosen("downloads,uploads"), (all, None));
+        assert_eq!(chosen("snapshot,downloads"), (1, Some(OperationKind::Download)));
     }
 }

@@ -2,7 +2,9 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use longhaul_contract::{AppId, ErrorCode, GroupName, InstanceId, OperationId, TaskId};
+use longhaul_contract::{
+    AppId, CompletionGroupId, ErrorCode, GroupName, InstanceId, OperationId, OperationKind, TaskId,
+};
 use serde::de::DeserializeOwned;
 
 use super::refused::{Answer, Refused};
@@ -64,14 +66,38 @@ impl<S: Send + Sync> FromRequestParts<S> for Last {
     }
 }
 
+/// The operation that a path names: an id below the folder of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) id: OperationId,
+    pub(crate) kind: OperationKind,
+}
+
+/// Beginning of the paths of uploads; those of downloads have another.
+const UPLOADS: &str = "/background-transfers/uploads/";
+
 /// `{id}` of an operation. What is no id names nothing.
-pub(crate) struct Id(pub(crate) OperationId);
+pub(crate) struct Id(pub(crate) Target);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
-        parameter(parts, state).await?.parse().map(Self).map_err(|_| Refused::not_found())
+        let id = parameter(parts, state).await?.parse().map_err(|_| Refused::not_found())?;
+        let is_upload = parts.uri.path().starts_with(UPLOADS);
+        let kind = if is_upload { OperationKind::Upload } else { OperationKind::Download };
+        Ok(Self(Target { id, kind }))
+    }
+}
+
+/// `{id}` of a completion group. What is no id names nothing.
+pub(crate) struct CompletionGroupOf(pub(crate) CompletionGroupId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CompletionGroupOf {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        id(&all_parameters(parts, state).await?, 0).map(Self)
     }
 }
 

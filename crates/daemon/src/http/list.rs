@@ -1,4 +1,4 @@
-//! The list of downloads: filters, cursor, and a bound on what one call looks through.
+//! The lists of operations: filters, cursor, and a bound on what one call looks through.
 
 use std::sync::Arc;
 
@@ -77,11 +77,39 @@ pub(crate) async fn list(
     caller: Caller,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Page<Operation>>> {
+    page(&rooms, &caller, filter, Some(OperationKind::Download)).await
+}
+
+/// Operations of the application of both kinds: those that are not final, and final ones whose result nobody has taken.
+#[utoipa::path(
+    get,
+    path = "/background-transfers/operations",
+    tag = "operations",
+    operation_id = "listOperations",
+    params(Filter),
+    responses((status = 200, description = "One page", body = Page<Operation>), Problems)
+)]
+pub(crate) async fn list_all(
+    State(rooms): State<Arc<Rooms>>,
+    caller: Caller,
+    Parameters(filter): Parameters<Filter>,
+) -> Answer<Json<Page<Operation>>> {
+    page(&rooms, &caller, filter, None).await
+}
+
+/// One page of a list; of all kinds when none is named.
+pub(super) async fn page(
+    rooms: &Rooms,
+    caller: &Caller,
+    filter: Filter,
+    kind: Option<OperationKind>,
+) -> Answer<Json<Page<Operation>>> {
     let prefix = filter.id_prefix.clone();
-    let search = search(&caller, filter)?;
+    let mut search = search(caller, filter)?;
+    search.query.kind = kind;
     match prefix {
-        Some(prefix) => with_prefix(&rooms, search, &prefix).await,
-        None => pages(&rooms, search).await,
+        Some(prefix) => with_prefix(rooms, search, &prefix).await,
+        None => pages(rooms, search).await,
     }
     .map(Json)
 }
@@ -90,9 +118,10 @@ pub(crate) async fn list(
 pub(crate) async fn snapshot_page(
     rooms: &Rooms,
     app: Option<AppId>,
+    kind: Option<OperationKind>,
     after: Option<OperationId>,
 ) -> Answer<(Vec<Operation>, Option<OperationId>)> {
-    let query = ListQuery { after, ..everything(app) };
+    let query = ListQuery { after, kind, ..everything(app) };
     let records = rooms.read(move |reader| reader.list(&query)).await?;
     let next = (records.len() == CHUNK).then(|| records.last().map(|record| record.row.id)).flatten();
     Ok((rooms.views(records).await?, next))
@@ -101,7 +130,7 @@ pub(crate) async fn snapshot_page(
 fn everything(app: Option<AppId>) -> ListQuery {
     ListQuery {
         app,
-        kind: Some(OperationKind::Download),
+        kind: None,
         group: None,
         only_ungrouped: false,
         label: None,
@@ -193,7 +222,7 @@ async fn with_prefix(rooms: &Rooms, search: Search, prefix: &str) -> Answer<Page
         return Err(Refused::new(ErrorCode::InvalidParameter, detail).with_field("idPrefix"));
     }
     let Search { query, statuses, limit } = search;
-    let Some(app) = query.app else {
+    let Some(app) = query.app.clone() else {
         let detail = "cannot be combined with app=*";
         return Err(Refused::new(ErrorCode::InvalidParameter, detail).with_field("idPrefix"));
     };
@@ -201,7 +230,9 @@ async fn with_prefix(rooms: &Rooms, search: Search, prefix: &str) -> Answer<Page
     let records = rooms
         .read(move |reader| {
             let ids = reader.ids_with_prefix(&app, &prefix, limit)?;
-            reader.operations(&ids)
+            let mut records = reader.operations(&ids)?;
+            records.retain(|record| query.kind.is_none_or(|kind| record.row.kind == kind));
+            Ok(records)
         })
         .await?;
     let mut items = rooms.views(records).await?;

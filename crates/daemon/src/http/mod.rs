@@ -4,8 +4,10 @@ mod access;
 mod activations;
 mod apps;
 mod commands;
+mod completion_groups;
 mod content;
 mod content_range;
+mod creation;
 mod details;
 mod downloads;
 mod events;
@@ -16,6 +18,7 @@ mod host;
 mod instance_protocol;
 mod json;
 mod list;
+mod policy;
 mod problems;
 mod push;
 mod refused;
@@ -27,6 +30,9 @@ mod task_control;
 mod task_instances;
 mod task_rooms;
 mod tasks;
+mod upload_commands;
+mod upload_details;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -58,7 +64,10 @@ pub(crate) type App = Arc<Rooms>;
     components(schemas(Problem, HostSignal)),
     tags(
         (name = "downloads", description = "Downloads of the calling application"),
+        (name = "uploads", description = "Uploads of the calling application"),
+        (name = "operations", description = "Downloads and uploads of the calling application"),
         (name = "groups", description = "Transfer groups of the calling application"),
+        (name = "completion groups", description = "Sets of transfers whose common end fires a task"),
         (name = "access", description = "Whether applications may run in the background"),
         (name = "tasks", description = "Background tasks of the calling application"),
         (name = "instances", description = "Runs of tasks, and what running tasks say themselves"),
@@ -86,8 +95,14 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(details::receipt))
         .routes(routes!(details::verify))
         .routes(routes!(content::content))
+        .merge(uploads())
+        .routes(routes!(list::list_all))
         .routes(routes!(groups::list))
         .routes(routes!(groups::get, groups::put))
+        .routes(routes!(completion_groups::list, completion_groups::create))
+        .routes(routes!(completion_groups::get))
+        .routes(routes!(completion_groups::enable))
+        .routes(routes!(completion_groups::unconstrain))
         .routes(routes!(events::events))
         .routes(routes!(tasks::list, tasks::register))
         .routes(routes!(tasks::trigger_types))
@@ -114,10 +129,29 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(apps::list))
         .routes(routes!(apps::get))
         .routes(routes!(access::put))
+        .routes(routes!(policy::get, policy::put))
         .routes(routes!(apps::create_token))
         .routes(routes!(service::health))
         .routes(routes!(service::metrics))
         .routes(routes!(service::contract))
+}
+
+fn uploads() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(uploads::create, uploads::list))
+        .routes(routes!(uploads::create_batch))
+        .routes(routes!(uploads::get, uploads::change, uploads::delete))
+        .routes(routes!(upload_commands::start))
+        .routes(routes!(upload_commands::pause))
+        .routes(routes!(upload_commands::resume))
+        .routes(routes!(upload_commands::cancel))
+        .routes(routes!(upload_commands::make_current))
+        .routes(routes!(upload_commands::attach))
+        .routes(routes!(upload_commands::attach_batch))
+        .routes(routes!(upload_details::response))
+        .routes(routes!(upload_details::response_body))
+        .routes(routes!(upload_details::explain))
+        .routes(routes!(upload_details::receipt))
 }
 
 /// The generated contract, pretty-printed with a newline at the end: `api/openapi.json`.

@@ -32,7 +32,11 @@ impl Refused {
 
     /// The refusal of a batch of one that the caller did not send as a batch.
     pub(crate) fn of_the_only_one(mut self) -> Self {
-        self.0.field = self.0.field.filter(|field| field != "/operations/0");
+        self.0.field = self
+            .0
+            .field
+            .map(|field| field.strip_prefix("/operations/0").map_or(field.clone(), str::to_owned))
+            .filter(|field| !field.is_empty());
         self
     }
 
@@ -41,6 +45,9 @@ impl Refused {
         match self.0.code {
             ErrorCode::TaskNameTaken => self.with_field("/name"),
             ErrorCode::TaskQuota => self.with_field("/trigger/type"),
+            ErrorCode::InvalidTrigger
+            | ErrorCode::CompletionGroupTaken
+            | ErrorCode::CompletionGroupEnabled => self.with_field("/trigger/parameters/completionGroup"),
             _ => self,
         }
     }
@@ -81,7 +88,14 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let refused = Self::new(refusal.code, refusal.detail);
         match refusal.index {
-            Some(index) => refused.with_field(format!("/operations/{index}")),
+            Some(index) => {
+                // The only fields of an operation that the engine judges.
+                let field = match refusal.code {
+                    ErrorCode::InvalidField | ErrorCode::CompletionGroupEnabled => "/completionGroup",
+                    _ => "",
+                };
+                refused.with_field(format!("/operations/{index}{field}"))
+            }
             None => refused,
         }
     }

@@ -8,11 +8,13 @@ use longhaul_engine::{Command, Engine, TaskPolicy, Wish};
 use longhaul_store::{Reader, StoreError, StoredOperation, Writer};
 use tokio::sync::{Semaphore, watch};
 
+use super::extract::Target;
 use super::guard::Names;
 use super::refused::{Answer, Refused};
 use crate::admission::Places;
 use crate::apps::Apps;
 use crate::config::ServiceSettings;
+use crate::foreground::ForegroundDesk;
 use crate::heart::{Granted, Heart};
 use crate::host_desk::HostDesk;
 use crate::identity::{Caller, Doorkeeper};
@@ -34,6 +36,7 @@ pub(crate) struct Rooms {
     pub(crate) apps: Arc<Apps>,
     pub(crate) host: Arc<HostDesk>,
     pub(crate) push: PushDesk,
+    pub(crate) foreground: Arc<ForegroundDesk>,
     pub(crate) task_policy: TaskPolicy,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
@@ -63,14 +66,17 @@ impl Rooms {
         Ok(result.map_err(|error| Refused::internal(&error))??)
     }
 
-    /// The record of an operation of this caller; whatever else there is does not exist for it.
-    pub(crate) async fn record(&self, caller: &Caller, id: OperationId) -> Answer<StoredOperation> {
+    /// The record of an operation of this caller and kind; whatever else there is does not exist for it.
+    pub(crate) async fn record(&self, caller: &Caller, target: Target) -> Answer<StoredOperation> {
+        let Target { id, kind } = target;
         let record = self.read(move |reader| reader.operation(id)).await?;
-        record.filter(|record| record.row.app == caller.app).ok_or_else(Refused::not_found)
+        record
+            .filter(|record| record.row.app == caller.app && record.row.kind == kind)
+            .ok_or_else(Refused::not_found)
     }
 
-    pub(crate) async fn operation(&self, caller: &Caller, id: OperationId) -> Answer<Operation> {
-        let record = self.record(caller, id).await?;
+    pub(crate) async fn operation(&self, caller: &Caller, target: Target) -> Answer<Operation> {
+        let record = self.record(caller, target).await?;
         self.views(vec![record]).await?.pop().ok_or_else(Refused::not_found)
     }
 
@@ -130,32 +136,27 @@ impl Rooms {
     }
 
     /// Gives a command to an operation of the caller.
-    pub(crate) async fn command(
-        &self,
-        caller: &Caller,
-        id: OperationId,
-        command: Command,
-    ) -> Answer<Granted> {
+    pub(crate) async fn command(&self, caller: &Caller, target: Target, command: Command) -> Answer<Granted> {
         caller.need(Scope::Submit)?;
         let is_for_results = matches!(command, Command::Consume | Command::Remove);
         if !is_for_results {
-            self.check_not_over(caller, id).await?;
+            self.check_not_over(caller, target).await?;
         } else {
-            self.record(caller, id).await?;
+            self.record(caller, target).await?;
         }
-        let wish = Wish::Command { app: caller.app.clone(), id, command };
+        let wish = Wish::Command { app: caller.app.clone(), id: target.id, command };
         match self.heart.wish(wish).await {
             // It came to its end between the look and the wish.
             Err(refused) if refused.problem().code == ErrorCode::NotFound => {
-                self.check_not_over(caller, id).await?;
+                self.check_not_over(caller, target).await?;
                 Err(refused)
             }
             answer => answer,
         }
     }
 
-    async fn check_not_over(&self, caller: &Caller, id: OperationId) -> Answer<()> {
-        let record = self.record(caller, id).await?;
+    async fn check_not_over(&self, caller: &Caller, target: Target) -> Answer<()> {
+        let record = self.record(caller, target).await?;
         match view::final_state(&record.row.phase) {
             Some(state) => {
                 let detail = format!("the operation is {} and stays so", state.status);

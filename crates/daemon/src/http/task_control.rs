@@ -56,7 +56,7 @@ pub(crate) async fn request(
     let details = details.to_string().into();
     match rooms.wish_task(TaskWish::Request { app: caller.app, id, details }).await? {
         Some(TaskAnswer::Request(result)) => Ok(Json(TaskRequestAnswer { result })),
-        Some(TaskAnswer::Access(_) | TaskAnswer::Run(_)) | None => {
+        Some(TaskAnswer::Access(_) | TaskAnswer::Run(_) | TaskAnswer::Unconstrained(_)) | None => {
             Ok(Json(TaskRequestAnswer { result: RequestResult::UnknownError }))
         }
     }
@@ -78,7 +78,7 @@ pub(crate) async fn run(
 ) -> Answer<Json<TaskRunAnswer>> {
     let instance_id = match rooms.wish_task(TaskWish::Run { app: caller.app, id }).await? {
         Some(TaskAnswer::Run(instance)) => instance,
-        Some(TaskAnswer::Access(_) | TaskAnswer::Request(_)) | None => None,
+        Some(TaskAnswer::Access(_) | TaskAnswer::Request(_) | TaskAnswer::Unconstrained(_)) | None => None,
     };
     Ok(Json(TaskRunAnswer { instance_id }))
 }

@@ -12,6 +12,7 @@ use longhaul_runner::{
 };
 use longhaul_store::Reader;
 
+use super::details;
 use super::live::Live;
 use crate::apps::Apps;
 
@@ -27,21 +28,23 @@ pub(super) enum Work {
 /// # Errors
 /// In words for people: why it cannot run.
 pub(super) fn prepare(reader: &dyn Reader, apps: &Apps, live: &Live, socket: &Path) -> Result<Work, String> {
-    let record = reader.task(live.task).map_err(|error| error.to_string())?;
-    let record = record.ok_or("its registration is gone")?;
+    // The registration of a completion group is gone as it fires; what it asked for stays until the run is over.
+    let spec = reader.task_spec(live.task).map_err(|error| error.to_string())?;
+    let spec = spec.ok_or("its registration is gone")?;
+    let details = details::whole(reader, &spec, &live.details)?;
     let declared = apps.manifest(&live.app).map_err(|error| error.to_string())?;
-    let class = &record.spec.entry_point;
+    let class = &spec.entry_point;
     let gone = || format!("the manifest of {} declares no entry point {class:?} any more", live.app);
     let entry_point = declared.as_ref().and_then(|declared| declared.entry_point(class)).ok_or_else(gone)?;
     match entry_point.kind().map_err(|error| error.to_string())? {
-        EntryPointKind::Process(command) => launch(live, &record.spec, entry_point, command, socket)
+        EntryPointKind::Process(command) => launch(live, &spec, entry_point, command, (socket, details))
             .map(|launch| Work::Process(Box::new(launch))),
         EntryPointKind::InProcess => Ok(Work::InProcess(Box::new(Activation {
             task_id: live.task,
             instance_id: live.id,
             entry_point: class.clone(),
-            task_name: record.spec.name.to_string(),
-            trigger_details: details(live)?,
+            task_name: spec.name.to_string(),
+            trigger_details: parsed(&details)?,
             cancel_reason: None,
         }))),
         EntryPointKind::DBus(name, bus) => Ok(Work::OnBus(Box::new(BusLaunch {
@@ -53,14 +56,14 @@ pub(super) fn prepare(reader: &dyn Reader, apps: &Apps, live: &Live, socket: &Pa
             class: class.clone(),
             task_id: live.task.to_string(),
             instance_id: live.id.to_string(),
-            details: live.details.to_string(),
+            details,
         }))),
         EntryPointKind::Wasm(_) => Err("this release runs no WebAssembly components".to_owned()),
     }
 }
 
-fn details(live: &Live) -> Result<serde_json::Value, String> {
-    serde_json::from_str(&live.details).map_err(|error| format!("the kept details are damaged: {error}"))
+fn parsed(details: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(details).map_err(|error| format!("the kept details are damaged: {error}"))
 }
 
 fn launch(
@@ -68,7 +71,7 @@ fn launch(
     spec: &RegisterTaskRequest,
     entry_point: &EntryPoint,
     command: &[String],
-    socket: &Path,
+    (socket, details): (&Path, String),
 ) -> Result<Launch, String> {
     let own_uid = rustix::process::geteuid().as_raw();
     let user = entry_point.sandbox.as_ref().and_then(|sandbox| sandbox.user.as_deref());
@@ -100,7 +103,7 @@ fn launch(
         command: command.to_vec(),
         environment: variables,
         working_directory: entry_point.working_directory.clone(),
-        input: live.details.as_bytes().to_vec(),
+        input: details.into_bytes(),
         account,
         limits: Limits {
             memory_max: entry_point.memory_max_bytes().map_err(invalid)?,

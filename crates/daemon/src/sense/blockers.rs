@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::{Blocker, OperationId};
+use longhaul_contract::{Blocker, OperationId, OperationKind};
 use longhaul_engine::Fact;
 use longhaul_host::disk;
 use longhaul_host::mounts::MountWatch;
@@ -248,13 +248,20 @@ impl Watch {
     }
 }
 
-/// Where the operation makes its file, and where it made the part file before. Empty when the record is gone.
+/// Where the operation makes its file, and where it made the part file before; or where its sources lie. Empty when the
+/// record is gone.
 fn folders_of(reader: &dyn Reader, id: OperationId) -> Vec<PathBuf> {
     let Ok(Some(record)) = reader.operation(id) else { return Vec::new() };
-    let file = &record.spec.result_file;
-    let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let mut folders = vec![PathBuf::from(if folder.is_empty() { "/" } else { folder })];
-    if let Ok(Some(kept)) = reader.journal(id)
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for file in record.spec.files() {
+        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = PathBuf::from(if folder.is_empty() { "/" } else { folder });
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    if record.row.kind == OperationKind::Download
+        && let Ok(Some(kept)) = reader.journal(id)
         && let Ok(kept) = journal::decode(&kept)
         && !folders.iter().any(|folder| folder.as_os_str() == kept.folder.as_str())
     {

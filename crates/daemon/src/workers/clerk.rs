@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{AppId, Failure, OperationId};
 use longhaul_store::Reader;
-use longhaul_transfer::Job;
 use tokio::sync::oneshot;
 
 use super::job;
 
 /// `None` when the operation is forgotten.
-type Prepared = Result<Option<(AppId, Job)>, Failure>;
+type Prepared = Result<Option<(AppId, job::Prepared)>, Failure>;
 
 pub(super) struct Clerk {
     reader: Arc<dyn Reader>,

@@ -1,39 +1,58 @@
 //! One attempt, put together from the stored spec and the journal of the attempts before.
 
 use longhaul_contract::{
-    AppId, Blocker, Cause, CreateDownload, Failure, OperationId, Remedy, WebErrorStatus,
+    AppId, Blocker, Cause, CreateDownload, Failure, OperationId, OperationKind, Remedy, Spec, WebErrorStatus,
 };
 use longhaul_store::{Reader, StoreError};
-use longhaul_transfer::{Job, JournalRecord};
+use longhaul_transfer::{Job, JournalRecord, UploadJob};
 use url::Url;
 
+use super::upload_job::upload_job;
 use crate::journal;
+
+/// One attempt, ready to begin.
+pub(super) enum Prepared {
+    Download(Box<Job>),
+    Upload(Box<UploadJob>),
+}
+
+impl Prepared {
+    pub(super) const fn kind(&self) -> OperationKind {
+        match self {
+            Self::Download(_) => OperationKind::Download,
+            Self::Upload(_) => OperationKind::Upload,
+        }
+    }
+
+    /// The same job, if an attempt before has left something of it.
+    pub(super) fn clone_if_begun(&self) -> Option<Self> {
+        match self {
+            Self::Download(job) => job.journal.is_some().then(|| Self::Download(job.clone())),
+            Self::Upload(job) => job.journal.is_some().then(|| Self::Upload(job.clone())),
+        }
+    }
+}
 
 /// Reads what the attempt needs; `None` when the operation is forgotten.
 pub(super) fn prepare(
     reader: &dyn Reader,
     id: OperationId,
     attempt: u32,
-) -> Result<Option<(AppId, Job)>, Failure> {
-    let unreadable = |error: StoreError| Failure {
-        remedy: Remedy::Blocked { on: Blocker::Store },
-        cause: Cause::StoreUnavailable,
-        web_error_status: WebErrorStatus::Unknown,
-        http_status: None,
-        detail: error.to_string(),
-        retry_after_seconds: None,
-    };
+) -> Result<Option<(AppId, Prepared)>, Failure> {
     let Some(record) = reader.operation(id).map_err(unreadable)? else { return Ok(None) };
     let kept = reader.journal(id).map_err(unreadable)?;
-    let kept = kept.and_then(|bytes| match journal::decode(&bytes) {
-        Ok(record) => Some(record),
-        Err(error) => {
-            tracing::error!(%id, %error, "the journal cannot be read; the download begins at byte 0");
-            None
-        }
-    });
     let app = record.row.app;
-    let job = job(id, attempt, record.spec, kept).map_err(|detail| Failure {
+    let prepared = match record.spec {
+        Spec::Download(spec) => {
+            let kept = kept.and_then(|bytes| legible(id, journal::decode(&bytes)));
+            job(id, attempt, *spec, kept).map(|job| Prepared::Download(Box::new(job)))
+        }
+        Spec::Upload(spec) => {
+            let kept = kept.and_then(|bytes| legible(id, journal::decode_upload(&bytes)));
+            upload_job(id, attempt, *spec, kept).map(|job| Prepared::Upload(Box::new(job)))
+        }
+    };
+    let prepared = prepared.map_err(|detail| Failure {
         remedy: Remedy::Permanent,
         cause: Cause::Internal,
         web_error_status: WebErrorStatus::Unknown,
@@ -41,7 +60,28 @@ pub(super) fn prepare(
         detail,
         retry_after_seconds: None,
     })?;
-    Ok(Some((app, job)))
+    Ok(Some((app, prepared)))
+}
+
+fn unreadable(error: StoreError) -> Failure {
+    Failure {
+        remedy: Remedy::Blocked { on: Blocker::Store },
+        cause: Cause::StoreUnavailable,
+        web_error_status: WebErrorStatus::Unknown,
+        http_status: None,
+        detail: error.to_string(),
+        retry_after_seconds: None,
+    }
+}
+
+fn legible<T>(id: OperationId, decoded: serde_json::Result<T>) -> Option<T> {
+    match decoded {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::error!(%id, %error, "the journal cannot be read; the transfer begins at byte 0");
+            None
+        }
+    }
 }
 
 /// The form was checked when the operation was made, so an error means that the record is not what was kept.

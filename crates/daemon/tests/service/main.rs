@@ -4,6 +4,7 @@ mod access;
 mod activations;
 mod apps;
 mod commit;
+mod completion;
 mod content;
 mod contract;
 mod control;

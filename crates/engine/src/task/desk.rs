@@ -158,7 +158,10 @@ impl Tasks {
             TaskTrigger::Calendar { .. } => {
                 self.calendars.insert(row.id);
             }
-            TaskTrigger::Every { .. } | TaskTrigger::Requested { .. } | TaskTrigger::Sourced { .. } => {}
+            TaskTrigger::Every { .. }
+            | TaskTrigger::Requested { .. }
+            | TaskTrigger::Sourced { .. }
+            | TaskTrigger::Completion { .. } => {}
         }
         let task = Task {
             due: Due::Never,
@@ -208,6 +211,7 @@ impl Engine {
     /// Takes over a registration that the store kept; before [`Engine::begin`].
     pub fn adopt_task(&mut self, row: TaskRow) {
         self.tasks.clock.remember(row.state.anchor);
+        self.bind_task(&row);
         self.tasks.insert(row);
     }
 

@@ -233,6 +233,7 @@ impl Words<'_> {
             TaskTrigger::Every { minutes, .. } => format!("{minutes} minutes are not over"),
             TaskTrigger::Calendar { schedule, .. } => format!("it is not the time of {schedule:?}"),
             TaskTrigger::Requested { .. } => "its application has not requested it".to_owned(),
+            TaskTrigger::Completion { group } => self.question.engine.completion.missing(*group),
             TaskTrigger::Sourced { kind } => format!("nothing has come that fires {kind}"),
         };
         format!("its trigger has not fired: {what}")

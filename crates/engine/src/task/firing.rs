@@ -1,5 +1,5 @@
 //! Firings: where they come from, and how they are kept. A registration has at most one that waits; a later one puts
-//! its details in the place of the earlier one's.
+//! its details in the place of the earlier one's, and lists in them are joined.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,6 +7,7 @@ use longhaul_contract::{
     AccessStatus, AppId, ErrorCode, RequestResult, RunCause, SystemTriggerType, TaskId, TriggerKind,
 };
 
+use super::details::joined;
 use super::queue::Place;
 use super::row::Latch;
 use super::rules::{Scope, TaskVerdict};
@@ -36,7 +37,7 @@ impl Engine {
         match &mut task.row.state.latch {
             // A run by hand that waits takes the firing along; a retry is overtaken by it.
             Some(latch) if latch.cause != RunCause::Retry => {
-                latch.details = details.clone();
+                latch.details = joined(&latch.details, details);
                 latch.has_fired = true;
             }
             latch => {

@@ -25,7 +25,7 @@ impl Engine {
         }
         let mut waiting: Vec<_> = ids
             .iter()
-            .filter_map(|id| Some((self.tasks.rows[id].row.state.latch.as_ref()?.fired, *id)))
+            .filter_map(|id| Some((self.tasks.rows.get(id)?.row.state.latch.as_ref()?.fired, *id)))
             .collect();
         waiting.sort_unstable();
         for (_, id) in waiting {

@@ -3,6 +3,7 @@
 mod calendar;
 mod condition;
 mod desk;
+mod details;
 mod edges;
 mod explain;
 pub mod fact;

@@ -80,4 +80,6 @@ pub enum TaskAnswer {
     Access(AccessStatus),
     /// `run`: the instance that starts, or none if it has to wait its turn.
     Run(Option<InstanceId>),
+    /// Whether the owner's consent is there, so that the operations run free of what energy saver forbids.
+    Unconstrained(bool),
 }

@@ -1,11 +1,12 @@
 //! Registering and unregistering, and what applications may do.
 
 use longhaul_contract::{
-    AccessStatus, AppId, CancelReason, ErrorCode, InstanceId, OnConflict, TaskId, TriggerKind,
+    AccessStatus, AppId, CancelReason, ErrorCode, InstanceId, OnConflict, SystemTriggerType, TaskId,
+    TriggerKind,
 };
 
 use super::firing::{no_details, no_task};
-use super::row::{TaskRow, TaskState};
+use super::row::{TaskRow, TaskState, TaskTrigger};
 use super::wish::NewTask;
 use crate::engine::Engine;
 use crate::plan::Change;
@@ -80,6 +81,9 @@ impl Engine {
             let detail = format!("{} has a {} already, and may have one", new.app, new.kind);
             return Err(Refusal::new(ErrorCode::TaskQuota, detail));
         }
+        if let TaskTrigger::Completion { group } = new.plan.trigger {
+            self.check_waiting_for(&new.app, group, &taken)?;
+        }
         for id in taken {
             self.unregister(step, id, Some(CancelReason::Abort));
         }
@@ -98,12 +102,20 @@ impl Engine {
         }));
         step.tasks.touched.insert(row.id);
         step.tasks.signals = true;
+        self.bind_task(&row);
         self.tasks.insert(row);
         self.begin_timer(step, new.id);
         if new.fires_at_once {
             self.fire(step, new.id, &no_details());
         }
         Ok(())
+    }
+
+    /// The group that a task waits for knows it.
+    pub(crate) fn bind_task(&mut self, row: &TaskRow) {
+        if let TaskTrigger::Completion { group } = row.plan.trigger {
+            self.completion.bind(group, row.id);
+        }
     }
 
     /// The type, if an application may have only one registration of it.
@@ -118,6 +130,9 @@ impl Engine {
             self.cancel_run(step, running.id, reason);
         }
         let Some(task) = self.tasks.remove(id) else { return };
+        if let TaskTrigger::Completion { group } = task.row.plan.trigger {
+            self.completion.unbind(group, id);
+        }
         step.tasks.rows.remove(&id);
         step.tasks.touched.remove(&id);
         step.tasks.considered.remove(&id);
@@ -137,7 +152,8 @@ impl Engine {
     }
 
     fn set_access(&mut self, step: &mut Step, app: &AppId, status: AccessStatus) {
-        if self.tasks.access(app) == status {
+        let before = self.tasks.access(app);
+        if before == status {
             return;
         }
         let kept = (status != AccessStatus::Unspecified).then_some(status);
@@ -146,8 +162,20 @@ impl Engine {
             None => self.tasks.access.remove(app),
         };
         step.plan.changes.push(Change::Task(TaskChange::Access { app: app.clone(), status: kept }));
+        self.tell_of_privilege(step, app, before, status);
         self.end_forbidden_runs(step);
         self.consider_app(step, app);
+    }
+
+    /// A place on the lock screen was what let an application run whatever the system thought of it. That is
+    /// `AlwaysAllowed` now.
+    fn tell_of_privilege(&mut self, step: &mut Step, app: &AppId, before: AccessStatus, after: AccessStatus) {
+        let event = match (before, after) {
+            (_, AccessStatus::AlwaysAllowed) => SystemTriggerType::LockScreenApplicationAdded,
+            (AccessStatus::AlwaysAllowed, _) => SystemTriggerType::LockScreenApplicationRemoved,
+            _ => return,
+        };
+        self.fire_event(step, event, Some(app), &no_details());
     }
 
     fn cancel_one(

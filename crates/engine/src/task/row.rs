@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CancelReason, Condition, InstanceId, Retry, RunCause, SystemTriggerType, TaskGroupId, TaskId,
-    TaskName, Timestamp, TriggerKind,
+    AppId, CancelReason, CompletionGroupId, Condition, InstanceId, Retry, RunCause, SystemTriggerType,
+    TaskGroupId, TaskId, TaskName, Timestamp, TriggerKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,10 @@ pub enum TaskTrigger {
     Sourced {
         kind: TriggerKind,
     },
+    /// Fired by the end of a completion group, once.
+    Completion {
+        group: CompletionGroupId,
+    },
 }
 
 impl TaskTrigger {
@@ -71,7 +75,7 @@ impl TaskTrigger {
             Self::System { one_shot, .. }
             | Self::Every { one_shot, .. }
             | Self::Calendar { one_shot, .. } => *one_shot,
-            Self::Requested { .. } | Self::Sourced { .. } => false,
+            Self::Requested { .. } | Self::Sourced { .. } | Self::Completion { .. } => false,
         }
     }
 
@@ -80,6 +84,7 @@ impl TaskTrigger {
     pub const fn called_kind(&self) -> Option<TriggerKind> {
         match self {
             Self::Requested { kind } | Self::Sourced { kind } => Some(*kind),
+            Self::Completion { .. } => Some(TriggerKind::CompletionGroupTrigger),
             Self::System { .. } | Self::Every { .. } | Self::Calendar { .. } => None,
         }
     }
@@ -89,10 +94,10 @@ impl TaskTrigger {
         matches!(self, Self::Every { is_maintenance: true, .. })
     }
 
-    /// Whether the registration vanishes when its firing starts [W 6, row 42].
+    /// Whether the registration vanishes when its firing starts, or when its last retry is over [W 6, row 42].
     #[must_use]
     pub const fn vanishes(&self) -> bool {
-        matches!(self, Self::Sourced { kind: TriggerKind::CompletionGroupTrigger })
+        matches!(self, Self::Completion { .. })
     }
 }
 

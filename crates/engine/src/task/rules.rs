@@ -1,7 +1,7 @@
 //! The rules that may hold a task back, in one list. A start asks all of them at one instant, and `explain` and the
 //! views are made of the same answers.
 
-use longhaul_contract::{AccessStatus, Condition, HostState, ReasonCode, RunCause};
+use longhaul_contract::{AccessStatus, Condition, HostState, ReasonCode, RunCause, TriggerKind};
 
 use super::condition::{self, Holds};
 use super::desk::Task;
@@ -215,10 +215,20 @@ impl TaskQuestion<'_> {
         }
     }
 
-    /// Events of the machine may come again and again; a firing of another kind is somebody's wish.
+    /// Events of the machine may come again and again, and so may places and steps; a firing of another kind is
+    /// somebody's wish.
     fn flapping(&self) -> TaskVerdict {
-        let is_event = matches!(self.task.row.plan.trigger, TaskTrigger::System { .. })
-            && self.latch().is_some_and(|latch| latch.cause == RunCause::Trigger);
+        let may_flap = match &self.task.row.plan.trigger {
+            TaskTrigger::System { .. } => true,
+            TaskTrigger::Sourced { kind } => {
+                matches!(kind, TriggerKind::LocationTrigger | TriggerKind::ActivitySensorTrigger)
+            }
+            TaskTrigger::Every { .. }
+            | TaskTrigger::Calendar { .. }
+            | TaskTrigger::Requested { .. }
+            | TaskTrigger::Completion { .. } => false,
+        };
+        let is_event = may_flap && self.latch().is_some_and(|latch| latch.cause == RunCause::Trigger);
         let calm_at = self.task.started_at.map(|time| time.plus_millis(self.engine.policy.tasks.flap_ms));
         match calm_at {
             Some(time) if is_event && time > self.now.boot => {

@@ -165,7 +165,7 @@ impl Engine {
         }
         task.started_at = Some(step.now.boot);
         task.retry_at = None;
-        let vanishes = task.row.plan.trigger.vanishes() && firing.has_fired;
+        let vanishes = task.row.plan.trigger.vanishes() && firing.has_fired && task.row.plan.retry.is_none();
         let app = task.row.app.clone();
         let details = firing.details.clone();
         let keeps_network = task.row.plan.is_network_requested;
@@ -343,6 +343,7 @@ impl Engine {
         }
         Self::keep_task(step, id);
         self.consider_task(step, id);
+        self.vanish_after(step, id, &run.firing);
     }
 
     /// Keeps the firing for another run, if the registration wants that and no newer firing waits.
@@ -368,6 +369,15 @@ impl Engine {
         self.tasks.next_order += 1;
     }
 
+    /// A registration that vanishes was kept for its retries: the run of this firing was the last one.
+    fn vanish_after(&mut self, step: &mut Step, id: TaskId, firing: &Latch) {
+        let Some(task) = self.tasks.rows.get(&id) else { return };
+        let was_fired = firing.has_fired || firing.cause == RunCause::Retry;
+        if task.row.plan.trigger.vanishes() && was_fired && task.row.state.latch.is_none() {
+            self.unregister(step, id, None);
+        }
+    }
+
     /// What ran when the service or the machine ended did not survive it.
     pub(crate) fn interrupt_run(&mut self, step: &mut Step, id: TaskId) {
         let crashes_max = self.policy.tasks.crashes_max;
@@ -388,6 +398,7 @@ impl Engine {
             self.retry_run(step, id, &run.firing);
         }
         Self::keep_task(step, id);
+        self.vanish_after(step, id, &run.firing);
     }
 
     /// Ends the record, and whatever of the instance may have been left behind.

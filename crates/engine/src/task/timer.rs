@@ -120,16 +120,16 @@ impl Engine {
                 }
                 self.set_calendar(step, id);
             }
-            TaskTrigger::System { .. } | TaskTrigger::Requested { .. } | TaskTrigger::Sourced { .. } => {}
+            TaskTrigger::System { .. }
+            | TaskTrigger::Requested { .. }
+            | TaskTrigger::Sourced { .. }
+            | TaskTrigger::Completion { .. } => {}
         }
     }
 
     /// Goes on where the service was stopped.
     pub(crate) fn resume_timer(&mut self, step: &mut Step, id: TaskId) {
-        let task = &self.tasks.rows[&id];
-        if task.is_spent() {
-            return;
-        }
+        let Some(task) = self.tasks.rows.get(&id).filter(|task| !task.is_spent()) else { return };
         match task.row.plan.trigger {
             TaskTrigger::Every { minutes, .. } => {
                 let elapsed = step.now.wall.micros().saturating_sub(task.row.state.anchor.micros());
@@ -144,7 +144,10 @@ impl Engine {
                 }
             }
             TaskTrigger::Calendar { .. } => self.set_calendar(step, id),
-            TaskTrigger::System { .. } | TaskTrigger::Requested { .. } | TaskTrigger::Sourced { .. } => {}
+            TaskTrigger::System { .. }
+            | TaskTrigger::Requested { .. }
+            | TaskTrigger::Sourced { .. }
+            | TaskTrigger::Completion { .. } => {}
         }
     }
 

@@ -63,6 +63,37 @@ fn local_origins_need_no_network() {
 }
 
 #[test]
+fn an_application_that_has_to_be_in_the_foreground_waits_until_it_is() {
+    let mut world = World::new();
+    let id = world.download();
+    let idle = {
+        let operation = NewOperation { start: false, ..world.operation("b") };
+        world.create(operation).0
+    };
+    let mut tell = |world: &mut World, is_held_back| {
+        let app = world.operation("c").app;
+        world.engine.observe(world.now, Fact::HeldBack { app, is_held_back })
+    };
+    let plan = tell(&mut world, true);
+    assert_eq!(stops(&plan), [(id, StopMode::Keep)]);
+    world.stopped(id);
+    assert_eq!(world.status(id), TransferStatus::PausedSystemPolicy);
+    assert_eq!(world.waits_for(id), [ReasonCode::ForegroundOnly]);
+    let created = world.download();
+    assert_eq!(world.waits_for(created), [ReasonCode::ForegroundOnly], "new ones wait too");
+    assert!(stops(&tell(&mut world, true)).is_empty(), "told twice, done once");
+    // The network does what it does; it is not what they wait for.
+    world.host(offline());
+    world.host(online());
+    world.live_through(2 * SECOND);
+    assert!(!world.is_running(id) && !world.is_running(created));
+    let mut begun = started(&tell(&mut world, false));
+    begun.sort();
+    assert_eq!(begun, [id, created]);
+    assert_eq!(world.status(idle), TransferStatus::Idle);
+}
+
+#[test]
 fn energy_saver_holds_all_but_high() {
     let mut world = World::new();
     let mut saving = online();

@@ -6,6 +6,7 @@ mod groups;
 mod lifecycle;
 mod machine;
 mod scheduling;
+mod uploads;
 mod world;
 
 pub(crate) use world::*;

@@ -5,12 +5,12 @@ use std::sync::{Arc, LazyLock};
 use longhaul_contract::{
     AppId, Blocker, Cause, CostPolicy, CreateDownload, Failure, GroupName, HostState, Limits, Network,
     NetworkCost, NetworkLevel, OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy, Signal,
-    Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
+    Spec, Timestamp, TransferBehavior, TransferStatus, WebErrorStatus,
 };
 
 use crate::{
-    AttemptEnd, BootTime, Change, Command, Effect, Engine, Fact, Finished, Live, NewOperation, Now, Origin,
-    Plan, Policy, Refusal, Row, StopMode, StoredPhase, Wish,
+    AttemptEnd, BootTime, Change, Command, Effect, Engine, Fact, Finished, Live, Marks, NewOperation, Now,
+    Origin, Plan, Policy, Refusal, Row, StopMode, StoredPhase, Wish,
 };
 
 pub(crate) const SECOND: u64 = 1_000;
@@ -147,8 +147,10 @@ impl World {
             rate_limit: None,
             not_before: None,
             recoverable: Arc::from([]),
+            completion_group: None,
+            marks: Marks::default(),
             start: true,
-            spec: Box::new(spec()),
+            spec: spec(),
         }
     }
 
@@ -243,10 +245,9 @@ pub(crate) fn finished() -> AttemptEnd {
     AttemptEnd::Finished(Box::new(Finished { receipt: Receipt::default(), response: None }))
 }
 
-fn spec() -> CreateDownload {
-    static SPEC: LazyLock<CreateDownload> = LazyLock::new(|| {
-        serde_json::from_str(r#"{"requestedUri":"https://host/file","resultFile":"/folder/file"}"#).unwrap()
-    });
+fn spec() -> Spec {
+    static SPEC: LazyLock<Spec> =
+        LazyLock::new(|| CreateDownload::new("https://host/file", "/folder/file").into());
     SPEC.clone()
 }
 

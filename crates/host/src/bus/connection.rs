@@ -1,4 +1,4 @@
-//! The connection to the system bus, shared by all sources, made again when it breaks.
+//! The connection to the system bus or to that of a session, shared by all its sources, made again when it breaks.
 //!
 //! While there is none, the folder of the bus's socket is watched, so that a bus that starts later is found without
 //! looking for it again and again.
@@ -50,39 +50,56 @@ impl Bus {
 /// Makes the connection.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    address: String,
+    /// Absent: there can be none.
+    address: Option<String>,
+    /// What people call the bus.
+    called: &'static str,
     state: watch::Sender<State>,
 }
 
 impl Connector {
-    pub(crate) fn new(address: Option<String>) -> (Self, Bus) {
-        let address = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+    pub(crate) fn system(address: Option<String>) -> (Self, Bus) {
+        Self::new(Some(address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned())), "system bus")
+    }
+
+    /// Without an address the service belongs to no session.
+    pub(crate) fn session(address: Option<String>) -> (Self, Bus) {
+        Self::new(address, "session bus")
+    }
+
+    fn new(address: Option<String>, called: &'static str) -> (Self, Bus) {
         let (state, receiver) = watch::channel(None);
-        (Self { address, state }, Bus { state: receiver })
+        (Self { address, called, state }, Bus { state: receiver })
     }
 
     /// Holds a connection for as long as there is a bus; never returns.
     pub(crate) async fn run(self) {
+        let Some(address) = &self.address else {
+            let reason =
+                format!("the service runs outside of any session of a user: it has no {}", self.called);
+            let _ = self.state.send_replace(Some(Err(reason)));
+            return std::future::pending().await;
+        };
         loop {
-            let connection = self.connect().await;
+            let connection = self.connect(address).await;
             let _ = self.state.send_replace(Some(Ok(connection.clone())));
             connection.closed().await;
-            let _ =
-                self.state.send_replace(Some(Err(format!("the system bus at {} went away", self.address))));
+            let gone = format!("the {} at {address} went away", self.called);
+            let _ = self.state.send_replace(Some(Err(gone)));
         }
     }
 
     /// Connects as soon as that can be done.
-    async fn connect(&self) -> Connection {
+    async fn connect(&self, address: &str) -> Connection {
         let mut refusals = 0;
         loop {
             // Watched first: a socket that appears after the attempt is seen.
-            let mut appearance = Appearance::watch(socket_path(&self.address));
-            let error = match self.attempt().await {
+            let mut appearance = Appearance::watch(socket_path(address));
+            let error = match attempt(address).await {
                 Ok(connection) => return connection,
                 Err(error) => error,
             };
-            let reason = self.absence(&error);
+            let reason = self.absence(address, &error);
             self.state.send_if_modified(|state| match state {
                 Some(Err(told)) if *told == reason => false,
                 state => {
@@ -100,21 +117,20 @@ impl Connector {
         }
     }
 
-    fn absence(&self, error: &zbus::Error) -> String {
-        let address = &self.address;
+    fn absence(&self, address: &str, error: &zbus::Error) -> String {
+        let called = self.called;
         if is_missing(error) {
-            return format!("there is no system bus at {address}: install and start dbus");
+            return format!("there is no {called} at {address}: install and start dbus");
         }
-        format!("the system bus at {address} takes nobody in: {error}")
+        format!("the {called} at {address} takes nobody in: {error}")
     }
+}
 
-    async fn attempt(&self) -> zbus::Result<Connection> {
-        let connecting =
-            zbus::connection::Builder::address(self.address.as_str()).method_timeout(ANSWER_MAX).build();
-        match tokio::time::timeout(ANSWER_MAX, connecting).await {
-            Ok(connected) => connected,
-            Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
-        }
+async fn attempt(address: &str) -> zbus::Result<Connection> {
+    let connecting = zbus::connection::Builder::address(address).method_timeout(ANSWER_MAX).build();
+    match tokio::time::timeout(ANSWER_MAX, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
     }
 }
 

@@ -9,11 +9,12 @@ mod owner;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use zbus::Connection;
 use zbus::names::OwnedUniqueName;
 
 pub(crate) use connection::{Bus, Connector};
-pub(crate) use owner::{Owner, Properties, Rule};
+pub(crate) use owner::{Owner, Properties, Rule, Signals};
 
 use crate::facts::{Fact, Presence, Reports};
 
@@ -22,6 +23,9 @@ const DBUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// After how long a source that failed while its daemon runs is tried again: a few times, not for ever.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+
+/// Between attempts to start a daemon that does not stay.
+const START_PAUSE_MAX: Duration = Duration::from_mins(10);
 
 /// What asks one daemon on the system bus.
 pub(crate) trait BusSource: Send + 'static {
@@ -32,6 +36,11 @@ pub(crate) trait BusSource: Send + 'static {
 
     /// What is to be thought while there is nobody to ask.
     fn absent(&self, reason: String) -> Fact;
+
+    /// Waits until the daemon is to be started, where it can be. Most never are: what nobody has started tells nothing.
+    fn needed(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// Listens and reports for as long as the daemon is there.
     fn attend(&mut self, owner: &Owner, reports: &Reports) -> impl Future<Output = zbus::Error> + Send;
@@ -67,6 +76,8 @@ async fn follow_name<S: BusSource>(
         Ok(changes) => changes,
         Err(error) => return error,
     };
+    let mut starts = Starts::default();
+    let mut may_start = Instant::now();
     loop {
         // Only what comes after this look is news.
         changes.take_all();
@@ -87,12 +98,39 @@ async fn follow_name<S: BusSource>(
                 };
                 reports.presence(S::NAME, presence);
                 reports.fact(source.absent(not_running(S::DAEMON)));
-                if let Err(error) = changes.next().await {
-                    return error;
+                let must_start = async {
+                    tokio::time::sleep_until(may_start).await;
+                    source.needed().await;
+                };
+                tokio::select! {
+                    gone = changes.next() => if let Err(error) = gone { return error },
+                    () = must_start, if presence == Presence::Startable => {
+                        may_start = Instant::now() + starts.pause();
+                        start(&names, S::NAME).await;
+                    }
                 }
             }
             Err(error) => return error,
         }
+    }
+}
+
+/// How often a daemon was started by us.
+#[derive(Debug, Default)]
+struct Starts(usize);
+
+impl Starts {
+    /// Until it may be started again: one that ends at once is not started over and over.
+    fn pause(&mut self) -> Duration {
+        let pause = RETRIES.get(self.0).copied().unwrap_or(START_PAUSE_MAX);
+        self.0 += 1;
+        pause
+    }
+}
+
+async fn start(bus: &Owner, name: &str) {
+    if let Err(error) = bus.call(DBUS_PATH, DBUS, "StartServiceByName", &(name, 0_u32)).await {
+        tracing::info!(name, %error, "the bus does not start a daemon that is wanted");
     }
 }
 

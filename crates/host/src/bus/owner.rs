@@ -161,6 +161,16 @@ impl Properties {
     }
 }
 
+impl Properties {
+    /// Takes in what a signal of changes says: what is new, and what is gone.
+    pub(crate) fn change(&mut self, changed: HashMap<String, OwnedVariant>, gone: &[String]) {
+        self.0.extend(changed);
+        for name in gone {
+            self.0.remove(name);
+        }
+    }
+}
+
 impl From<HashMap<String, OwnedVariant>> for Properties {
     fn from(values: HashMap<String, OwnedVariant>) -> Self {
         Self(values)

@@ -4,6 +4,7 @@
 #[path = "../machine/rig.rs"]
 mod rig;
 
+mod geoclue;
 mod logind;
 mod modem_manager;
 mod network_manager;

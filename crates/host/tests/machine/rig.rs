@@ -48,6 +48,7 @@ impl Rig {
         Machine {
             root: self.root().to_owned(),
             system_bus: Some(self.bus.address()),
+            session_bus: None,
             time_zone: None,
             uid: UID,
         }

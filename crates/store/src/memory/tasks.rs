@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use longhaul_contract::{AccessStatus, AppId, Instance, InstanceId, TaskId};
+use longhaul_contract::{AccessStatus, AppId, Instance, InstanceId, RegisterTaskRequest, TaskId};
 use longhaul_engine::task::{KnownSignals, TaskChange};
 
 use crate::contract_types::{Adopt, INSTANCES_KEPT, OutputWrite, StoredOutput, StoredTask, WaitHistory};
@@ -31,6 +31,8 @@ pub(super) struct Tasks {
     signals: Option<KnownSignals>,
     /// Instances that are not over and whose registration is gone, in the order of their beginning.
     left_over: Vec<(AppId, KeptInstance)>,
+    /// What was asked for with their registrations.
+    left_over_specs: BTreeMap<TaskId, RegisterTaskRequest>,
 }
 
 impl Tasks {
@@ -55,6 +57,7 @@ impl Tasks {
                 let record = StoredTask { row: row.clone(), spec: (**spec).clone(), created: *time };
                 let left_over = self.left_over.extract_if(.., |(_, kept)| kept.instance.task_id == row.id);
                 let instances = left_over.map(|(_, kept)| kept).collect();
+                self.left_over_specs.remove(&row.id);
                 let task = KeptTask { record, instances, waits: Waits::default() };
                 self.tasks.entry(row.id).or_insert(task);
             }
@@ -68,7 +71,11 @@ impl Tasks {
                     let app = task.record.row.app;
                     let left = task.instances.into_iter().filter(|kept| !kept.instance.state.is_over());
                     let left = left.map(|kept| (app.clone(), KeptInstance { output: None, ..kept }));
+                    let before = self.left_over.len();
                     self.left_over.extend(left);
+                    if self.left_over.len() > before {
+                        self.left_over_specs.insert(*id, task.record.spec);
+                    }
                 }
             }
             TaskChange::Instance { instance, .. } => match self.tasks.get_mut(&instance.task_id) {
@@ -95,6 +102,9 @@ impl Tasks {
             kept.instance = instance.clone();
         }
         self.left_over.retain(|(_, kept)| !kept.instance.state.is_over());
+        let left_over = &self.left_over;
+        let is_needed = |id: &TaskId| left_over.iter().any(|(_, kept)| kept.instance.task_id == *id);
+        self.left_over_specs.retain(|id, _| is_needed(id));
     }
 
     pub(super) fn keep_output(&mut self, write: &OutputWrite) {
@@ -125,6 +135,11 @@ impl Tasks {
 
     pub(super) fn task(&self, id: TaskId) -> Option<StoredTask> {
         self.tasks.get(&id).map(|kept| kept.record.clone())
+    }
+
+    pub(super) fn spec(&self, id: TaskId) -> Option<RegisterTaskRequest> {
+        let registered = self.tasks.get(&id).map(|kept| &kept.record.spec);
+        registered.or_else(|| self.left_over_specs.get(&id)).cloned()
     }
 
     pub(super) fn instances(&self, task: TaskId, limit: usize, before: Option<InstanceId>) -> Vec<Instance> {

@@ -1,13 +1,14 @@
 //! Writes into the tables, inside a transaction that somebody else begins and ends.
 
-use longhaul_contract::{AppId, CreateDownload, GroupName, OperationId, Timestamp, TransferBehavior};
+use longhaul_contract::{AppId, GroupName, OperationId, OperationKind, Spec, Timestamp, TransferBehavior};
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
+use super::completion;
 use super::names::Names;
 use super::prepared::{Prepared, PreparedEnd};
-use super::row::{PreparedRow, from_json, row_columns, unreadable};
+use super::row::{PreparedRow, decode_spec, decode_word, row_columns, unreadable};
 use super::tasks;
-use crate::contract_types::{JournalWrite, TokenWrite};
+use crate::contract_types::{JournalWrite, ResponseBodyWrite, TokenWrite};
 use crate::wait::WAITS_MAX;
 
 /// The name under which `setting` holds the limits.
@@ -56,8 +57,11 @@ pub(super) fn apply(connection: &Connection, names: &mut Names, write: &Prepared
         }
         Prepared::GroupRemoved { app, name } => declare_group(connection, names, app, name, None),
         Prepared::Limits { value } => keep_setting(connection, LIMITS, Some(value)),
+        Prepared::CompletionGroup { row, state } => completion::keep(connection, names, row, state),
+        Prepared::CompletionGroupRemoved { id } => completion::remove(connection, *id),
         Prepared::Task(change) => tasks::apply(connection, names, change),
         Prepared::Output(output) => tasks::keep_output(connection, output),
+        Prepared::ResponseBody(body) => keep_response_body(connection, body),
         Prepared::Setting { name, value } => {
             keep_setting(connection, &format!("{OTHERS}{name}"), value.as_deref())
         }
@@ -96,7 +100,7 @@ fn create(
             .prepare_cached(concat!(
                 "INSERT INTO live (",
                 row_columns!(),
-                ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             ))?
             .execute(params_from_iter(row.parameters(numbers)))?;
     }
@@ -109,17 +113,25 @@ fn update(connection: &Connection, names: &mut Names, row: &PreparedRow) -> rusq
         .prepare_cached(
             "UPDATE live SET kind = ?3, transfer_group = ?4, origin = ?5, target = ?6, place = ?7, priority = ?8,
                  cost_policy = ?9, rate_limit = ?10, not_before = ?11, recoverable = ?12, phase = ?13,
-                 failure = ?14, fruitless_attempts = ?15, has_bytes = ?16
+                 failure = ?14, fruitless_attempts = ?15, has_bytes = ?16,
+                 completion_group = ?17, marks = ?18
              WHERE app = ?1 AND id = ?2",
         )?
         .execute(params_from_iter(row.parameters(numbers)))
         .map(drop)
 }
 
-fn read_spec(connection: &Connection, id: OperationId) -> rusqlite::Result<Option<CreateDownload>> {
+fn read_spec(connection: &Connection, id: OperationId) -> rusqlite::Result<Option<Spec>> {
     connection
-        .prepare_cached("SELECT spec FROM spec WHERE id = ?")?
-        .query_row([id.as_bytes()], |row| from_json(0, row.get_ref(0)?))
+        .prepare_cached(
+            "SELECT spec, coalesce(live.kind, ended.kind) FROM spec
+             LEFT JOIN live ON live.app = spec.app AND live.id = spec.id
+             LEFT JOIN ended ON ended.app = spec.app AND ended.id = spec.id
+             WHERE spec.id = ?",
+        )?
+        .query_row([id.as_bytes()], |row| {
+            decode_spec(row, 0, decode_word(row, 1, OperationKind::from_number)?)
+        })
         .optional()
 }
 
@@ -146,7 +158,7 @@ fn finish(connection: &Connection, names: &mut Names, end: &PreparedEnd) -> rusq
             "INSERT INTO ended (",
             row_columns!(),
             ", completed, keep_until, received, total)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         ))?
         .execute(params_from_iter(
             end.row.parameters(numbers).into_iter().chain(more.into_iter().map(Into::into)),
@@ -173,6 +185,7 @@ fn remove(connection: &Connection, id: OperationId) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM spec WHERE id = ?",
         "DELETE FROM result WHERE id = ?",
+        "DELETE FROM response_body WHERE id = ?",
         "DELETE FROM journal WHERE id = ?",
         "DELETE FROM wait WHERE id = ?",
         "DELETE FROM wait_total WHERE id = ?",
@@ -259,6 +272,16 @@ fn keep_journal(connection: &Connection, journal: &JournalWrite) -> rusqlite::Re
             journal.total.cast_signed(),
             journal.record
         ],
+    )
+}
+
+fn keep_response_body(connection: &Connection, write: &ResponseBodyWrite) -> rusqlite::Result<()> {
+    execute(
+        connection,
+        "INSERT INTO response_body (id, is_cut, body)
+         SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM spec WHERE id = ?1)
+         ON CONFLICT (id) DO UPDATE SET is_cut = excluded.is_cut, body = excluded.body",
+        params![write.id.as_bytes(), write.body.is_cut, write.body.bytes],
     )
 }
 

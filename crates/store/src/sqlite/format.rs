@@ -13,11 +13,15 @@ use crate::contract_types::StoreError;
 const APPLICATION_ID: i32 = 0x4c67_486c;
 
 /// The statements that make format n out of format n - 1, at place n - 1.
-const MIGRATIONS: &[&str] = &[include_str!("format_1.sql"), include_str!("format_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("format_1.sql"), include_str!("format_2.sql"), include_str!("format_3.sql")];
 
 /// Tables that start-up depends on as a whole, by the format that brought them.
-const NEEDED_AT_START: &[(u32, &[&str])] =
-    &[(1, &["live", "application", "transfer_group", "origin", "setting"]), (2, &["task", "access"])];
+const NEEDED_AT_START: &[(u32, &[&str])] = &[
+    (1, &["live", "application", "transfer_group", "origin", "setting"]),
+    (2, &["task", "access"]),
+    (3, &["completion_group"]),
+];
 
 /// Opens the database of the folder for writing, whatever has to happen for that. The text tells the caller what
 /// was lost.

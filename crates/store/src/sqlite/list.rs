@@ -136,9 +136,29 @@ fn cursor(query: &ListQuery) -> Vec<u8> {
 #[serde(rename_all = "camelCase")]
 struct SearchedFields {
     requested_uri: String,
-    result_file: String,
+    /// Of a download.
+    #[serde(default)]
+    result_file: Option<String>,
+    /// Of an upload.
+    #[serde(default)]
+    source_file: Option<String>,
+    #[serde(default)]
+    parts: Vec<SearchedPart>,
     #[serde(default)]
     label: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SearchedPart {
+    #[serde(default)]
+    file: Option<String>,
+}
+
+impl SearchedFields {
+    fn files(&self) -> Vec<&str> {
+        let parts = self.parts.iter().map(|part| &part.file);
+        [&self.result_file, &self.source_file].into_iter().chain(parts).filter_map(Option::as_deref).collect()
+    }
 }
 
 /// Goes through the specs in the order of the list until the page is full.
@@ -163,7 +183,7 @@ fn search(connection: &Connection, query: &ListQuery, apps: &[i64]) -> rusqlite:
             serde_json::from_slice(spec).map_err(|error| unreadable(2, UnreadableJson::from(&error)))?;
         let is_meant = query.label.as_ref().is_none_or(|label| fields.label.as_ref() == Some(label))
             && needle.as_ref().is_none_or(|needle| {
-                needle.matches(&fields.requested_uri, &fields.result_file, fields.label.as_deref())
+                needle.matches(&fields.requested_uri, &fields.files(), fields.label.as_deref())
             });
         let id = decode_id(row, 0)?;
         if is_meant && has_listed_row(connection, query, app, id)? {

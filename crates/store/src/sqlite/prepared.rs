@@ -1,13 +1,13 @@
 //! Writes as the writer thread wants them: everything that needs no database is done, JSON above all.
 
 use longhaul_contract::{
-    AppId, GroupName, OperationId, PatchDownload, ReasonCode, Timestamp, TransferBehavior,
+    AppId, CompletionGroupId, GroupName, OperationId, PatchDownload, ReasonCode, Timestamp, TransferBehavior,
 };
-use longhaul_engine::Change;
+use longhaul_engine::{Change, CompletionRow};
 
 use super::row::{PreparedRow, to_json};
 use super::tasks::{self, PreparedTask};
-use crate::contract_types::{JournalWrite, OutputWrite, StoreError, TokenWrite, Write};
+use crate::contract_types::{JournalWrite, OutputWrite, ResponseBodyWrite, StoreError, TokenWrite, Write};
 use crate::wait::reason_word;
 
 /// A submission for a [`super::SqliteStore`].
@@ -28,8 +28,11 @@ pub(super) enum Prepared {
     Limits { value: String },
     Journal(JournalWrite),
     Token { token: TokenWrite, scopes: String },
+    CompletionGroup { row: CompletionRow, state: String },
+    CompletionGroupRemoved { id: CompletionGroupId },
     Task(PreparedTask),
     Output(OutputWrite),
+    ResponseBody(ResponseBodyWrite),
     Setting { name: String, value: Option<String> },
     Manifest { app: AppId, identity: Option<String> },
 }
@@ -56,6 +59,7 @@ fn prepare(write: Write) -> Result<Prepared, StoreError> {
         Write::Journal(journal) => Prepared::Journal(journal),
         Write::Token(token) => Prepared::Token { scopes: to_json(&token.scopes)?, token },
         Write::Output(output) => Prepared::Output(output),
+        Write::ResponseBody(body) => Prepared::ResponseBody(body),
         Write::Setting { name, value } => Prepared::Setting { name, value },
         Write::Manifest { app, identity } => Prepared::Manifest { app, identity },
     })
@@ -88,6 +92,8 @@ fn prepare_change(change: Change) -> Result<Prepared, StoreError> {
         Change::Group { app, name, behavior } => Prepared::Group { app, name, behavior },
         Change::GroupRemoved { app, name } => Prepared::GroupRemoved { app, name },
         Change::Limits(limits) => Prepared::Limits { value: to_json(&limits)? },
+        Change::CompletionGroup { row } => Prepared::CompletionGroup { state: to_json(&row.state)?, row },
+        Change::CompletionGroupRemoved { id } => Prepared::CompletionGroupRemoved { id },
         Change::Task(change) => Prepared::Task(tasks::prepare(change)?),
     })
 }

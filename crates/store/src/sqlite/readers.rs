@@ -6,18 +6,18 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_contract::{
-    AppId, CreateDownload, GroupName, Instance, InstanceId, OperationId, Scope, TaskId, Timestamp,
-    WebErrorStatus,
+    AppId, CompletionGroupId, GroupName, Instance, InstanceId, OperationId, RegisterTaskRequest, Scope,
+    TaskId, Timestamp, WebErrorStatus,
 };
 use longhaul_engine::Origin;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::apply::OTHERS;
 use super::format::keep_plans;
-use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, from_json, unreadable};
-use super::{cannot_read, list, tasks};
+use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, decode_spec, from_json, unreadable};
+use super::{cannot_read, completion, list, tasks};
 use crate::contract_types::{
-    ListQuery, Reader, StoreError, StoredOperation, StoredOutput, StoredTask, WaitHistory,
+    ListQuery, Reader, StoreError, StoredBody, StoredOperation, StoredOutput, StoredTask, WaitHistory,
 };
 use crate::matching::prefix_bounds;
 use crate::wait::reason_from_word;
@@ -175,6 +175,15 @@ impl Reader for SqliteReaders {
         })
     }
 
+    fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT body, is_cut FROM response_body WHERE id = ?")?
+                .query_row([id.as_bytes()], |row| Ok(StoredBody { bytes: row.get(0)?, is_cut: row.get(1)? }))
+                .optional()
+        })
+    }
+
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|connection| {
             connection
@@ -223,6 +232,7 @@ impl Reader for SqliteReaders {
                                     WHERE named.app = application.number AND behavior IS NOT NULL)
                          OR EXISTS (SELECT 1 FROM token WHERE token.app = number)
                          OR EXISTS (SELECT 1 FROM task WHERE task.app = number)
+                         OR EXISTS (SELECT 1 FROM completion_group WHERE completion_group.app = number)
                          OR EXISTS (SELECT 1 FROM access WHERE access.app = number)
                      ORDER BY name",
                 )?
@@ -244,6 +254,14 @@ impl Reader for SqliteReaders {
                 })?
                 .collect()
         })
+    }
+
+    fn completion_members(&self, group: CompletionGroupId) -> Result<Vec<StoredOperation>, StoreError> {
+        self.read(|connection| read_operations(connection, &completion::members(connection, group)?))
+    }
+
+    fn task_spec(&self, id: TaskId) -> Result<Option<RegisterTaskRequest>, StoreError> {
+        self.read(|connection| tasks::read_spec(connection, id))
     }
 
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
@@ -305,7 +323,7 @@ macro_rules! operation_columns {
         concat!(
             "row.app, row.id, row.kind, row.transfer_group, row.origin, row.target, row.place, row.priority, \
              row.cost_policy, row.rate_limit, row.not_before, row.recoverable, row.phase, row.failure, \
-             row.fruitless_attempts, row.has_bytes, application.name, transfer_group.name, origin.name, \
+             row.fruitless_attempts, row.has_bytes, row.completion_group, row.marks, application.name, transfer_group.name, origin.name, \
              origin.is_local, spec.spec, spec.created, spec.started, ",
             $table
         )
@@ -360,9 +378,10 @@ fn decode_operation(columns: &rusqlite::Row<'_>) -> rusqlite::Result<StoredOpera
     };
     let time = |index: usize| Ok::<_, rusqlite::Error>(columns.get::<_, Option<i64>>(index)?.map(Timestamp));
     let count = |index: usize| Ok::<_, rusqlite::Error>(columns.get::<_, i64>(index)?.cast_unsigned());
+    let row = decode(columns, names)?;
     Ok(StoredOperation {
-        row: decode(columns, names)?,
-        spec: from_json::<CreateDownload>(AFTER + 4, columns.get_ref(AFTER + 4)?)?,
+        spec: decode_spec(columns, AFTER + 4, row.kind)?,
+        row,
         created: Timestamp(columns.get(AFTER + 5)?),
         started: time(AFTER + 6)?,
         received: count(AFTER + 7)?,

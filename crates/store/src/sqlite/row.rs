@@ -4,9 +4,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority, Timestamp, WebErrorStatus,
+    AppId, CompletionGroupId, CostPolicy, Failure, GroupName, OperationId, OperationKind, Priority, Spec,
+    Timestamp, WebErrorStatus,
 };
-use longhaul_engine::{Origin, Row, StoredPhase, TargetKey};
+use longhaul_engine::{Marks, Origin, Row, StoredPhase, TargetKey};
 use rusqlite::types::{FromSqlError, Type, ValueRef};
 
 use crate::contract_types::StoreError;
@@ -15,13 +16,13 @@ use crate::contract_types::StoreError;
 macro_rules! row_columns {
     () => {
         "app, id, kind, transfer_group, origin, target, place, priority, cost_policy, rate_limit, not_before, \
-         recoverable, phase, failure, fruitless_attempts, has_bytes"
+         recoverable, phase, failure, fruitless_attempts, has_bytes, completion_group, marks"
     };
 }
 pub(super) use row_columns;
 
 /// How many columns [`row_columns`] names.
-pub(super) const ROW_COLUMNS: usize = 16;
+pub(super) const ROW_COLUMNS: usize = 18;
 
 const IDLE: u8 = 0;
 const STARTED: u8 = 1;
@@ -84,12 +85,18 @@ impl PreparedRow {
             optional_text(self.failure.as_deref()),
             row.fruitless_attempts.into(),
             row.has_bytes.into(),
+            optional_bytes(row.completion_group.as_ref().map(CompletionGroupId::as_bytes)),
+            row.marks.number().into(),
         ]
     }
 }
 
 fn optional_integer(value: Option<i64>) -> rusqlite::types::ToSqlOutput<'static> {
     rusqlite::types::ToSqlOutput::Borrowed(value.map_or(ValueRef::Null, ValueRef::Integer))
+}
+
+fn optional_bytes(value: Option<&[u8; 16]>) -> rusqlite::types::ToSqlOutput<'_> {
+    rusqlite::types::ToSqlOutput::Borrowed(value.map_or(ValueRef::Null, |bytes| ValueRef::Blob(bytes)))
 }
 
 fn optional_text(value: Option<&str>) -> rusqlite::types::ToSqlOutput<'_> {
@@ -152,6 +159,8 @@ pub(super) fn decode(columns: &rusqlite::Row<'_>, names: RowNames) -> rusqlite::
         phase: decode_phase(columns)?,
         fruitless_attempts: columns.get(14)?,
         has_bytes: columns.get(15)?,
+        completion_group: columns.get::<_, Option<[u8; 16]>>(16)?.map(CompletionGroupId::from_bytes),
+        marks: Marks::from_number(columns.get(17)?),
     })
 }
 
@@ -159,13 +168,23 @@ pub(super) fn decode_id(columns: &rusqlite::Row<'_>, index: usize) -> rusqlite::
     columns.get(index).map(OperationId::from_bytes)
 }
 
-fn decode_word<T>(
+pub(super) fn decode_word<T>(
     columns: &rusqlite::Row<'_>,
     index: usize,
     word: impl Fn(u8) -> Option<T>,
 ) -> rusqlite::Result<T> {
     let number = columns.get(index)?;
     word(number).ok_or_else(|| unreadable(index, FromSqlError::OutOfRange(number.into())))
+}
+
+/// The JSON of a specification; the kind is in the row.
+pub(super) fn decode_spec(
+    columns: &rusqlite::Row<'_>,
+    index: usize,
+    kind: OperationKind,
+) -> rusqlite::Result<Spec> {
+    let text = columns.get_ref(index)?.as_str().map_err(|error| unreadable(index, error))?;
+    Spec::from_json(kind, text).map_err(|error| unreadable(index, UnreadableJson::from(&error)))
 }
 
 fn decode_phase(columns: &rusqlite::Row<'_>) -> rusqlite::Result<StoredPhase> {

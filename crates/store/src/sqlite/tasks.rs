@@ -127,18 +127,23 @@ fn register(
     if is_new {
         execute(
             connection,
-            "INSERT INTO task_spec (id, created, spec) VALUES (?, ?, ?)",
+            "INSERT INTO task_spec (id, created, spec) VALUES (?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET created = excluded.created, spec = excluded.spec",
             params![id.as_bytes(), time.micros(), spec],
         )?;
     }
     Ok(())
 }
 
+/// What an instance that is not over needs of its registration is kept.
+const FORGET_SPEC: &str = "DELETE FROM task_spec WHERE id = ?1
+     AND NOT EXISTS (SELECT 1 FROM instance WHERE task = ?1 AND is_over = 0)";
+
 fn unregister(connection: &Connection, id: TaskId) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM instance_output WHERE id IN (SELECT id FROM instance WHERE task = ?)",
         "DELETE FROM instance WHERE task = ? AND is_over = 1",
-        "DELETE FROM task_spec WHERE id = ?",
+        FORGET_SPEC,
         "DELETE FROM wait WHERE id = ?",
         "DELETE FROM wait_total WHERE id = ?",
         "DELETE FROM task WHERE id = ?",
@@ -159,7 +164,7 @@ fn keep_instance(
         .execute(params![id.as_bytes(), instance, is_over])?
         == 1;
     if is_known {
-        return if *is_over { forget_left_over(connection, *id) } else { Ok(()) };
+        return if *is_over { forget_left_over(connection, *id, *task) } else { Ok(()) };
     }
     let app = names.app(connection, app)?;
     execute(
@@ -181,13 +186,14 @@ fn keep_instance(
 }
 
 /// An instance that is over goes the way of its registration.
-fn forget_left_over(connection: &Connection, id: InstanceId) -> rusqlite::Result<()> {
+fn forget_left_over(connection: &Connection, id: InstanceId, task: TaskId) -> rusqlite::Result<()> {
     let is_left_over = connection
         .prepare_cached("DELETE FROM instance WHERE id = ? AND task NOT IN (SELECT id FROM task)")?
         .execute([id.as_bytes()])?
         == 1;
     if is_left_over {
         execute(connection, "DELETE FROM instance_output WHERE id = ?", [id.as_bytes()])?;
+        execute(connection, FORGET_SPEC, [task.as_bytes()])?;
     }
     Ok(())
 }
@@ -274,6 +280,16 @@ pub(super) fn load_into(connection: &Connection, adopter: &mut dyn Adopt) -> rus
         adopter.left_over(app_name(row, 0)?, from_json(1, row.get_ref(1)?)?);
     }
     Ok(())
+}
+
+pub(super) fn read_spec(
+    connection: &Connection,
+    id: TaskId,
+) -> rusqlite::Result<Option<RegisterTaskRequest>> {
+    connection
+        .prepare_cached("SELECT spec FROM task_spec WHERE id = ?")?
+        .query_row([id.as_bytes()], |row| from_json(0, row.get_ref(0)?))
+        .optional()
 }
 
 pub(super) fn read_tasks(connection: &Connection, ids: &[TaskId]) -> rusqlite::Result<Vec<StoredTask>> {

@@ -1,17 +1,17 @@
 //! Whatever is written, all stores read the same.
 
 use longhaul_contract::{
-    AccessStatus, InstanceState, Limits, OperationId, PatchDownload, Priority, ReasonCode, Scope,
-    TransferBehavior,
+    AccessStatus, InstanceState, Limits, OperationId, OperationKind, PatchDownload, Priority, ReasonCode,
+    Scope, TransferBehavior,
 };
-use longhaul_engine::{Change, Row, StoredPhase};
+use longhaul_engine::{Change, CompletionState, Marks, Row, StoredPhase};
 use longhaul_store::{ListQuery, Loaded, TokenWrite, Write};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy as _, any, proptest};
 
 use crate::samples::{
-    app, consumed, created, everything, failure, finished, group, id, journal, response, row, spec, time,
-    updated, waited,
+    app, completion_group, completion_group_id, consumed, created, everything, failure, finished, group, id,
+    journal, response, response_body, row, spec, time, updated, waited,
 };
 use crate::tasks::{
     access, busy_state, instance_id, instance_written, output, registered, task_id, task_updated,
@@ -20,6 +20,9 @@ use crate::tasks::{
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
 const IDS: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// Uploads have the ids behind this.
+const UPLOADS: u64 = 10;
 
 /// What one drawn tuple stands for: which write, of which operation, and two numbers to vary it by.
 pub(crate) type Drawn = (u8, u64, i64, u8);
@@ -118,16 +121,67 @@ pub(crate) fn drawn_task_write((kind, number, at, variety): Drawn) -> Write {
     }
 }
 
+/// The same for uploads, of ids of their own: an operation keeps its kind.
+pub(crate) fn drawn_upload_write((kind, number, at, variety): Drawn) -> Write {
+    let row = |row| Row { kind: OperationKind::Upload, ..row };
+    let number = number + UPLOADS;
+    match kind {
+        0 => created(row(drawn_row(number, variety)), drawn_spec(number, variety)),
+        1 => response_body(number, &"x".repeat(variety.into())),
+        2 => updated(row(drawn_row(number, variety))),
+        _ => Write::Change(Change::Ended {
+            row: Row { phase: StoredPhase::Completed, ..row(drawn_row(number, variety)) },
+            time: time(at),
+            finished: None,
+            response: (variety % 3 == 0).then(response),
+            keep_until: time(at + i64::from(variety)),
+        }),
+    }
+}
+
+/// The same for completion groups and their members.
+pub(crate) fn drawn_completion_write((kind, number, at, variety): Drawn) -> Write {
+    let group = completion_group_id(u64::from(variety % 3));
+    let row = || Row {
+        completion_group: (variety > 2).then_some(group),
+        marks: Marks::notifying(variety.is_multiple_of(2), variety > 8),
+        ..drawn_row(number, variety)
+    };
+    match kind {
+        0 => created(row(), drawn_spec(number, variety)),
+        1 => updated(row()),
+        2 => Write::Change(Change::Ended {
+            row: Row { phase: StoredPhase::Canceled, ..row() },
+            time: time(at),
+            finished: None,
+            response: None,
+            keep_until: time(at + 1),
+        }),
+        3 => Write::Change(Change::CompletionGroupRemoved { id: group }),
+        _ => completion_group(
+            u64::from(variety % 3),
+            CompletionState {
+                enabled: variety.is_multiple_of(2).then(|| time(at)),
+                has_failed: variety > 6,
+                ..CompletionState::default()
+            },
+        ),
+    }
+}
+
 /// All that a store tells.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Told {
     pub(crate) loaded: Loaded,
     pub(crate) lists: Vec<Vec<longhaul_store::StoredOperation>>,
     journals: Vec<Option<Vec<u8>>>,
+    bodies: Vec<Option<longhaul_store::StoredBody>>,
     waits: Vec<longhaul_store::WaitHistory>,
     tokens: Vec<Option<(longhaul_contract::AppId, Vec<Scope>)>>,
     apps: Vec<longhaul_contract::AppId>,
     prunable: Vec<(longhaul_contract::AppId, OperationId)>,
+    members: Vec<Vec<longhaul_store::StoredOperation>>,
+    task_specs: Vec<Option<longhaul_contract::RegisterTaskRequest>>,
     by_prefix: Vec<OperationId>,
     pub(crate) tasks: Vec<longhaul_store::StoredTask>,
     instances: Vec<Vec<longhaul_contract::Instance>>,
@@ -141,6 +195,7 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
     let mut loaded = trial.store().load().unwrap();
     loaded.rows.sort_by_key(|row| row.id);
     loaded.groups.sort();
+    loaded.completion_groups.sort_by_key(|row| row.id);
     loaded.tasks.sort_by_key(|row| row.id);
     loaded.access.sort();
     let reader = trial.reader();
@@ -152,15 +207,19 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
         ListQuery { is_final: Some(true), limit: 2, ..everything() },
         ListQuery { label: Some("label 2".to_owned()), after: Some(id(1)), ..everything() },
         ListQuery { text: Some("EXAMPLE.org".to_owned()), limit: 1, ..everything() },
+        ListQuery { text: Some("file-1".to_owned()), kind: Some(OperationKind::Upload), ..everything() },
     ];
     Told {
         loaded,
         lists: queries.iter().map(|query| reader.list(query).unwrap()).collect(),
         journals: IDS.map(|number| reader.journal(id(number)).unwrap()).collect(),
+        bodies: IDS.map(|number| reader.response_body(id(number + UPLOADS)).unwrap()).collect(),
         waits: IDS.map(|number| reader.waits(id(number)).unwrap()).collect(),
         tokens: [0, 1].map(|byte| reader.token(&[byte; 32]).unwrap()).to_vec(),
         apps: reader.applications().unwrap(),
         prunable: reader.prunable(time(30), 3).unwrap(),
+        members: (0..3).map(|group| reader.completion_members(completion_group_id(group)).unwrap()).collect(),
+        task_specs: IDS.map(|number| reader.task_spec(task_id(number)).unwrap()).collect(),
         by_prefix: reader.ids_with_prefix(&app("Even"), "018b", 3).unwrap(),
         tasks: reader.tasks(&IDS.map(task_id).collect::<Vec<_>>()).unwrap(),
         instances: IDS.map(|number| reader.instances(task_id(number), 5, None).unwrap()).collect(),
@@ -171,11 +230,13 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
     }
 }
 
-/// Of transfers up to 17, of tasks from 18 on.
+/// Of transfers up to 17, of tasks from 18 on, of completion groups from 29 on, of uploads from 35 on.
 fn drawn_any_write(drawn: Drawn) -> Write {
-    match drawn.0.checked_sub(18) {
-        Some(kind) => drawn_task_write((kind, drawn.1, drawn.2, drawn.3)),
-        None => drawn_write(drawn),
+    match drawn.0 {
+        kind @ 35.. => drawn_upload_write((kind - 35, drawn.1, drawn.2, drawn.3)),
+        kind @ 29.. => drawn_completion_write((kind - 29, drawn.1, drawn.2, drawn.3)),
+        kind @ 18.. => drawn_task_write((kind - 18, drawn.1, drawn.2, drawn.3)),
+        _ => drawn_write(drawn),
     }
 }
 
@@ -184,7 +245,7 @@ proptest! {
 
     #[test]
     fn all_stores_tell_the_same(
-        drawn in vec(vec((0..29_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
+        drawn in vec(vec((0..39_u8, IDS, 0..40_i64, any::<u8>().prop_map(|byte| byte % 13)), 1..12), 1..12)
     ) {
         let mut memory = MemoryTrial::begin();
         let mut sqlite = SqliteTrial::begin();

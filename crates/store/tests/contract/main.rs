@@ -12,6 +12,7 @@ macro_rules! contract {
     };
 }
 
+mod completion;
 mod equality;
 mod formats;
 mod kill;

@@ -7,12 +7,12 @@ use longhaul_contract::{
     CostPolicy, Limits, OperationKind, PatchDownload, Priority, ReasonCode, Scope, Timestamp,
     TransferBehavior, WebErrorStatus,
 };
-use longhaul_engine::{Change, Origin, Row, StoredPhase, TargetKey};
+use longhaul_engine::{Change, Marks, Origin, Row, StoredPhase, TargetKey};
 use longhaul_store::{Loaded, StoredOperation, TokenWrite, WaitHistory, Write};
 
 use crate::samples::{
-    app, consumed, create, created, ended, everything, failure, finished, group, id, journal, response, row,
-    spec, time, updated, waited,
+    app, completion_group_id, consumed, create, created, ended, everything, failure, finished, group, id,
+    journal, response, response_body, row, spec, time, updated, upload_spec, waited,
 };
 use crate::trial::{Boxed, list, numbers, read};
 
@@ -23,6 +23,8 @@ contract! {
     every_field_of_a_row_survives,
     every_phase_survives,
     a_patch_is_merged,
+    an_upload_keeps_what_it_was_asked_for,
+    the_newest_answer_is_kept_with_its_operation,
     the_first_start_is_kept,
     an_end_is_final,
     an_end_keeps_the_numbers_of_the_journal,
@@ -55,7 +57,7 @@ fn a_creation_is_loaded_and_read(mut trial: Boxed) {
     assert_eq!(rows, [row(1), row(2)]);
     let expected = StoredOperation {
         row: row(1),
-        spec: spec(1),
+        spec: spec(1).into(),
         created: time(1),
         started: None,
         completed: None,
@@ -97,15 +99,18 @@ fn full_row(number: u64) -> Row {
         phase: StoredPhase::Started,
         fruitless_attempts: 255,
         has_bytes: true,
+        completion_group: Some(completion_group_id(7)),
+        marks: Marks::notifying(true, true).unconstrained(),
         ..row(number)
     }
 }
 
 fn every_field_of_a_row_survives(mut trial: Boxed) {
-    trial.store().commit(&[created(full_row(1), spec(1)), create(2), updated(full_row(2))]).unwrap();
+    let second = Row { kind: OperationKind::Download, ..full_row(2) };
+    trial.store().commit(&[created(full_row(1), spec(1)), create(2), updated(second.clone())]).unwrap();
     let counted = Change::Counted { id: id(2), fruitless_attempts: 3, has_bytes: false };
     trial.store().commit(&[Write::Change(counted), create(3)]).unwrap();
-    let second = Row { fruitless_attempts: 3, has_bytes: false, ..full_row(2) };
+    let second = Row { fruitless_attempts: 3, has_bytes: false, ..second };
     let mut trial = trial.restart();
     let mut rows = trial.store().load().unwrap().rows;
     rows.sort_by_key(|row| row.id);
@@ -155,8 +160,45 @@ fn a_patch_is_merged(mut trial: Boxed) {
     let change = Change::Patched { id: id(1), patch: Box::new(patch.clone()) };
     trial.store().commit(&[Write::Change(change)]).unwrap();
     first.apply(patch);
-    assert_eq!(read(&trial, 1).spec, first);
     assert_eq!(first.request_headers, spec(1).request_headers);
+    assert_eq!(read(&trial, 1).spec, first.into());
+}
+
+fn an_upload_keeps_what_it_was_asked_for(mut trial: Boxed) {
+    let upload = Row { kind: OperationKind::Upload, ..row(1) };
+    let mut asked = upload_spec(spec(1));
+    asked.part_uris = vec![longhaul_contract::Secret::new("https://example.com/1?signature=one")];
+    let create = Change::Created { row: upload.clone(), spec: asked.clone().into(), time: time(1) };
+    let patch = PatchDownload {
+        part_uris: Some(vec![longhaul_contract::Secret::new("https://example.com/1?signature=two")]),
+        ..PatchDownload::default()
+    };
+    let renew =
+        |patch: &PatchDownload| Write::Change(Change::Patched { id: id(1), patch: Box::new(patch.clone()) });
+    trial.store().commit(&[Write::Change(create), renew(&patch)]).unwrap();
+    asked.apply(patch.clone());
+    let mut trial = trial.restart();
+    assert_eq!(read(&trial, 1).spec, asked.clone().into());
+    let over = Row { phase: StoredPhase::Completed, ..upload };
+    let rate = PatchDownload { rate_limit: Some(Some(7)), ..PatchDownload::default() };
+    trial.store().commit(&[ended(over, 5), renew(&rate)]).unwrap();
+    asked.apply(rate);
+    assert_eq!(read(&trial, 1).spec, asked.into());
+}
+
+fn the_newest_answer_is_kept_with_its_operation(mut trial: Boxed) {
+    let body = |trial: &Boxed, number| trial.reader().response_body(id(number)).unwrap();
+    trial.store().commit(&[response_body(1, "too early")]).unwrap();
+    trial.store().commit(&[create(1), create(2), response_body(1, "one")]).unwrap();
+    assert_eq!(
+        (body(&trial, 1).map(|body| (body.bytes, body.is_cut)), body(&trial, 2)),
+        (Some((b"one".to_vec(), false)), None)
+    );
+    trial.store().commit(&[response_body(1, "four"), ended(row(1), 5)]).unwrap();
+    let mut trial = trial.restart();
+    assert_eq!(body(&trial, 1).map(|body| (body.bytes, body.is_cut)), Some((b"four".to_vec(), true)));
+    trial.store().commit(&[Write::Change(Change::Removed { id: id(1) }), create(1)]).unwrap();
+    assert_eq!(body(&trial, 1), None);
 }
 
 fn the_first_start_is_kept(mut trial: Boxed) {

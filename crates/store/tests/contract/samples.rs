@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AppId, Blocker, Cause, CostPolicy, CreateDownload, Failure, GroupName, OperationId, OperationKind,
-    Priority, ReasonCode, Receipt, Remedy, ResponseInformation, Timestamp, WebErrorStatus,
+    AppId, Blocker, Cause, CompletionGroupId, CostPolicy, CreateDownload, CreateUpload, Failure, GroupName,
+    OperationId, OperationKind, Priority, ReasonCode, Receipt, Remedy, ResponseInformation, Spec, Timestamp,
+    WebErrorStatus,
 };
-use longhaul_engine::{Change, Finished, Origin, Row, StoredPhase};
-use longhaul_store::{JournalWrite, ListQuery, Write};
+use longhaul_engine::{Change, CompletionRow, CompletionState, Finished, Marks, Origin, Row, StoredPhase};
+use longhaul_store::{JournalWrite, ListQuery, ResponseBodyWrite, StoredBody, Write};
 
 pub(crate) fn id(number: u64) -> OperationId {
     OperationId::from_parts(1_700_000_000_000 + number, &[7; 10])
@@ -23,6 +24,15 @@ pub(crate) fn app(name: &str) -> AppId {
 
 pub(crate) fn group(name: &str) -> GroupName {
     GroupName::new(name).unwrap()
+}
+
+pub(crate) fn completion_group_id(number: u64) -> CompletionGroupId {
+    CompletionGroupId::from_parts(1_700_000_000_000 + number, &[9; 10])
+}
+
+pub(crate) fn completion_group(number: u64, state: CompletionState) -> Write {
+    let row = CompletionRow { id: completion_group_id(number), app: app("Fifth"), created: time(3), state };
+    Write::Change(Change::CompletionGroup { row })
 }
 
 pub(crate) fn row(number: u64) -> Row {
@@ -42,6 +52,8 @@ pub(crate) fn row(number: u64) -> Row {
         phase: StoredPhase::Idle,
         fruitless_attempts: 0,
         has_bytes: false,
+        completion_group: None,
+        marks: Marks::default(),
     }
 }
 
@@ -54,9 +66,26 @@ pub(crate) fn spec(number: u64) -> CreateDownload {
     .unwrap()
 }
 
+/// What an upload asks for, in the words of a download.
+pub(crate) fn upload_spec(spec: CreateDownload) -> CreateUpload {
+    let CreateDownload { requested_uri, result_file, request_headers, rate_limit, label, .. } = spec;
+    let upload = CreateUpload::new(requested_uri, result_file);
+    CreateUpload { request_headers, rate_limit, label, ..upload }
+}
+
+/// Asks for `spec`, or for an upload in its words if the row is one.
 pub(crate) fn created(row: Row, spec: CreateDownload) -> Write {
     let time = time(row.order);
-    Write::Change(Change::Created { row, spec: Box::new(spec), time })
+    let spec = match row.kind {
+        OperationKind::Download => Spec::from(spec),
+        OperationKind::Upload => upload_spec(spec).into(),
+    };
+    Write::Change(Change::Created { row, spec, time })
+}
+
+pub(crate) fn response_body(number: u64, text: &str) -> Write {
+    let body = StoredBody { bytes: text.as_bytes().to_vec(), is_cut: text.len() > 3 };
+    Write::ResponseBody(ResponseBodyWrite { id: id(number), body })
 }
 
 pub(crate) fn create(number: u64) -> Write {

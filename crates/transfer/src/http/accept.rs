@@ -237,7 +237,7 @@ fn invalid(url: &Url, what: &str) -> Failure {
 }
 
 /// A status that brings no bytes of the file.
-fn refusal(status: u16, url: &Url, head: &Head, now: SystemTime) -> Failure {
+pub(crate) fn refusal(status: u16, url: &Url, head: &Head, now: SystemTime) -> Failure {
     let retry_after_seconds = head.retry_after(now);
     let (remedy, cause) = match status {
         401 | 403 | 404 | 407 | 410 | 451 => (Remedy::NeedsInput, Cause::HttpStatus),

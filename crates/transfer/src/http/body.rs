@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body as _;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -18,6 +17,7 @@ use longhaul_contract::{Cause, Failure};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::failure::{of_hyper, of_socket, transient};
+use super::outgoing::Outgoing;
 use super::path::Path;
 use super::pool::Seat;
 use super::stream::Stream;
@@ -25,8 +25,8 @@ use super::stream::Stream;
 /// A body that is not wanted is read to its end, for the sake of its connection, only up to this size.
 const DISCARD_BYTES_MAX: usize = 16 << 10;
 
-pub(crate) type Http1Connection = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
-pub(crate) type Http1Sender = http1::SendRequest<Full<Bytes>>;
+pub(crate) type Http1Connection = http1::Connection<TokioIo<Stream>, Outgoing>;
+pub(crate) type Http1Sender = http1::SendRequest<Outgoing>;
 
 pub(crate) struct Body {
     source: Source,

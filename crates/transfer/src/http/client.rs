@@ -4,10 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Version;
 use http_body::Body as _;
-use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use longhaul_contract::{Cause, Failure};
@@ -22,6 +20,7 @@ use super::exchange::{ExchangeError, HEAD_BYTES_MAX, exchange};
 use super::failure::{calm, h2_reason, of_hyper, of_socket, transient};
 use super::head::Head;
 use super::origin::Origin;
+use super::outgoing::{Course, Outgoing, Patience};
 use super::pool::{Http2Connection, Pool, Seat};
 use super::request::Ask;
 use super::stream::{Stream, TLS_READ_BYTES};
@@ -48,7 +47,7 @@ pub(crate) struct Client {
     pub(crate) pool: Arc<Pool>,
     tls: Tls,
     connect_timeout: Duration,
-    response_timeout: Duration,
+    patience: Patience,
     network: watch::Sender<u64>,
 }
 
@@ -91,7 +90,11 @@ impl Client {
             pool: Pool::new(settings.connections_per_host),
             tls: Tls::new(&settings.ca_certificates)?,
             connect_timeout: settings.connect_timeout,
-            response_timeout: settings.response_timeout,
+            patience: Patience {
+                response: settings.response_timeout,
+                stall: settings.stall_timeout,
+                stall_bytes_per_second: settings.stall_bytes_per_second,
+            },
             network: watch::Sender::new(0),
         })
     }
@@ -231,7 +234,7 @@ impl Client {
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("a few hundred KiB"))
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_INTERVAL)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .handshake::<_, Outgoing>(TokioIo::new(stream))
             .await
             .map_err(|error| of_hyper(&error, &format!("HTTP/2 with {origin}")))?;
         let (goodbye, farewell) = watch::channel(None);
@@ -258,14 +261,18 @@ impl Client {
         let ask = ask(Version::HTTP_11).map_err(SendError::is_final)?;
         let is_repeatable = is_used && ask.method().is_idempotent();
         let host = origin.authority();
-        match tokio::time::timeout(self.response_timeout, exchange(stream, ask, &host)).await {
-            Ok(Ok((head, body))) => Ok(Answer { head, body, remote, local }),
-            Ok(Err(ExchangeError { failure, is_unanswered })) => {
+        let course = ask.extensions().get::<Arc<Course>>().cloned();
+        let answered = tokio::select! {
+            answered = exchange(stream, ask, &host) => answered,
+            failure = self.overdue(course.as_deref(), &host) => return Err(SendError::is_final(failure)),
+        };
+        match answered {
+            Ok((head, body)) => Ok(Answer { head, body, remote, local }),
+            Err(ExchangeError { failure, is_unanswered }) => {
                 let remedy =
                     if is_unanswered && is_repeatable { SendRemedy::Repeat } else { SendRemedy::None };
                 Err(SendError { failure, remedy })
             }
-            Err(_) => Err(SendError::is_final(self.no_response(&host))),
         }
     }
 
@@ -278,8 +285,26 @@ impl Client {
         let (remote, local) = (connection.remote, connection.local);
         let ask = ask(Version::HTTP_2).map_err(SendError::is_final)?;
         let host = origin.authority();
-        match tokio::time::timeout(self.response_timeout, connection.sender.send_request(ask)).await {
-            Ok(Ok(response)) => {
+        let course = ask.extensions().get::<Arc<Course>>().cloned();
+        let _abandoned = AbandonAtEnd(course.clone());
+        let sent = async {
+            let response = connection.sender.send_request(ask).await?;
+            let is_sent = match &course {
+                Some(course) if response.status().is_success() => course.done().await,
+                _ => true,
+            };
+            Ok::<_, hyper::Error>((response, is_sent))
+        };
+        let answered = tokio::select! {
+            answered = sent => Ok(answered),
+            failure = self.overdue(course.as_deref(), &host) => Err(failure),
+        };
+        match answered {
+            Ok(Ok((_, false))) => Err(SendError::is_final(transient(
+                Cause::ConnectionClosed,
+                format!("{host} answered before it had the whole body and took no more of it"),
+            ))),
+            Ok(Ok((response, true))) => {
                 let (parts, incoming) = response.into_parts();
                 let length = incoming.size_hint().exact();
                 let head = Head { status: parts.status.as_u16(), headers: parts.headers, length };
@@ -296,18 +321,36 @@ impl Client {
                 }
                 Err(SendError { failure: of_hyper(&error, &format!("the request to {host}")), remedy })
             }
-            Err(_) => {
+            Err(failure) => {
                 self.pool.retire_http2(origin);
-                Err(SendError::is_final(self.no_response(&host)))
+                Err(SendError::is_final(failure))
             }
         }
     }
 
-    fn no_response(&self, host: &str) -> Failure {
-        transient(
-            Cause::ResponseTimeout,
-            format!("{host} did not answer within {} s", self.response_timeout.as_secs_f32()),
-        )
+    /// Resolves when the peer has let us wait for too long: for the response, or for taking a streamed body.
+    async fn overdue(&self, course: Option<&Course>, host: &str) -> Failure {
+        match course {
+            Some(course) => course.overdue(self.patience, host).await,
+            None => {
+                tokio::time::sleep(self.patience.response).await;
+                transient(
+                    Cause::ResponseTimeout,
+                    format!("{host} did not answer within {} s", self.patience.response.as_secs_f32()),
+                )
+            }
+        }
+    }
+}
+
+/// The HTTP/2 engine sends a body on its own: it has to be told when nobody waits for the answer any more.
+struct AbandonAtEnd(Option<Arc<Course>>);
+
+impl Drop for AbandonAtEnd {
+    fn drop(&mut self) {
+        if let Some(course) = &self.0 {
+            course.abandon();
+        }
     }
 }
 

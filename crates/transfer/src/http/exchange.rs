@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use longhaul_contract::{Cause, Failure};
 use super::body::{Body, Chunked, Http1Connection, Http1Sender};
 use super::failure::{of_hyper, of_socket, transient};
 use super::head::Head;
+use super::outgoing::{Course, Interim};
 use super::request::Ask;
 use super::stream::Stream;
 
@@ -43,11 +44,12 @@ pub(crate) async fn exchange(
             is_unanswered: true,
         });
     }
-    let interim = Arc::new(AtomicU32::new(0));
-    let seen = Arc::clone(&interim);
-    hyper::ext::on_informational(&mut ask, move |_| {
-        seen.fetch_add(1, Ordering::Relaxed);
-    });
+    let course = ask.extensions_mut().remove::<Arc<Course>>();
+    let interim = watch_interims(&mut ask, course.clone());
+    let blocked = stream.write_blocked();
+    if course.is_some() {
+        stream.limit_unsent();
+    }
     let (mut sender, mut connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))
@@ -58,24 +60,86 @@ pub(crate) async fn exchange(
         std::future::poll_fn(|context| poll_head(answer.as_mut(), &mut connection, &interim, host, context))
             .await?
     };
+    let is_sent = match &course {
+        None => true,
+        Some(course) if response.status().is_success() => {
+            send_rest(&mut connection, course, &blocked, host).await?;
+            true
+        }
+        // Whatever the rest is, it would be in vain.
+        Some(course) => course.is_done(),
+    };
     let (parts, incoming) = response.into_parts();
-    let framing = framing(&parts.headers, parts.version, &incoming).map_err(|problem| ExchangeError {
+    let mut framing = framing(&parts.headers, parts.version, &incoming).map_err(|problem| ExchangeError {
         failure: transient(Cause::InvalidResponse, format!("{host} {problem}")),
         is_unanswered: false,
     })?;
+    framing.is_reusable &= is_sent;
     let head = Head { status: parts.status.as_u16(), headers: parts.headers, length: framing.length };
     Ok((head, body(framing, incoming, connection, sender)))
+}
+
+/// The interim responses of one request.
+struct Interims {
+    count: Arc<AtomicU32>,
+    course: Option<Arc<Course>>,
+}
+
+impl Interims {
+    fn are_too_many(&self) -> bool {
+        let earned = self.course.as_ref().map_or(0, |course| course.interims_earned());
+        self.count.load(Ordering::Relaxed) > INTERIM_MAX.saturating_add(earned)
+    }
+}
+
+fn watch_interims(ask: &mut Ask, course: Option<Arc<Course>>) -> Interims {
+    let count = Arc::new(AtomicU32::new(0));
+    let hook = ask.extensions_mut().remove::<Interim>();
+    let (counted, watched) = (Arc::clone(&count), course.clone());
+    hyper::ext::on_informational(ask, move |response| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        if let Some(course) = &watched {
+            course.heard(response.status());
+        }
+        if let Some(Interim(hook)) = &hook {
+            hook(response.status(), response.headers());
+        }
+    });
+    Interims { count, course }
+}
+
+/// Goes on with a body that the server has answered before its end, until the socket has all of it.
+async fn send_rest(
+    connection: &mut Http1Connection,
+    course: &Course,
+    blocked: &AtomicBool,
+    host: &str,
+) -> Result<(), ExchangeError> {
+    std::future::poll_fn(|context| {
+        let is_sent = || course.is_done() && !blocked.load(Ordering::Relaxed);
+        match connection.poll_without_shutdown(context) {
+            Poll::Pending if is_sent() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if is_sent() => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(ExchangeError {
+                failure: of_socket(&io::ErrorKind::UnexpectedEof.into(), &format!("sending to {host}")),
+                is_unanswered: false,
+            })),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(broken(&error, host))),
+        }
+    })
+    .await
 }
 
 fn poll_head(
     answer: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
     connection: &mut Http1Connection,
-    interim: &AtomicU32,
+    interim: &Interims,
     host: &str,
     context: &mut Context<'_>,
 ) -> Poll<Result<Response<Incoming>, ExchangeError>> {
     let driven = connection.poll_without_shutdown(context);
-    if interim.load(Ordering::Relaxed) > INTERIM_MAX {
+    if interim.are_too_many() {
         let detail = format!("{host} sent more than {INTERIM_MAX} interim responses");
         return Poll::Ready(Err(ExchangeError {
             failure: transient(Cause::InvalidResponse, detail),

@@ -134,20 +134,7 @@ impl Source {
             };
             answer.body.discard();
             visited.push(url);
-            if visited.contains(&next) {
-                return Err(needs_input(
-                    Cause::RedirectLoop,
-                    format!("{} redirects in a circle by way of {}", self.host(), shown(&next)),
-                )
-                .into());
-            }
-            if visited.len() > self.redirects_max as usize {
-                return Err(needs_input(
-                    Cause::RedirectLoop,
-                    format!("{} redirects more than {} times", self.host(), self.redirects_max),
-                )
-                .into());
-            }
+            check_way(&visited, &next, self.redirects_max)?;
             url = next;
         }
     }
@@ -162,40 +149,12 @@ impl Source {
 
     /// The redirect's target (RFC 9110 section 15.4), or `None` for any other response.
     fn next_hop(&self, url: &Url, method: &mut Method, head: &Head) -> Result<Option<Url>, Failure> {
-        if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
-            return Ok(None);
-        }
-        let refuse =
-            |cause, detail: String| Failure { http_status: Some(head.status), ..needs_input(cause, detail) };
-        let location = head.text(&header::LOCATION).ok_or_else(|| {
-            refuse(Cause::Redirect, format!("{} redirects without saying where", host_of(url)))
-        })?;
-        let next = url.join(location).map_err(|error| {
-            refuse(Cause::Redirect, format!("{} redirects to what is no URL: {error}", host_of(url)))
-        })?;
-        let next = without_userinfo(&next);
-        match (url.scheme(), next.scheme()) {
-            ("https", "http") => {
-                return Err(Failure {
-                    web_error_status: WebErrorStatus::HttpsToHttpOnRedirection,
-                    ..refuse(
-                        Cause::RedirectToHttp,
-                        format!("{} redirects from https to plain http, which is not followed", host_of(url)),
-                    )
-                });
-            }
-            (_, "http" | "https") => {}
-            (_, scheme) => {
-                return Err(refuse(
-                    Cause::UnsupportedScheme,
-                    format!("{} redirects to {scheme}:, which is not followed", host_of(url)),
-                ));
-            }
-        }
+        let Some(next) = redirect_target(url, head)? else { return Ok(None) };
         if matches!(head.status, 307 | 308) {
             let leaves_home = !Origin::of(&next).is_some_and(|origin| self.template.is_home(&origin));
             if self.template.has_body() && *method == *self.template.method() && leaves_home {
-                return Err(refuse(
+                return Err(refused(
+                    head,
                     Cause::Redirect,
                     format!("{} redirects the request body to another origin", host_of(url)),
                 ));
@@ -205,6 +164,62 @@ impl Source {
         }
         Ok(Some(next))
     }
+}
+
+fn refused(head: &Head, cause: Cause, detail: String) -> Failure {
+    Failure { http_status: Some(head.status), ..needs_input(cause, detail) }
+}
+
+/// Where a redirect leads, if the response is one and may be followed at all.
+///
+/// # Errors
+/// No target, or one that is never followed.
+pub(crate) fn redirect_target(url: &Url, head: &Head) -> Result<Option<Url>, Failure> {
+    if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = head.text(&header::LOCATION).ok_or_else(|| {
+        refused(head, Cause::Redirect, format!("{} redirects without saying where", host_of(url)))
+    })?;
+    let next = url.join(location).map_err(|error| {
+        refused(head, Cause::Redirect, format!("{} redirects to what is no URL: {error}", host_of(url)))
+    })?;
+    let next = without_userinfo(&next);
+    match (url.scheme(), next.scheme()) {
+        ("https", "http") => Err(Failure {
+            web_error_status: WebErrorStatus::HttpsToHttpOnRedirection,
+            ..refused(
+                head,
+                Cause::RedirectToHttp,
+                format!("{} redirects from https to plain http, which is not followed", host_of(url)),
+            )
+        }),
+        (_, "http" | "https") => Ok(Some(next)),
+        (_, scheme) => Err(refused(
+            head,
+            Cause::UnsupportedScheme,
+            format!("{} redirects to {scheme}:, which is not followed", host_of(url)),
+        )),
+    }
+}
+
+/// # Errors
+/// The way so far leads in a circle with `next`, or has too many hops.
+pub(crate) fn check_way(visited: &[Url], next: &Url, redirects_max: u32) -> Result<(), Failure> {
+    let host = visited.first().map(host_of).unwrap_or_default();
+    if visited.contains(next) {
+        return Err(needs_input(
+            Cause::RedirectLoop,
+            format!("{host} redirects in a circle by way of {}", shown(next)),
+        ));
+    }
+    if visited.len() > redirects_max as usize {
+        return Err(needs_input(
+            Cause::RedirectLoop,
+            format!("{host} redirects more than {redirects_max} times"),
+        ));
+    }
+    Ok(())
 }
 
 /// Statuses by which a temporary address says that its time is over.

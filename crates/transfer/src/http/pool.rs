@@ -7,20 +7,21 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http2;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::address::Reach;
 use super::origin::Origin;
+use super::outgoing::Outgoing;
 use super::stream::Stream;
 
 /// How long a connection without a request is kept.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 /// Idle connections over all origins; each is a file descriptor.
 const IDLE_COUNT_MAX: usize = 128;
+/// How long a path is taken for what it was.
+const LOSSY_MAX: Duration = Duration::from_mins(10);
 /// Origins whose peculiarities are remembered.
 const TRAITS_MAX: usize = 1024;
 
@@ -33,6 +34,12 @@ pub(crate) struct Traits {
     pub(crate) needs_http1: bool,
     /// Agreed on HTTP/1.1 when HTTP/2 was offered.
     pub(crate) chose_http1: bool,
+    /// When its path last lost packets although none waited in a queue.
+    pub(crate) lossy: Option<Instant>,
+    /// Does not answer `Expect: 100-continue`, or refuses it.
+    pub(crate) ignores_expect: bool,
+    /// Has taken a large body.
+    pub(crate) takes_bodies: bool,
 }
 
 pub(crate) struct Pool {
@@ -72,7 +79,7 @@ struct Shared {
 /// A connection that several requests use at a time.
 #[derive(Clone)]
 pub(crate) struct Http2Connection {
-    pub(crate) sender: http2::SendRequest<Full<Bytes>>,
+    pub(crate) sender: http2::SendRequest<Outgoing>,
     pub(crate) remote: std::net::SocketAddr,
     pub(crate) local: std::net::SocketAddr,
     /// One clone per request under way, beside the pool's own.
@@ -266,9 +273,18 @@ impl Pool {
         lesson(state.traits.entry(origin.clone()).or_default());
     }
 
-    /// Closes what is idle and shares nothing further of what is open.
+    pub(crate) fn note_lossy(&self, origin: &Origin) {
+        self.learn(origin, |traits| traits.lossy = Some(Instant::now()));
+    }
+
+    pub(crate) fn is_lossy(&self, origin: &Origin) -> bool {
+        self.traits(origin).lossy.is_some_and(|at| at.elapsed() < LOSSY_MAX)
+    }
+
+    /// Closes what is idle, shares nothing further of what is open and forgets what the paths were like.
     pub(crate) fn drop_idle(&self) {
         let mut state = self.state();
+        state.traits.values_mut().for_each(|traits| traits.lossy = None);
         state.idle_count = 0;
         for host in state.hosts.values_mut() {
             host.idle.clear();

@@ -7,15 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
-use http_body_util::Full;
 use longhaul_contract::{Cause, Credential, Failure, Secret};
 use url::Url;
 
 use super::failure::needs_input;
 use super::origin::{Origin, shown};
+use super::outgoing::Outgoing;
 
 /// A request ready for the HTTP engine.
-pub(crate) type Ask = Request<Full<Bytes>>;
+pub(crate) type Ask = Request<Outgoing>;
 
 /// The Range and If-Range fields of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,9 +124,36 @@ impl Template {
         range: Option<&RangeFields>,
         version: Version,
     ) -> Result<Ask, Failure> {
+        let body = if *method == self.method { self.body.clone() } else { Bytes::new() };
+        let mut ask = self.dress(url, method, version, Outgoing::whole(body))?;
+        let fields = ask.headers_mut();
+        if range.is_some() || self.is_unconditional.load(Ordering::Relaxed) {
+            for name in &CONDITIONS {
+                fields.remove(name);
+            }
+        }
+        if let Some(range) = range {
+            let last = range.end.map_or(String::new(), |end| (end - 1).to_string());
+            fields.insert(header::RANGE, header_value(&format!("bytes={}-{last}", range.start))?);
+            if let Some(validator) = &range.if_range {
+                fields.insert(header::IF_RANGE, header_value(validator)?);
+            }
+        }
+        Ok(ask)
+    }
+
+    /// A request with what every one to this URL has, and with the caller's secrets where they belong.
+    ///
+    /// # Errors
+    /// A URL that cannot be written as a request target.
+    pub(crate) fn dress(
+        &self,
+        url: &Url,
+        method: &Method,
+        version: Version,
+        body: Outgoing,
+    ) -> Result<Ask, Failure> {
         let origin = Origin::of(url).ok_or_else(|| unsupported(url))?;
-        let is_original_method = *method == self.method;
-        let body = if is_original_method { Full::new(self.body.clone()) } else { Full::default() };
         let mut ask = Request::new(body);
         *ask.method_mut() = method.clone();
         *ask.version_mut() = version;
@@ -147,18 +174,6 @@ impl Template {
             }
             for (name, value) in &self.headers {
                 fields.append(name, value.clone());
-            }
-        }
-        if range.is_some() || self.is_unconditional.load(Ordering::Relaxed) {
-            for name in &CONDITIONS {
-                fields.remove(name);
-            }
-        }
-        if let Some(range) = range {
-            let last = range.end.map_or(String::new(), |end| (end - 1).to_string());
-            fields.insert(header::RANGE, header_value(&format!("bytes={}-{last}", range.start))?);
-            if let Some(validator) = &range.if_range {
-                fields.insert(header::IF_RANGE, header_value(validator)?);
             }
         }
         Ok(ask)
@@ -183,7 +198,7 @@ fn target(url: &Url, origin: &Origin, version: Version) -> Result<Uri, Failure> 
     })
 }
 
-fn header_value(text: &str) -> Result<HeaderValue, Failure> {
+pub(crate) fn header_value(text: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_str(text).map_err(|error| {
         needs_input(Cause::HttpStatus, format!("a request header cannot be written: {error}"))
     })

@@ -3,15 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::path::Path;
 
+/// What may wait in the kernel to be sent.
+const UNSENT_BYTES: u32 = 512 << 10;
 /// What rustls gets to see at a time: by itself it asks the socket for 4 KiB.
 pub(crate) const TLS_READ_BYTES: usize = 128 << 10;
 
@@ -26,6 +31,10 @@ pub(crate) struct Stream {
     early: Bytes,
     /// Came behind bytes that were handed out.
     failed: Option<io::Error>,
+    /// The peer takes nothing any more; what it has said before that is still to be read.
+    is_write_broken: bool,
+    /// Whether the last write had to wait.
+    write_blocked: Arc<AtomicBool>,
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
 }
@@ -33,19 +42,55 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn plain(socket: TcpStream) -> io::Result<Self> {
         let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self { transport: Transport::Plain(socket), early: Bytes::new(), failed: None, remote, local })
+        Ok(Self::new(Transport::Plain(socket), remote, local))
     }
 
     pub(crate) fn tls(stream: TlsStream<BufReader<TcpStream>>) -> io::Result<Self> {
         let socket = stream.get_ref().0.get_ref();
         let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self {
-            transport: Transport::Tls(Box::new(stream)),
+        Ok(Self::new(Transport::Tls(Box::new(stream)), remote, local))
+    }
+
+    fn new(transport: Transport, remote: SocketAddr, local: SocketAddr) -> Self {
+        Self {
+            transport,
             early: Bytes::new(),
             failed: None,
+            is_write_broken: false,
+            write_blocked: Arc::default(),
             remote,
             local,
-        })
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0.get_ref(),
+        }
+    }
+
+    /// Keeps what waits in the kernel small, so that what was written is nearly what was sent.
+    pub(crate) fn limit_unsent(&self) {
+        // Without it the progress runs ahead, no more.
+        let _ = SockRef::from(self.socket()).set_tcp_notsent_lowat(UNSENT_BYTES);
+    }
+
+    /// Tells whether the last write had to wait.
+    pub(crate) fn write_blocked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.write_blocked)
+    }
+
+    /// A peer that refuses a request closes its side while we still send. Its answer lies in the socket then, and
+    /// would be lost if the failed write ended the exchange: the reading side tells what has happened.
+    fn settle_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let is_broken = matches!(&written, Poll::Ready(Err(error)) if matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ));
+        self.is_write_broken |= is_broken;
+        self.write_blocked.store(is_broken || written.is_pending(), Ordering::Relaxed);
+        if is_broken { Poll::Pending } else { written }
     }
 
     pub(crate) fn is_http2_agreed(&self) -> bool {
@@ -67,10 +112,7 @@ impl Stream {
 
     /// What is known of the way to the peer.
     pub(crate) fn path(&self) -> Option<Path> {
-        match &self.transport {
-            Transport::Plain(socket) => Path::of(socket),
-            Transport::Tls(stream) => Path::of(stream.get_ref().0.get_ref()),
-        }
+        Path::of(self.socket())
     }
 
     /// Resolves when a read would not wait.
@@ -155,10 +197,33 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
+        if self.is_write_broken {
+            return Poll::Pending;
+        }
+        let written = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+        };
+        self.settle_write(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_write_broken {
+            return Poll::Pending;
         }
+        let written = match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, pieces),
+        };
+        self.settle_write(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

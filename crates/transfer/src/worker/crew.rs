@@ -12,12 +12,13 @@ use tokio::time::{Instant, Sleep};
 use super::attempt::{Attempt, Pause};
 use super::desk::Desk;
 use super::further::{self, Further};
-use super::growth::{Advice, Growth, Sight};
+use super::growth::{Advice, Growth, Most, Sight};
 use super::plan::LeaseId;
 use super::pump::{Flow, FlowEnd, pump};
 use super::rein::{Pace, Rein};
 use super::sources::SourceIndex;
 use crate::http::follow::Urgency;
+use crate::http::origin::Origin;
 use crate::journal::Validators;
 
 /// A wanted place that will be reached within this time is waited for.
@@ -51,6 +52,8 @@ pub(super) struct Crew<'a> {
     turn: usize,
     /// Packets out of order on connections that have ended.
     out_of_order: u64,
+    /// Whose path is watched.
+    origin: Option<Origin>,
 }
 
 struct Member {
@@ -114,8 +117,13 @@ impl<'a> Crew<'a> {
         let is_splittable = attempt.can_split
             && !desk.live.rate.is_limited()
             && desk.plan().remaining().is_some_and(|left| left >= desk.settings.segment_bytes_min);
-        let max = if is_splittable { desk.settings.segments_max as usize } else { 1 };
-        let growth = Growth::new(max, Instant::now(), desk.live.meter.received());
+        let settings = &desk.settings;
+        let most =
+            Most { clean: settings.segments_max as usize, lossy: settings.segments_lossy_max as usize };
+        let most = if is_splittable && most.clean > 1 { most } else { Most::ONE };
+        let origin = Origin::of(&attempt.sources.get(attempt.current).source.current());
+        let is_known_lossy = origin.as_ref().is_some_and(|origin| desk.client.pool.is_lossy(origin));
+        let growth = Growth::new(most, is_known_lossy, Instant::now(), desk.live.meter.received());
         let mut crew = Self {
             attempt,
             desk,
@@ -127,6 +135,7 @@ impl<'a> Crew<'a> {
             failure: None,
             turn: 0,
             out_of_order: 0,
+            origin,
         };
         crew.begin(flow);
         crew
@@ -290,11 +299,13 @@ impl<'a> Crew<'a> {
         }
         self.members.iter_mut().for_each(|member| member.look(now));
         let lost: u64 = self.members.iter().map(|member| u64::from(member.rein.out_of_order())).sum();
+        let queueing = self.members.iter().filter(|member| member.rein.is_queueing()).count();
         let sight = Sight {
             now,
             received: self.desk.live.meter.received(),
             left,
             out_of_order: self.out_of_order + lost,
+            is_queueing: 2 * queueing > self.members.len(),
         };
         let advice = self.growth.advise(sight);
         if advice != Advice::Nothing {
@@ -302,7 +313,12 @@ impl<'a> Crew<'a> {
         }
         match advice {
             Advice::Nothing => {}
-            Advice::Add(_) => self.fill_up(),
+            Advice::Add(_) => {
+                if let Some(origin) = self.origin.as_ref().filter(|_| self.growth.is_lossy(now)) {
+                    self.desk.client.pool.note_lossy(origin);
+                }
+                self.fill_up();
+            }
             Advice::GiveUp(count) => {
                 let segments = self.members.iter().rev().filter(|member| member.kind == Kind::Segment);
                 segments.take(count).for_each(|member| member.rein.recall.cancel());

@@ -1,9 +1,10 @@
 //! When a further connection for the same file pays: start with one, ask for more while the whole gets faster, and
 //! give up what brings nothing.
 //!
-//! A path that loses packets is told by the kernel, and then as many as are allowed are tried at once: a server that
-//! takes every loss for congestion never fills such a path with one connection. There a connection is fast while it is
-//! young; when the whole has become slower than it has been, slow ones are replaced by new ones.
+//! The kernel tells two things of a path. Where what comes waits in a queue, the line is full and nothing is to be
+//! gained. Where packets are lost although none waits, as many as are allowed are tried at once: a server that takes
+//! every loss for congestion never fills such a path with one connection. There a connection is fast while it is young;
+//! when the whole has become slower than it has been, slow ones are replaced by new ones.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const CALM_STEP: Duration = Duration::from_millis(500);
 /// How long a rate is measured before it is compared.
 const MEASURE: Duration = Duration::from_millis(500);
 /// The same when packets are lost, which tells by itself that one connection is not enough.
-const MEASURE_LOSSY: Duration = Duration::from_millis(200);
+const MEASURE_LOSSY: Duration = Duration::from_millis(100);
 /// What a line can do is what it did over this time: what buffers give away at once is more.
 const LASTING: Duration = Duration::from_secs(1);
 /// A new connection gets this long to speed up before it is measured.
@@ -38,13 +39,17 @@ const SEAT_REST: Duration = Duration::from_secs(5);
 /// What did not help is given up one by one, as long as the whole stays at this part of its best.
 const KEPT: f64 = 0.92;
 /// Connections are renewed while the whole is slower than this part of its best.
-const SLOWED_DOWN: f64 = 0.87;
+const SLOWED_DOWN: f64 = 0.9;
 /// A connection that gets faster by itself is left to that for so long.
 const SPEED_UP_MAX: Duration = Duration::from_secs(2);
 /// One at a time, and not more often than this.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(200);
+/// Packets lost so shortly after a queue stood are lost to the queue.
+const QUEUE_MEMORY: Duration = Duration::from_millis(300);
+/// A loss counts after so long without a queue: one that has just grown is not seen at once.
+const CONFIRM: Duration = Duration::from_millis(100);
 /// As many renewals in a row that do not bring the best back show that it is not to be had any more.
-const FUTILE_MAX: u32 = 8;
+const FUTILE_MAX: u32 = 16;
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,22 +72,45 @@ pub(crate) struct Sight {
     pub(crate) left: u64,
     /// Packets out of order so far, over all connections.
     pub(crate) out_of_order: u64,
+    /// What comes waits in a queue, on most of the connections.
+    pub(crate) is_queueing: bool,
+}
+
+/// How many connections one download may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Most {
+    pub(crate) clean: usize,
+    /// Where packets are lost.
+    pub(crate) lossy: usize,
+}
+
+impl Most {
+    pub(crate) const ONE: Self = Self { clean: 1, lossy: 1 };
 }
 
 #[derive(Debug)]
 pub(crate) struct Growth {
-    max: usize,
+    most: Most,
     allowed: usize,
     state: State,
     pace: Pace,
     looked: Instant,
-    /// Of [`Sight::out_of_order`], with when it last grew.
     out_of_order: u64,
-    lost: Option<Instant>,
+    losses: Option<Losses>,
+    queued: Option<Instant>,
+    /// What came while a queue stood, in bytes per second: all that the line can carry.
+    full: f64,
     /// When the last connection was renewed, and how many were since the whole was at its best.
     renewed: Option<Instant>,
     renewals: u32,
     given_up: Option<Instant>,
+}
+
+/// Packets are lost although none waits.
+#[derive(Debug, Clone, Copy)]
+struct Losses {
+    confirmed: Instant,
+    newest: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,18 +139,28 @@ enum State {
     Closed,
 }
 
+impl Losses {
+    fn is_recent(self, now: Instant) -> bool {
+        now.duration_since(self.newest) < 2 * WORTH
+    }
+}
+
 impl Growth {
-    /// For a download that may use up to `max` connections, beginning with one.
-    pub(crate) fn new(max: usize, now: Instant, received: u64) -> Self {
-        let state = if max > 1 { State::Watching { since: now } } else { State::Closed };
+    /// For a download that may use up to so many connections, beginning with one. `is_known_lossy` says that the path
+    /// has lost packets lately.
+    pub(crate) fn new(most: Most, is_known_lossy: bool, now: Instant, received: u64) -> Self {
+        let is_over = most.clean <= 1 && most.lossy <= 1;
+        let state = if is_over { State::Closed } else { State::Watching { since: now } };
         Self {
-            max,
+            most,
             allowed: 1,
             state,
             pace: Pace::new(now, received),
             looked: now,
             out_of_order: 0,
-            lost: None,
+            losses: is_known_lossy.then_some(Losses { confirmed: now, newest: now }),
+            queued: None,
+            full: 0.0,
             renewed: None,
             renewals: 0,
             given_up: None,
@@ -146,20 +184,44 @@ impl Growth {
     }
 
     /// Whether packets were lost lately.
-    fn is_lossy(&self, now: Instant) -> bool {
-        self.lost.is_some_and(|at| now.duration_since(at) < 2 * WORTH)
+    pub(crate) fn is_lossy(&self, now: Instant) -> bool {
+        self.losses.is_some_and(|losses| now >= losses.confirmed && losses.is_recent(now))
+    }
+
+    /// How many more there may be.
+    fn room(&self, now: Instant) -> usize {
+        let most = if self.is_lossy(now) { self.most.lossy.max(self.most.clean) } else { self.most.clean };
+        most.saturating_sub(self.allowed)
+    }
+
+    fn note(&mut self, sight: Sight) {
+        let Sight { now, received, out_of_order, is_queueing, .. } = sight;
+        self.looked = now;
+        self.pace.note(now, received);
+        if is_queueing {
+            self.queued = Some(now);
+            self.losses = None;
+            self.full = self.full.max(self.pace.over(MEASURE));
+        }
+        let is_crowded = self.queued.is_some_and(|at| now.duration_since(at) < QUEUE_MEMORY);
+        if out_of_order > self.out_of_order && !is_crowded {
+            let confirmed = self.losses.filter(|losses| losses.is_recent(now));
+            let confirmed = confirmed.map_or(now + CONFIRM, |losses| losses.confirmed);
+            self.losses = Some(Losses { confirmed, newest: now });
+        }
+        self.out_of_order = out_of_order;
     }
 
     pub(crate) fn advise(&mut self, sight: Sight) -> Advice {
-        let Sight { now, received, out_of_order, .. } = sight;
-        self.looked = now;
-        self.pace.note(now, received);
-        if out_of_order > self.out_of_order {
-            self.lost = Some(now);
-        }
-        self.out_of_order = out_of_order;
+        self.note(sight);
+        let now = sight.now;
         match self.state {
             State::Watching { since } => self.watch(sight, since),
+            State::Ramping { before, .. } | State::Trial { before, .. }
+                if self.is_lossy(now) && self.room(now) > 0 =>
+            {
+                self.try_more(sight, before.max(self.pace.over(MEASURE_LOSSY)))
+            }
             State::Ramping { until, before, added } if now >= until => {
                 self.state = State::Trial { since: now, before, added };
                 Advice::Nothing
@@ -169,7 +231,7 @@ impl Growth {
                 if rate >= before * GAIN {
                     return self.try_more(sight, rate);
                 }
-                if now < since + TRIAL_MAX {
+                if now < since + TRIAL_MAX && !sight.is_queueing {
                     return Advice::Nothing;
                 }
                 self.rest(now, rate.max(before), REST, added);
@@ -185,7 +247,14 @@ impl Growth {
         if sight.now < since + measure {
             return Advice::Nothing;
         }
+        if sight.is_queueing {
+            self.state = State::Watching { since: sight.now };
+            return Advice::Nothing;
+        }
         let rate = self.pace.over(measure);
+        if self.full > 0.0 && rate >= self.full * KEPT {
+            return Advice::Nothing;
+        }
         if rate >= FAST {
             self.rest(sight.now, rate, REST, 0);
             return Advice::Nothing;
@@ -194,15 +263,15 @@ impl Growth {
         if is_speeding_up && sight.now < since + SPEED_UP_MAX {
             return Advice::Nothing;
         }
-        self.try_more(sight, rate)
+        self.try_more(sight, rate.max(self.pace.over(MEASURE_LOSSY)))
     }
 
     /// As many again as there are finds out soon how many help; where packets are lost, all at once.
     fn try_more(&mut self, sight: Sight, rate: f64) -> Advice {
-        let room = self.max.saturating_sub(self.allowed);
+        let room = self.room(sight.now);
         let added = if self.is_lossy(sight.now) { room } else { self.allowed.min(room) };
         let is_worth = sight.left as f64 >= rate * WORTH.as_secs_f64();
-        if added == 0 || !is_worth {
+        if added == 0 || !is_worth || sight.is_queueing {
             self.rest(sight.now, rate.min(self.pace.over(LASTING)), REST, 0);
             return Advice::Nothing;
         }
@@ -219,8 +288,11 @@ impl Growth {
     fn rest_or_renew(&mut self, sight: Sight, until: Instant, best: f64, surplus: usize) -> Advice {
         let now = sight.now;
         let (rate, lasting) = (self.pace.over(MEASURE), self.pace.over(LASTING));
-        let is_full = self.allowed >= self.max;
-        let may_give_up = self.given_up.is_none_or(|at| now >= at + MEASURE);
+        let is_full = self.room(now) == 0;
+        let is_lossy = self.is_lossy(now);
+        // Where packets are lost, a single connection looks good only while it is young.
+        let is_needless = sight.is_queueing || !is_lossy;
+        let may_give_up = is_needless && self.given_up.is_none_or(|at| now >= at + MEASURE);
         if surplus > 0 && self.allowed > 1 && rate >= best * KEPT && may_give_up {
             self.allowed -= 1;
             self.given_up = Some(now);
@@ -228,7 +300,7 @@ impl Growth {
             return Advice::GiveUp(1);
         }
         // Where further connections did not help, the line was full: only a great change is worth another try.
-        let slow = if is_full && surplus == 0 { SLOWED_DOWN } else { MUCH_WORSE };
+        let slow = if is_lossy || is_full && surplus == 0 { SLOWED_DOWN } else { MUCH_WORSE };
         if rate >= best * slow {
             self.renewals = 0;
             let is_over = !is_full && surplus == 0 && now >= until;
@@ -239,7 +311,7 @@ impl Growth {
             };
             return Advice::Nothing;
         }
-        if self.is_lossy(now) {
+        if is_lossy {
             return self.renew(sight, rate);
         }
         if !is_full && (now >= until || rate < best * MUCH_WORSE) {
@@ -250,7 +322,7 @@ impl Growth {
 
     /// Packets are lost and the whole has become slower.
     fn renew(&mut self, sight: Sight, rate: f64) -> Advice {
-        if self.allowed < self.max {
+        if self.room(sight.now) > 0 {
             return self.try_more(sight, rate);
         }
         if self.renewals >= FUTILE_MAX {
@@ -284,127 +356,5 @@ impl Growth {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STEP: Duration = Duration::from_millis(50);
-    const PLENTY: u64 = 10 << 30;
-
-    /// A download of 20 seconds, as its growth sees and steers it.
-    struct Simulation {
-        growth: Growth,
-        /// When each of the connections began.
-        connections: Vec<Instant>,
-        most: usize,
-        renewals: usize,
-        received: f64,
-    }
-
-    /// Runs a download whose rate follows from the ages of its connections and its own age, in seconds.
-    fn simulate(max: usize, left: u64, loses: bool, rate: impl Fn(&[f64], f64) -> f64) -> Simulation {
-        let start = Instant::now();
-        let mut now = start;
-        let growth = Growth::new(max, start, 0);
-        let mut simulation =
-            Simulation { growth, connections: vec![start], most: 1, renewals: 0, received: 0.0 };
-        let mut out_of_order = 0;
-        for _ in 0..400 {
-            now += STEP;
-            let ages: Vec<f64> =
-                simulation.connections.iter().map(|began| (now - *began).as_secs_f64()).collect();
-            simulation.received += rate(&ages, (now - start).as_secs_f64()) * STEP.as_secs_f64();
-            out_of_order += u64::from(loses);
-            if simulation.growth.due().is_none_or(|due| now < due) {
-                continue;
-            }
-            let sight = Sight { now, received: simulation.received as u64, left, out_of_order };
-            let advice = simulation.growth.advise(sight);
-            simulation.follow(advice, now);
-        }
-        simulation
-    }
-
-    impl Simulation {
-        fn follow(&mut self, advice: Advice, now: Instant) {
-            match advice {
-                Advice::Nothing => {}
-                Advice::Add(count) => self.connections.extend((0..count).map(|_| now)),
-                Advice::GiveUp(count) => self.connections.truncate(self.connections.len() - count),
-                Advice::Renew => {
-                    let oldest = self.connections.iter_mut().min().unwrap();
-                    *oldest = now;
-                    self.renewals += 1;
-                    self.growth.has_renewed(now);
-                }
-            }
-            self.most = self.most.max(self.connections.len());
-            assert!(self.connections.len() <= self.growth.allowed());
-        }
-
-        fn ends_with(&self) -> (usize, usize) {
-            (self.connections.len(), self.most)
-        }
-    }
-
-    fn settle(max: usize, total_rate: impl Fn(usize) -> f64, left: u64) -> (usize, usize) {
-        simulate(max, left, false, |ages, _| total_rate(ages.len())).ends_with()
-    }
-
-    #[test]
-    fn a_line_that_is_full_keeps_one_connection() {
-        assert_eq!(settle(8, |_| 10e6, PLENTY), (1, 2));
-        let lossy = simulate(8, PLENTY, true, |_, _| 10e6);
-        assert_eq!((lossy.ends_with(), lossy.renewals), ((1, 8), 0));
-    }
-
-    #[test]
-    fn a_fast_machine_is_not_asked_twice() {
-        assert_eq!(settle(8, |_| 500e6, PLENTY), (1, 1));
-        assert_eq!(simulate(8, PLENTY, true, |_, _| 500e6).ends_with(), (1, 1));
-    }
-
-    #[test]
-    fn long_lines_get_all_that_help() {
-        assert_eq!(settle(8, |count| 1e6 * count as f64, PLENTY), (8, 8));
-        assert_eq!(settle(6, |count| 1e6 * count as f64, PLENTY), (6, 6));
-        assert_eq!(settle(16, |count| 1e6 * (count as f64).min(4.0), PLENTY), (4, 8));
-    }
-
-    #[test]
-    fn lossy_lines_get_all_at_once_and_young_connections() {
-        let line = |ages: &[f64], _| {
-            let sum: f64 = ages.iter().map(|age| if *age < 1.5 { 4e6 } else { 1.5e6 }).sum();
-            sum.min(25e6)
-        };
-        let lossy = simulate(8, PLENTY, true, line);
-        assert_eq!(lossy.ends_with(), (8, 8));
-        let share = lossy.received / 20.0 / 25e6;
-        assert!(share > 0.8, "{share} of the line");
-        let clean = simulate(8, PLENTY, false, line);
-        assert_eq!((clean.ends_with(), clean.renewals), ((8, 8), 0));
-    }
-
-    #[test]
-    fn renewals_that_do_not_help_come_to_an_end() {
-        let fallen = |ages: &[f64], time: f64| ages.len() as f64 * if time < 4.0 { 1e6 } else { 0.4e6 };
-        let lossy = simulate(8, PLENTY, true, fallen);
-        assert_eq!((lossy.ends_with(), lossy.renewals), ((8, 8), FUTILE_MAX as usize));
-    }
-
-    #[test]
-    fn what_is_nearly_there_is_left_alone() {
-        assert_eq!(settle(8, |_| 10e6, 1 << 20), (1, 1));
-        assert_eq!(settle(1, |_| 10e6, PLENTY), (1, 1));
-    }
-
-    #[test]
-    fn a_server_that_minds_is_not_asked_again() {
-        let start = Instant::now();
-        let mut growth = Growth::new(8, start, 0);
-        growth.close(1);
-        assert_eq!((growth.due(), growth.allowed()), (None, 1));
-        let now = start + Duration::from_secs(100);
-        let sight = Sight { now, received: 1 << 20, left: PLENTY, out_of_order: 1 };
-        assert_eq!(growth.advise(sight), Advice::Nothing);
-    }
-}
+#[path = "growth_tests.rs"]
+mod tests;

@@ -14,6 +14,8 @@ const SLOT_MILLIS: u64 = 500;
 pub(crate) struct Meter {
     received: AtomicU64,
     total: AtomicU64,
+    sent: AtomicU64,
+    to_send: AtomicU64,
     has_response_changed: AtomicBool,
     has_restarted: AtomicBool,
     speed: Mutex<Speed>,
@@ -31,6 +33,8 @@ impl Meter {
         Self {
             received: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            to_send: AtomicU64::new(0),
             has_response_changed: AtomicBool::new(false),
             has_restarted: AtomicBool::new(false),
             speed: Mutex::new(Speed::new()),
@@ -47,6 +51,29 @@ impl Meter {
 
     pub(crate) fn set_total(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Bytes of an upload the server is taken to have, without those that are on their way again.
+    pub(crate) fn set_sent(&self, bytes: u64) {
+        self.sent.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_to_send(&self, bytes: u64) {
+        self.to_send.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn left(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.speed.lock().expect("no holder of this lock panics").note(Instant::now(), bytes);
+    }
+
+    pub(crate) fn arrived_response(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn upload_restarted(&self) {
+        self.has_restarted.store(true, Ordering::Relaxed);
+        self.sent.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn response_changed(&self) {
@@ -72,13 +99,16 @@ impl Meter {
     pub(crate) fn progress(&self) -> Progress {
         let received = self.received.load(Ordering::Relaxed);
         let total = self.total.load(Ordering::Relaxed);
+        let (sent, to_send) = (self.sent.load(Ordering::Relaxed), self.to_send.load(Ordering::Relaxed));
         let bytes_per_second = self.bytes_per_second();
-        let left = total.saturating_sub(received);
-        let seconds_left =
-            (total > 0 && bytes_per_second > 0).then(|| left.div_ceil(bytes_per_second.max(1)));
+        let left = if to_send > 0 { to_send.saturating_sub(sent) } else { total.saturating_sub(received) };
+        let seconds_left = ((total > 0 || to_send > 0) && bytes_per_second > 0)
+            .then(|| left.div_ceil(bytes_per_second.max(1)));
         Progress {
             bytes_received: received,
             total_bytes_to_receive: total,
+            bytes_sent: sent,
+            total_bytes_to_send: to_send,
             has_response_changed: self.has_response_changed.load(Ordering::Relaxed),
             has_restarted: self.has_restarted.load(Ordering::Relaxed),
             bytes_per_second,

@@ -18,7 +18,6 @@ mod pump;
 mod rein;
 mod seams;
 mod sources;
-mod stall;
 
 pub(crate) use attempt::run;
 pub(crate) use live::Live;

@@ -14,12 +14,12 @@ use tokio::time::{Instant, Sleep};
 use super::desk::{Desk, PieceIndex};
 use super::plan::LeaseId;
 use super::rein::Rein;
-use super::stall::StallWatch;
 use crate::digest::{DigestField, MultiHasher};
 use crate::files::{Buffer, PartFile};
 use crate::http::body::{Body, BodyError};
 use crate::http::client::ONE_SLEEP;
 use crate::http::failure::transient;
+use crate::http::stall::StallWatch;
 
 /// What is received goes to disk at the latest after this time, or when so much has gathered.
 const LINGER: Duration = Duration::from_millis(500);
@@ -100,6 +100,9 @@ struct Pump {
     hasher: Option<MultiHasher>,
     /// When the kernel is asked for the path next; never where nobody wants to know.
     path_due: Option<Instant>,
+    /// When something last came, and the longest pause since the path was looked at.
+    arrived: Instant,
+    gap: Duration,
 }
 
 enum Break {
@@ -139,6 +142,8 @@ impl Pump {
             is_doubted: false,
             hasher: (!algorithms.is_empty()).then(|| MultiHasher::new(&algorithms)),
             path_due: (desk.settings.segments_max > 1).then(Instant::now),
+            arrived: Instant::now(),
+            gap: Duration::ZERO,
             desk,
             part,
             flow,
@@ -341,10 +346,12 @@ impl Pump {
         self.desk.arrived(count);
         self.desk.count_fetched(count);
         self.flow.rein.arrived(count);
+        let Some(due) = self.path_due else { return };
         let now = Instant::now();
-        if self.path_due.is_some_and(|due| now >= due) {
+        self.gap = self.gap.max(now - std::mem::replace(&mut self.arrived, now));
+        if now >= due {
             let path = self.flow.body.path();
-            path.inspect(|path| self.flow.rein.note_path(*path));
+            path.inspect(|path| self.flow.rein.note_path(*path, std::mem::take(&mut self.gap)));
             self.path_due = path.map(|_| now + PATH_INTERVAL);
         }
     }

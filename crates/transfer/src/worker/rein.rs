@@ -1,8 +1,8 @@
 //! What ties a crew and one of its flows: the crew sees how fast the flow is and may call it back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,7 +25,10 @@ pub(crate) struct Rein {
 struct Seen {
     received: AtomicU64,
     out_of_order: AtomicU32,
+    /// What the connection had seen when this flow began.
+    out_of_order_before: OnceLock<u32>,
     round_trip_micros: AtomicU32,
+    is_queueing: AtomicBool,
 }
 
 impl Rein {
@@ -37,15 +40,23 @@ impl Rein {
         self.seen.received.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_path(&self, path: Path) {
-        self.seen.out_of_order.store(path.out_of_order, Ordering::Relaxed);
+    /// `gap` is the longest time since the last call in which nothing came.
+    pub(crate) fn note_path(&self, path: Path, gap: Duration) {
+        let before = *self.seen.out_of_order_before.get_or_init(|| path.out_of_order);
+        self.seen.out_of_order.store(path.out_of_order.saturating_sub(before), Ordering::Relaxed);
         let micros = u32::try_from(path.round_trip.as_micros()).unwrap_or(u32::MAX);
         self.seen.round_trip_micros.store(micros, Ordering::Relaxed);
+        self.seen.is_queueing.store(path.is_queueing(gap), Ordering::Relaxed);
     }
 
-    /// Packets that came after a missing one.
+    /// Packets that came after a missing one, since this flow began: connections are used again.
     pub(crate) fn out_of_order(&self) -> u32 {
         self.seen.out_of_order.load(Ordering::Relaxed)
+    }
+
+    /// What comes waits in a queue on its way: the line is full.
+    pub(crate) fn is_queueing(&self) -> bool {
+        self.seen.is_queueing.load(Ordering::Relaxed)
     }
 
     /// `None` where it is not known.

@@ -12,6 +12,7 @@ use longhaul_lab::hostile::Cut;
 use longhaul_lab::{Content, Exchange, Request, Resource, Server};
 use longhaul_transfer::{
     Handle, Job, Journal, JournalError, JournalRecord, Report, Settings, StopMode, TransferEnd, Transfers,
+    UploadJournalRecord,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -43,6 +44,14 @@ impl Journal for MemoryJournal {
     fn save(&self, id: OperationId, record: JournalRecord) -> BoxFuture<'static, Result<(), JournalError>> {
         self.records.lock().unwrap().insert(id, record);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn save_upload(
+        &self,
+        id: OperationId,
+        _: UploadJournalRecord,
+    ) -> BoxFuture<'static, Result<(), JournalError>> {
+        panic!("{id} is a download");
     }
 }
 

@@ -4,12 +4,14 @@
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
 mod blockers;
+mod completion;
 mod contract;
 mod cost;
 mod crash;
 mod data_plan;
 mod devices;
 mod get;
+mod host_table;
 mod idle;
 mod input_output;
 mod machine_events;
@@ -20,6 +22,7 @@ mod player;
 mod refusals;
 mod samples;
 mod secrets;
+mod sensed;
 mod servers;
 mod service;
 mod sleep;
@@ -27,4 +30,6 @@ mod steps;
 mod systemd;
 mod task_cli;
 mod task_scenarios;
+mod upload_samples;
+mod uploads;
 mod zone;

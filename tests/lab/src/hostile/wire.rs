@@ -157,6 +157,15 @@ impl Wire {
         }
     }
 
+    /// More bytes from the client, at most so many; empty at its end.
+    pub fn read_at_most(&mut self, most: usize) -> Vec<u8> {
+        let mut piece = self.read();
+        if piece.len() > most {
+            self.unread = piece.split_off(most);
+        }
+        piece
+    }
+
     /// Reads exactly `length` bytes, fewer at the client's end.
     pub fn read_exactly(&mut self, length: usize) -> Vec<u8> {
         let mut body = Vec::new();

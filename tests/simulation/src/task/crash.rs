@@ -89,6 +89,9 @@ impl TaskWorld {
         self.engine = Engine::new(policy(self.sabotage), Limits::default(), host_state(self.machine));
         let seen = loaded.tasks.iter().map(|row| row.state.anchor.micros()).max().unwrap_or(0);
         self.trust = Trust::at_start(seen, self.clock);
+        for row in loaded.completion_groups {
+            self.engine.adopt_completion_group(row);
+        }
         for row in loaded.tasks {
             self.engine.adopt_task(row);
         }

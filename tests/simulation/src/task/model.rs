@@ -43,6 +43,8 @@ pub(crate) struct Reg {
     pub(crate) pending: Option<Pending>,
     pub(crate) running: Option<InstanceId>,
     pub(crate) is_consumed: bool,
+    /// The completion group it waits for is enabled.
+    pub(crate) is_enabled: bool,
     pub(crate) crashes: u8,
     /// Truth at which a period is over.
     pub(crate) due: Option<i64>,
@@ -283,7 +285,8 @@ impl TaskModel {
             is_up: false,
             canceled: None,
         };
-        let vanishes = reg.what.trigger == Trigger::CompletionGroup && pending.has_fired;
+        let vanishes =
+            reg.what.trigger == Trigger::CompletionGroup && pending.has_fired && reg.what.retry.is_none();
         self.runs.insert(instance, run);
         if vanishes {
             self.regs.remove(&id);
@@ -293,6 +296,14 @@ impl TaskModel {
     /// An instance is over; `outcome` is whether it failed, and whether it took its host down.
     pub(crate) fn end(&mut self, instance: InstanceId, outcome: End, truth: i64) {
         let Some(run) = self.runs.remove(&instance) else { return };
+        self.end_of(&run, instance, outcome, truth);
+        let was_fired = run.pending.has_fired || run.pending.cause == Cause::Retry;
+        if run.what.trigger == Trigger::CompletionGroup && was_fired {
+            self.regs.retain(|id, reg| *id != run.task || reg.pending.is_some() || reg.running.is_some());
+        }
+    }
+
+    fn end_of(&mut self, run: &ModelRun, instance: InstanceId, outcome: End, truth: i64) {
         let Some(reg) = self.regs.get_mut(&run.task) else { return };
         if reg.running != Some(instance) {
             return;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AccessStatus, AppId, CancelReason, Condition, Decision, InstanceId, OnConflict, ReasonCode,
-    RegisterTaskRequest, Retry, SystemTriggerType, TaskGroupId, TaskId, TaskName, TriggerKind, TriggerSpec,
+    AccessStatus, AppId, CancelReason, CompletionGroupId, Condition, Decision, InstanceId, OnConflict,
+    ReasonCode, RegisterTaskRequest, Retry, SystemTriggerType, TaskGroupId, TaskId, TaskName, TriggerKind,
+    TriggerSpec,
 };
 use longhaul_engine::task::{
     Missed, NewTask, RunLimits, TaskChange, TaskEffect, TaskPlan, TaskTrigger, TaskWish,
@@ -31,7 +32,12 @@ pub(crate) fn access(number: u8) -> AccessStatus {
 }
 
 pub(crate) fn is_sourced(what: &Registering) -> bool {
-    matches!(what.trigger, Trigger::Push | Trigger::CompletionGroup)
+    matches!(what.trigger, Trigger::Push)
+}
+
+/// The completion group that a registration waits for.
+pub(crate) fn completion_group(id: TaskId) -> CompletionGroupId {
+    CompletionGroupId::from_bytes(*id.as_bytes())
 }
 
 fn kind(trigger: Trigger) -> TriggerKind {
@@ -45,12 +51,13 @@ fn kind(trigger: Trigger) -> TriggerKind {
     }
 }
 
-fn trigger(what: &Registering) -> TaskTrigger {
+fn trigger(id: TaskId, what: &Registering) -> TaskTrigger {
     let one_shot = what.one_shot;
     let missed = if what.skips_missed { Missed::Skip } else { Missed::Once };
     let every = |minutes, is_maintenance| TaskTrigger::Every { minutes, one_shot, is_maintenance, missed };
     match what.trigger {
-        Trigger::Push | Trigger::CompletionGroup => TaskTrigger::Sourced { kind: kind(what.trigger) },
+        Trigger::Push => TaskTrigger::Sourced { kind: kind(what.trigger) },
+        Trigger::CompletionGroup => TaskTrigger::Completion { group: completion_group(id) },
         Trigger::Application => TaskTrigger::Requested { kind: kind(what.trigger) },
         Trigger::UserPresent => TaskTrigger::System { event: SystemTriggerType::UserPresent, one_shot },
         Trigger::InternetAvailable => {
@@ -101,7 +108,7 @@ pub(crate) fn registering(id: TaskId, what: &Registering) -> TaskWish {
         name,
         kind: kind(what.trigger),
         plan: TaskPlan {
-            trigger: trigger(what),
+            trigger: trigger(id, what),
             conditions: conditions.into_iter().collect(),
             cancel_on_condition_loss: what.cancel_on_condition_loss,
             is_network_requested: false,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use longhaul_contract::{CancelReason, InstanceId, Limits, TaskId, Timestamp};
 use longhaul_engine::task::{TaskFact, TaskWish};
-use longhaul_engine::{Change, Effect, Engine, Fact, Plan, Policy, Refusal, TaskPolicy, Wish};
+use longhaul_engine::{
+    Change, CompletionWish, Effect, Engine, Fact, Plan, Policy, Refusal, TaskPolicy, Wish,
+};
 use longhaul_store::MemoryStore;
 
 use super::clock::{Clock, Trust};
@@ -138,12 +140,13 @@ impl TaskWorld {
                     self.unregister(id, *cancel)?;
                 }
             }
-            TaskEvent::Fire { which } => {
-                if let Some(id) = self.pick(*which).filter(|id| shell::is_sourced(&self.ahead.regs[id].what))
-                {
-                    self.fire(id)?;
+            TaskEvent::Fire { which } => match self.pick(*which) {
+                Some(id) if shell::is_sourced(&self.ahead.regs[&id].what) => self.fire(id)?,
+                Some(id) if self.ahead.regs[&id].what.trigger == super::event::Trigger::CompletionGroup => {
+                    self.enable(id)?;
                 }
-            }
+                _ => {}
+            },
             TaskEvent::Request { which } => {
                 if let Some(id) = self.pick(*which) {
                     self.request(id)?;
@@ -256,6 +259,7 @@ impl TaskWorld {
         for taken in &taken {
             self.excuse(*taken, CancelReason::Abort);
         }
+        self.make_completion_group(id, what)?;
         match self.ask(shell::registering(id, what)) {
             Err(refusal) => ensure(is_refused, Invariant::Commands, || format!("{what:?}: {refusal}")),
             Ok(plan) => {
@@ -271,6 +275,7 @@ impl TaskWorld {
                         pending: None,
                         running: None,
                         is_consumed: false,
+                        is_enabled: false,
                         crashes: 0,
                         due: None,
                         anchor: wall,
@@ -308,6 +313,42 @@ impl TaskWorld {
                 reg.fire();
             }
         })
+    }
+
+    /// What a registration waits for is there before it.
+    fn make_completion_group(&mut self, id: TaskId, what: &Registering) -> Result<(), Violation> {
+        if what.trigger != super::event::Trigger::CompletionGroup {
+            return Ok(());
+        }
+        let wish = Wish::Completion(CompletionWish::Create {
+            app: app(what.app),
+            id: shell::completion_group(id),
+            success_notification: None,
+            failure_notification: None,
+        });
+        let plan = self.engine.command(self.engine_now(), wish).map_err(|refusal| {
+            Violation::new(Invariant::Commands, format!("a completion group was refused: {refusal}"))
+        })?;
+        self.input(plan, |_| {})
+    }
+
+    /// The empty set is closed, which is the end of it.
+    fn enable(&mut self, id: TaskId) -> Result<(), Violation> {
+        let reg = &self.ahead.regs[&id];
+        let was_enabled = reg.is_enabled;
+        let wish = CompletionWish::Enable { app: app(reg.what.app), id: shell::completion_group(id) };
+        match self.engine.command(self.engine_now(), Wish::Completion(wish)) {
+            Err(refusal) => ensure(was_enabled, Invariant::Commands, || format!("{id}: {refusal}")),
+            Ok(plan) => {
+                ensure(!was_enabled, Invariant::Commands, || format!("{id} is enabled twice"))?;
+                self.input(plan, |model| {
+                    if let Some(reg) = model.regs.get_mut(&id) {
+                        reg.is_enabled = true;
+                        reg.fire();
+                    }
+                })
+            }
+        }
     }
 
     fn request(&mut self, id: TaskId) -> Result<(), Violation> {

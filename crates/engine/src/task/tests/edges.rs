@@ -187,3 +187,26 @@ fn events_told_from_outside_reach_their_listeners_and_one_application_alone() {
     assert_eq!(started(&world.fact(event(None))), [mine]);
     assert_eq!(world.kept.instances[&world.instance(mine)].trigger_details["v"], 2);
 }
+
+#[test]
+fn the_privilege_to_run_always_is_told_to_its_application_when_it_comes_and_goes() {
+    use SystemTriggerType::{LockScreenApplicationAdded, LockScreenApplicationRemoved};
+    use longhaul_contract::AccessStatus::{AllowedSubjectToSystemPolicy, AlwaysAllowed, DeniedByUser};
+    let mut world = World::new();
+    let added = world.register(plan(system(LockScreenApplicationAdded)));
+    let removed = world.register(plan(system(LockScreenApplicationRemoved)));
+    let mut told = Vec::new();
+    for status in [
+        AlwaysAllowed,
+        AlwaysAllowed,
+        AllowedSubjectToSystemPolicy,
+        DeniedByUser,
+        AllowedSubjectToSystemPolicy,
+        AlwaysAllowed,
+    ] {
+        world.pass(2 * MINUTE);
+        world.put_access(status);
+        told.push((world.complete_all(added), world.complete_all(removed)));
+    }
+    assert_eq!(told, [(1, 0), (0, 0), (0, 1), (0, 0), (0, 0), (1, 0)]);
+}

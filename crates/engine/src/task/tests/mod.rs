@@ -1,5 +1,6 @@
 mod at_once;
 mod calendars;
+mod completion;
 mod edges;
 mod explaining;
 mod firing;

@@ -2,7 +2,7 @@
 
 use longhaul_contract::{
     AccessStatus, CancelReason, Condition, ErrorCode, InstanceState, NetworkLevel, ReasonCode, RunCause,
-    TriggerKind, WorkCost,
+    WorkCost,
 };
 
 use super::world::{
@@ -341,26 +341,6 @@ fn plain_failures_do_not_quarantine() {
         world.end(id, failed(false));
     }
     assert!(!world.live(id).is_quarantined);
-}
-
-#[test]
-fn a_completion_group_registration_vanishes_when_it_starts() {
-    let mut world = World::new();
-    let trigger = TaskTrigger::Sourced { kind: TriggerKind::CompletionGroupTrigger };
-    let id = world.register(plan(trigger));
-    assert_eq!(answer(&world.run(id)), TaskAnswer::Run(Some(world.instance(id))), "by hand it stays");
-    world.complete(id);
-    world.change_host(|host| host.energy_saver = known(true));
-    world.fired(id);
-    assert!(world.is_pending(id), "kept until it starts");
-    let done = world.change_host(|host| host.energy_saver = known(false));
-    assert_eq!(started(&done), [id]);
-    assert_eq!(done.tasks_removed, [(me(), id)]);
-    assert!(world.engine.task_live(world.now, &me(), id).is_none());
-    let instance = *world.kept.instances.keys().last().unwrap();
-    world.pass(3);
-    world.fact(TaskFact::Ended { id, instance, end: end(InstanceOutcome::Completed) });
-    assert_eq!(world.kept.instances[&instance].state, InstanceState::Completed);
 }
 
 #[test]

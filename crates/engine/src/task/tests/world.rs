@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longhaul_contract::{
-    AccessStatus, AppId, CancelReason, Condition, HostState, Instance, InstanceId, Limits, OnConflict, Power,
-    ReasonCode, RegisterTaskRequest, Retry, Signal, SystemTriggerType, TaskId, TaskName, Timestamp,
-    TriggerKind,
+    AccessStatus, AppId, CancelReason, CompletionGroupId, Condition, HostState, Instance, InstanceId, Limits,
+    OnConflict, OperationId, Power, ReasonCode, RegisterTaskRequest, Retry, Signal, SystemTriggerType,
+    TaskId, TaskName, Timestamp, TriggerKind,
 };
 
 use crate::task::{
@@ -14,7 +14,7 @@ use crate::task::{
     TaskEffect, TaskFact, TaskLive, TaskPlan, TaskRow, TaskTrigger, TaskWish,
 };
 use crate::tests::{app, known, online};
-use crate::{BootTime, Change, Effect, Engine, Fact, Now, Plan, Policy, Refusal, Wish};
+use crate::{BootTime, Change, CompletionRow, Effect, Engine, Fact, Now, Plan, Policy, Refusal, Row, Wish};
 
 pub(crate) const MINUTE: u64 = 60;
 pub(crate) const HOUR: u64 = 3_600;
@@ -26,6 +26,29 @@ pub(crate) struct Kept {
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
     pub(crate) access: BTreeMap<AppId, AccessStatus>,
     pub(crate) signals: KnownSignals,
+    pub(crate) groups: BTreeMap<CompletionGroupId, CompletionRow>,
+    pub(crate) operations: BTreeMap<OperationId, Row>,
+}
+
+impl Kept {
+    /// A change that is not about tasks.
+    fn take(&mut self, change: &Change) {
+        match change {
+            Change::Created { row, .. } | Change::Updated { row } | Change::Ended { row, .. } => {
+                self.operations.insert(row.id, row.clone());
+            }
+            Change::Removed { id } => {
+                self.operations.remove(id);
+            }
+            Change::CompletionGroup { row } => {
+                self.groups.insert(row.id, row.clone());
+            }
+            Change::CompletionGroupRemoved { id } => {
+                self.groups.remove(id);
+            }
+            _ => {}
+        }
+    }
 }
 
 pub(crate) struct World {
@@ -115,6 +138,7 @@ fn kind_of(trigger: &TaskTrigger) -> TriggerKind {
         TaskTrigger::Every { is_maintenance: true, .. } => TriggerKind::MaintenanceTrigger,
         TaskTrigger::Every { .. } | TaskTrigger::Calendar { .. } => TriggerKind::TimeTrigger,
         TaskTrigger::Requested { kind } | TaskTrigger::Sourced { kind } => *kind,
+        TaskTrigger::Completion { .. } => TriggerKind::CompletionGroupTrigger,
     }
 }
 
@@ -167,6 +191,12 @@ impl World {
 
     pub(crate) fn restart_on(&mut self, host: HostState) -> Plan {
         self.engine = Engine::new(self.policy.clone(), Limits::default(), host);
+        for group in self.kept.groups.values() {
+            self.engine.adopt_completion_group(group.clone());
+        }
+        for row in self.kept.operations.values() {
+            self.engine.adopt(row.clone());
+        }
         let left_over = self.kept.instances.values().filter(|instance| !instance.state.is_over());
         for instance in left_over.filter(|instance| !self.kept.rows.contains_key(&instance.task_id)) {
             self.engine.adopt_instance(me(), instance.clone());
@@ -184,7 +214,13 @@ impl World {
 
     pub(crate) fn take(&mut self, plan: Plan) -> Plan {
         for change in &plan.changes {
-            let Change::Task(change) = change else { continue };
+            let change = match change {
+                Change::Task(change) => change,
+                change => {
+                    self.kept.take(change);
+                    continue;
+                }
+            };
             match change.clone() {
                 TaskChange::Registered { row, .. } | TaskChange::Updated { row } => {
                     self.kept.rows.insert(row.id, row);

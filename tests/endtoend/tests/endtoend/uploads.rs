@@ -1,0 +1,270 @@
+//! Uploads to nginx and Apache, over kills and breaks; what is repeated and what is not.
+
+use std::time::Duration;
+
+use longhaul_endtoend::{Far, House, QUICK, UPLOADS, assert_exit, sent};
+use longhaul_lab::process::Guarded;
+use longhaul_lab::servers::{ServerKind, WebServer};
+use longhaul_lab::{Content, Response, Server, wait_until};
+use serde_json::json;
+
+const SIZE: u64 = 4_000_000;
+
+fn taken() -> Response {
+    Response::new(201)
+}
+
+fn is_put_by_the_command_line(kind: ServerKind) {
+    let server = WebServer::start(kind);
+    let house = House::new();
+    let content = Content::new(1, SIZE);
+    content.write_to(&house.result("film"));
+    let file = house.result("film");
+    let output = house.run(&["put", file.to_str().unwrap(), &server.url("/dav/")]);
+    assert_exit(&output, 0);
+    content.assert_file(&server.root().join("dav/film"));
+    // A second time the file is replaced: PUT may be repeated.
+    let newer = Content::new(2, SIZE / 2);
+    newer.write_to(&file);
+    assert_exit(&house.run(&["put", "--quiet", file.to_str().unwrap(), &server.url("/dav/film")]), 0);
+    newer.assert_file(&server.root().join("dav/film"));
+}
+
+fn is_put_again_after_kills(kind: ServerKind) {
+    let server = WebServer::start(kind);
+    let mut house = House::new();
+    let content = Content::new(1, SIZE);
+    let mut spec = house.upload_spec("PUT", &server.url("/dav/film"), "film", content);
+    spec["rateLimit"] = (SIZE / 2).into();
+    let id = house.create_upload(&spec);
+    for part in [4, 2] {
+        house.wait_for_sent(&id, SIZE / part);
+        house.kill();
+        house.launch();
+    }
+    house.wait_for_upload(&id, "Completed");
+    content.assert_file(&server.root().join("dav/film"));
+    let receipt = house.of_upload(&id, "receipt");
+    assert_eq!(
+        (&receipt["size"], &receipt["upload"]["protocol"]),
+        (&json!(SIZE), &json!("plain")),
+        "{receipt:#}"
+    );
+}
+
+macro_rules! of_each_server {
+    ($($module:ident $kind:ident),+) => {$(
+        mod $module {
+            use super::*;
+
+            #[test]
+            fn a_file_is_put() {
+                is_put_by_the_command_line(ServerKind::$kind);
+            }
+
+            #[test]
+            fn a_put_that_was_killed_is_made_again() {
+                is_put_again_after_kills(ServerKind::$kind);
+            }
+        }
+    )+};
+}
+
+of_each_server!(nginx Nginx, apache Apache);
+
+/// Kills the service while the body of a POST is under way.
+fn killed_post(key: Option<&str>) -> (House, Server, String) {
+    let server = Server::start(|exchange| exchange.respond(taken()));
+    let mut house = House::new();
+    let mut spec = house.upload_spec("POST", &server.url("/f"), "film", Content::new(1, SIZE));
+    spec["rateLimit"] = SIZE.into();
+    if let Some(key) = key {
+        spec["idempotencyKey"] = key.into();
+    }
+    let id = house.create_upload(&spec);
+    house.wait_for_sent(&id, SIZE / 4);
+    house.kill();
+    house.launch();
+    (house, server, id)
+}
+
+#[test]
+fn fault_102_a_post_without_an_answer_is_not_made_again_unless_its_caller_says_so() {
+    let (house, server, id) = killed_post(None);
+    let waiting = house.wait_for_upload(&id, "PausedRecoverableWebErrorStatus");
+    assert_eq!(waiting["error"]["cause"], "unconfirmed", "{waiting:#}");
+    assert_eq!(waiting["waiting"][0]["code"], "needsInput", "{waiting:#}");
+    let posts =
+        || -> Vec<_> { server.requests().into_iter().filter(|request| request.method == "POST").collect() };
+    let before = posts().len();
+    house.command_upload(&id, "resume");
+    house.wait_for_upload(&id, "Completed");
+    assert_eq!(posts().len(), before + 1);
+    assert!(posts().last().unwrap().body == Content::new(1, SIZE).all());
+}
+
+#[test]
+fn fault_102_a_post_with_an_idempotency_key_is_made_again() {
+    let (house, server, id) = killed_post(Some("8e03978e-40d5-43dd-bc93-6894a57f9324"));
+    house.wait_for_upload(&id, "Completed");
+    let requests = server.requests();
+    let last = requests.last().unwrap();
+    assert!(last.header("idempotency-key").unwrap().contains("8e03978e-40d5-43dd-bc93-6894a57f9324"));
+    assert!(last.body == Content::new(1, SIZE).all());
+}
+
+#[test]
+fn an_expired_address_is_renewed_and_the_upload_goes_on() {
+    let server = Server::start(|exchange| {
+        let is_expired = exchange.request.query("signature") == Some("old");
+        exchange.respond(if is_expired { Response::new(403).text("expired") } else { taken() });
+    });
+    let house = House::new();
+    let content = Content::new(1, SIZE);
+    let mut spec = house.upload_spec("PUT", &server.url("/f?signature=old"), "film", content);
+    spec["recoverableWebErrorStatuses"] = json!(["Forbidden"]);
+    let id = house.create_upload(&spec);
+    let waiting = house.wait_for_upload(&id, "PausedRecoverableWebErrorStatus");
+    assert_eq!(waiting["currentWebErrorStatus"], "Forbidden", "{waiting:#}");
+    let body = house.call("GET", &format!("{UPLOADS}/{id}/response/body")).expect_status(200);
+    assert_eq!(body.text(), "expired");
+    let patch = json!({ "requestedUri": server.url("/f?signature=new") });
+    house.send("PATCH", &format!("{UPLOADS}/{id}"), &patch).expect_status(200);
+    house.command_upload(&id, "resume");
+    house.wait_for_upload(&id, "Completed");
+    assert!(server.requests().last().unwrap().body == content.all());
+}
+
+#[test]
+fn fault_101_a_source_that_is_gone_or_grows_is_told() {
+    let server = Server::start(|exchange| exchange.respond(taken()));
+    let house = House::new();
+    let mut gone = house.upload_spec("PUT", &server.url("/gone"), "gone", Content::new(1, SIZE));
+    gone["start"] = false.into();
+    let gone = house.create_upload(&gone);
+    std::fs::remove_file(house.result("gone")).unwrap();
+    house.command_upload(&gone, "start");
+    let failed = house.wait_for_upload(&gone, "Error");
+    assert_eq!(failed["error"]["cause"], "sourceUnreadable", "{failed:#}");
+    let mut growing = house.upload_spec("PUT", &server.url("/growing"), "growing", Content::new(1, SIZE));
+    growing["rateLimit"] = SIZE.into();
+    let id = house.create_upload(&growing);
+    house.wait_for_sent(&id, SIZE / 4);
+    let longer = Content::new(2, SIZE + 10);
+    longer.write_to(&house.result("growing"));
+    let done = house.wait_for_upload(&id, "Completed");
+    assert_eq!(sent(&done), SIZE + 10, "{done:#}");
+    assert!(server.requests().last().unwrap().body == longer.all(), "never a mixture of two versions");
+}
+
+#[test]
+fn pieces_with_signed_addresses_are_put_each_to_its_own() {
+    let server = Server::start(|exchange| {
+        let tag = format!("\"tag-{}\"", exchange.request.query("part").unwrap_or("none"));
+        exchange.respond(Response::new(200).header("ETag", tag));
+    });
+    let house = House::new();
+    let content = Content::new(1, SIZE);
+    let mut spec = house.upload_spec("PUT", &server.url("/f"), "film", content);
+    let piece = SIZE / 3 + 1;
+    let signed: Vec<String> =
+        (1..=3).map(|part| server.url(&format!("/f?part={part}&signature=SECRET"))).collect();
+    spec["partUris"] = json!(signed);
+    spec["partSize"] = piece.into();
+    let id = house.create_upload(&spec);
+    let done = house.wait_for_upload(&id, "Completed");
+    assert!(!done.to_string().contains("SECRET"), "{done:#}");
+    let mut pieces: Vec<_> = server.requests();
+    pieces.sort_by_key(|request| request.query("part").map(str::to_owned));
+    let whole: Vec<u8> = pieces.iter().flat_map(|request| request.body.clone()).collect();
+    assert!(whole == content.all());
+    let receipt = house.of_upload(&id, "receipt");
+    assert_eq!(receipt["upload"]["partEtags"], json!(["\"tag-1\"", "\"tag-2\"", "\"tag-3\""]), "{receipt:#}");
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused() {
+    let house = House::new();
+    let file = house.result("film");
+    Content::new(1, 10).write_to(&file);
+    for (body, status, code, field) in [
+        (
+            json!({ "requestedUri": "ftp://h/f", "sourceFile": file }),
+            400,
+            "unsupported-scheme",
+            "/requestedUri",
+        ),
+        (json!({ "requestedUri": "http://h/f" }), 400, "invalid-field", "/sourceFile"),
+        (
+            json!({ "requestedUri": "http://h/f", "sourceFile": house.result("gone") }),
+            400,
+            "invalid-source",
+            "/sourceFile",
+        ),
+        (
+            json!({ "requestedUri": "http://h/f", "sourceFile": house.results() }),
+            400,
+            "invalid-source",
+            "/sourceFile",
+        ),
+        (
+            json!({ "requestedUri": "http://h/f", "sourceFile": file, "resultFile": "/x" }),
+            400,
+            "unknown-field",
+            "/resultFile",
+        ),
+        (
+            json!({ "requestedUri": "http://h/f", "parts": [{ "text": "a" }], "boundary": "a " }),
+            400,
+            "invalid-field",
+            "/boundary",
+        ),
+    ] {
+        let problem = house.send("POST", UPLOADS, &body).expect_status(status).json();
+        assert_eq!(
+            (&problem["code"], &problem["field"]),
+            (&json!(code), &json!(field)),
+            "{body}: {problem:#}"
+        );
+    }
+}
+
+const MANAGER: &str = "org.freedesktop.NetworkManager";
+const MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
+
+#[test]
+fn running_uploads_follow_the_cost_of_the_network_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bus = longhaul_lab::Bus::in_folder(folder.path());
+    bus.start();
+    let _manager: Guarded = bus.start_template("networkmanager", MANAGER, "{}");
+    bus.call(
+        MANAGER,
+        MANAGER_PATH,
+        "org.freedesktop.DBus.Mock.AddProperty",
+        &[&format!("'{MANAGER}'"), "'Metered'", "<uint32 2>"],
+    );
+    let far = Far::new(1, 1_000);
+    let house = House::with(longhaul_lab::ServiceOptions {
+        config: QUICK.to_owned(),
+        wrapper: far.cable.left_wrapper(),
+        environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.address())],
+        ..longhaul_lab::ServiceOptions::default()
+    });
+    let url = format!("http://{}/film", far.address());
+    let mut spec = house.upload_spec("PUT", &url, "film", Content::new(1, SIZE));
+    spec["costPolicy"] = "UnrestrictedOnly".into();
+    spec["rateLimit"] = (SIZE / 20).into();
+    let id = house.create_upload(&spec);
+    house.wait_for_sent(&id, 1);
+    for (metered, expected) in [(1, "PausedCostedNetwork"), (2, "Running"), (1, "PausedCostedNetwork")] {
+        bus.set(MANAGER, MANAGER_PATH, MANAGER, &format!("{{'Metered': <uint32 {metered}>}}"));
+        house.wait_for_upload(&id, expected);
+    }
+    let explained = house.of_upload(&id, "explain");
+    assert_eq!(explained["blocking"][0]["code"], "networkCost", "{explained:#}");
+    house.command_upload(&id, "cancel");
+    wait_until("the end", Duration::from_secs(60), || {
+        (house.upload(&id)["status"] == "Canceled").then_some(())
+    });
+}
