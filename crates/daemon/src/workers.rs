@@ -337,7 +337,7 @@ impl Workers {
                         tracing::warn!(%id, detail = %failure.detail, "a partial upload stays at its server");
                     }
                     Err(_) => {
-                        tracing::warn!(%id, "a partial upload stays at its server, which does not answer")
+                        tracing::warn!(%id, "a partial upload stays at its server, which does not answer");
                     }
                 }
             }

@@ -73,7 +73,7 @@ impl Standing {
     const HELD_BACK: u8 = 2;
 
     pub(crate) fn new(is_local: bool, is_held_back: bool) -> Self {
-        Self(u8::from(is_local) * Self::LOCAL | u8::from(is_held_back) * Self::HELD_BACK)
+        Self((u8::from(is_local) * Self::LOCAL) | (u8::from(is_held_back) * Self::HELD_BACK))
     }
 
     pub(crate) const fn is_local(self) -> bool {

@@ -94,7 +94,7 @@ impl Marks {
     /// Of an operation that wants these ends to be shown to the user.
     #[must_use]
     pub const fn notifying(success: bool, failure: bool) -> Self {
-        Self((success as u8) * Self::NOTIFIES_SUCCESS | (failure as u8) * Self::NOTIFIES_FAILURE)
+        Self(((success as u8) * Self::NOTIFIES_SUCCESS) | ((failure as u8) * Self::NOTIFIES_FAILURE))
     }
 
     #[must_use]

@@ -273,7 +273,8 @@ impl Engine {
         response: Option<ResponseInformation>,
     ) {
         let keep_until = self.expiry(step.now.wall, self.policy.keep_unconsumed_seconds);
-        let row = Row { phase: phase.clone(), ..self.row(slot) };
+        let row = Row { phase, ..self.row(slot) };
+        let phase = row.phase.clone();
         step.plan.changes.push(Change::Ended { row, time: step.now.wall, finished, response, keep_until });
         step.touch(&self.apps, &self.roster[slot]);
         self.completed_member(step, slot, &phase);

@@ -188,7 +188,7 @@ impl World {
                 is_recoverable: create.is_recoverable,
                 size: create.size,
                 // Every third, without a draw of its own: the events of a seed stay what they are.
-                is_upload: create.size % 3 == 0,
+                is_upload: create.size.is_multiple_of(3),
                 want: if create.start { Want::Started } else { Want::Idle },
                 fruitless: Some(0),
                 stale: 0,

@@ -123,6 +123,11 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_under_way() {
+        insta::assert_snapshot!(render(&sample::upload(2, "film.mkv"), None, &sample::view(100)));
+    }
+
+    #[test]
     fn a_download_that_needs_a_new_address() {
         let operation = failed(
             with_progress(numbered(1, "signed.bin"), 1 << 29, 0),

@@ -222,20 +222,20 @@ fn check_part(part: &UploadPart, field: &str) -> Answer<()> {
 mod tests {
     use super::*;
 
-    fn spec(more: serde_json::Value) -> CreateUpload {
+    fn spec(more: &serde_json::Value) -> CreateUpload {
         let mut body = serde_json::json!({ "requestedUri": "http://example.org/" });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(body).unwrap()
     }
 
-    fn refusal(more: serde_json::Value) -> (ErrorCode, String) {
-        let refused = check_upload(&mut spec(more.clone())).expect_err(&more.to_string());
+    fn refusal(more: &serde_json::Value) -> (ErrorCode, String) {
+        let refused = check_upload(&mut spec(more)).expect_err(&more.to_string());
         (refused.problem().code, refused.problem().field.clone().unwrap())
     }
 
     #[test]
     fn the_shortest_bodies_are_taken() {
-        for more in [
+        for more in &[
             serde_json::json!({ "sourceFile": "/a" }),
             serde_json::json!({ "sourceFile": "/a", "method": "PUT", "contentType": "text/plain; charset=utf-8" }),
             serde_json::json!({ "sourceFile": "/a", "protocol": "tus", "idempotencyKey": "8e03978e-40d5" }),
@@ -243,14 +243,13 @@ mod tests {
             serde_json::json!({ "parts": [{ "text": "b" }], "subType": "related", "boundary": "b" }),
             serde_json::json!({ "sourceFile": "/a", "partUris": ["http://a/1?s"], "partSize": 5 }),
         ] {
-            check_upload(&mut spec(more.clone()))
-                .unwrap_or_else(|refused| panic!("{more}: {}", refused.problem()));
+            check_upload(&mut spec(more)).unwrap_or_else(|refused| panic!("{more}: {}", refused.problem()));
         }
     }
 
     #[test]
     fn parts_get_one_boundary_for_all_attempts() {
-        let mut made = spec(serde_json::json!({ "parts": [{ "text": "b" }] }));
+        let mut made = spec(&serde_json::json!({ "parts": [{ "text": "b" }] }));
         check_upload(&mut made).unwrap();
         assert_eq!(made.boundary.unwrap().len(), 32);
     }
@@ -283,7 +282,7 @@ mod tests {
             (serde_json::json!({ "parts": [{ "text": "b" }], "protocol": "tus" }), "/protocol"),
             (serde_json::json!({ "parts": [{ "text": "b" }], "contentType": "text/plain" }), "/contentType"),
         ] {
-            assert_eq!(refusal(more), (ErrorCode::InvalidField, field.to_owned()));
+            assert_eq!(refusal(&more), (ErrorCode::InvalidField, field.to_owned()));
         }
     }
 
@@ -298,15 +297,16 @@ mod tests {
         ] {
             let mut more = more;
             more["requestHeaders"] = serde_json::json!([{ "name": name, "value": "1" }]);
-            assert_eq!(refusal(more), (ErrorCode::InvalidHeader, "/requestHeaders/0/name".to_owned()));
+            assert_eq!(refusal(&more), (ErrorCode::InvalidHeader, "/requestHeaders/0/name".to_owned()));
         }
         let breaking = serde_json::json!({ "parts": [{ "text": "b", "headers": [{ "name": "X", "value": "a\r\nb" }] }] });
-        assert_eq!(refusal(breaking), (ErrorCode::InvalidHeader, "/parts/0/headers/0/value".to_owned()));
+        assert_eq!(refusal(&breaking), (ErrorCode::InvalidHeader, "/parts/0/headers/0/value".to_owned()));
     }
 
     #[test]
     fn there_is_no_upload_by_ftp() {
-        let mut made = spec(serde_json::json!({ "sourceFile": "/a", "requestedUri": "ftp://example.org/a" }));
+        let mut made =
+            spec(&serde_json::json!({ "sourceFile": "/a", "requestedUri": "ftp://example.org/a" }));
         let refused = check_upload(&mut made).unwrap_err();
         assert_eq!(refused.problem().code, ErrorCode::UnsupportedScheme);
         assert!(refused.problem().detail.contains("FTP"), "{}", refused.problem());

@@ -75,7 +75,7 @@ async fn the_connection_in_use_has_the_name_its_owner_gave_it() {
     rig.bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddObject", &arguments);
     let mut watch = rig.watch().await;
     set(&rig, "{'Metered': <uint32 1>}");
-    let named = |watch: &crate::rig::Watch| watch.0.connection() == Some("My phone");
+    let named = |watch: &Watch| watch.0.connection() == Some("My phone");
     while !named(&watch) {
         watch.next().await;
     }

@@ -57,7 +57,7 @@ pub(super) enum Moved {
     /// All bytes are written and have the right digests.
     Complete,
     /// An earlier attempt had published the file already.
-    Published(Receipt),
+    Published(Box<Receipt>),
 }
 
 /// Why the flows of the moment came to an end.
@@ -151,7 +151,7 @@ impl Attempt {
         };
         let outcome = match moved {
             Err(mode) => return self.stop(mode).await,
-            Ok(Ok(Moved::Published(receipt))) => Ok(receipt),
+            Ok(Ok(Moved::Published(receipt))) => Ok(*receipt),
             Ok(Ok(Moved::Complete)) => {
                 self.desk.report(Report::Received);
                 self.publish().await
@@ -195,7 +195,7 @@ impl Attempt {
     /// Brings all bytes to disk and checks them.
     async fn transfer(&mut self) -> Result<Moved, Failure> {
         if let Some(receipt) = self.recover().await? {
-            return Ok(Moved::Published(receipt));
+            return Ok(Moved::Published(Box::new(receipt)));
         }
         let mut fruitless = 0;
         let mut held_before = 0;
