@@ -7,6 +7,10 @@ use longhaul_daemon::{ConfigError, Options, StartError};
 
 fn main() -> ExitCode {
     longhaul_daemon::launcher::main_if_asked();
+    #[cfg(feature = "wasm")]
+    if let Some(code) = longhaul_component::run_if_asked() {
+        return code;
+    }
     longhaul_cli::run(std::env::args_os(), ServiceEntry { run, configuration })
 }
 
@@ -45,5 +49,5 @@ fn configuration(options: &DaemonOptions) -> Result<Vec<ConfigurationValue>, Tro
 
 fn translated(options: DaemonOptions) -> Options {
     let DaemonOptions { listen, socket, config, state, ca_certificates } = options;
-    Options { listen, socket, config, state, ca_certificates }
+    Options { listen, socket, config, state, ca_certificates, components: cfg!(feature = "wasm") }
 }

@@ -26,7 +26,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "longhaul-host",
         ],
     ),
-    ("longhaul", &["longhaul-daemon", "longhaul-cli"]),
+    ("longhaul-component", &["longhaul-client", "longhaul-contract", "longhaul-runner"]),
+    ("longhaul", &["longhaul-component", "longhaul-daemon", "longhaul-cli"]),
     ("longhaul-reference", &["longhaul-contract", "longhaul-daemon", "longhaul-cli"]),
     ("xtask", &[]),
 ];

@@ -20,6 +20,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("lighttpd", "lighttpd"),
     ("/usr/lib/lighttpd/mod_openssl.so", "lighttpd-mod-openssl"),
     ("nginx", "nginx"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
@@ -40,21 +42,35 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// What the contracts are held against a running service with, in a Python environment of its own.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
+/// A tus server with its store, for Node.js.
+const TUS_PACKAGES: &[&str] = &["@tus/server@2.4.5", "@tus/file-store@2.1.1"];
+
+/// Another tus server, in a Python environment of its own.
+const TUS_IN_PYTHON: &[&str] = &["tuspyserver==4.4.3", "uvicorn==0.54.0"];
+
 /// Tools of cargo with the version that is installed where there is none.
 const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-nextest", "0.9.143")];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     install_packages(workspace)?;
-    install_schemathesis(workspace)?;
+    install_in_python(workspace, "python", "bin/schemathesis", &[SCHEMATHESIS])?;
+    install_in_python(workspace, "tus", "bin/uvicorn", TUS_IN_PYTHON)?;
+    install_tus(workspace)?;
     install_cargo_tools(workspace)
 }
 
-fn install_schemathesis(workspace: &Workspace) -> Result<(), Failure> {
-    let root = workspace.target()?.join("tools/python");
-    if root.join("bin/schemathesis").is_file() {
+/// Makes the environment `name` with `packages`, unless `proof` is in it already.
+fn install_in_python(
+    workspace: &Workspace,
+    name: &str,
+    proof: &str,
+    packages: &[&str],
+) -> Result<(), Failure> {
+    let root = workspace.target()?.join("tools").join(name);
+    if root.join(proof).is_file() {
         return Ok(());
     }
-    println!("setup: installing {SCHEMATHESIS}");
+    println!("setup: installing {}", packages.join(" "));
     let root = root.display().to_string();
     workspace.succeed(workspace.command("python3").with_arguments(&["-m", "venv", &root])).map_err(
         |failure| {
@@ -64,7 +80,21 @@ fn install_schemathesis(workspace: &Workspace) -> Result<(), Failure> {
         },
     )?;
     let pip = format!("{root}/bin/pip");
-    workspace.succeed(workspace.command(&pip).with_arguments(&["install", "--quiet", SCHEMATHESIS]))
+    let mut arguments = vec!["install", "--quiet"];
+    arguments.extend(packages);
+    workspace.succeed(workspace.command(&pip).with_arguments(&arguments))
+}
+
+fn install_tus(workspace: &Workspace) -> Result<(), Failure> {
+    let root = workspace.target()?.join("tools/node");
+    if root.join("node_modules/@tus/server").is_dir() {
+        return Ok(());
+    }
+    println!("setup: installing {}", TUS_PACKAGES.join(" "));
+    let root = root.display().to_string();
+    let mut arguments = vec!["install", "--silent", "--no-audit", "--no-fund", "--prefix", &root];
+    arguments.extend(TUS_PACKAGES);
+    workspace.succeed(workspace.command("npm").with_arguments(&arguments))
 }
 
 /// Where a program is, or a file by its path; also when the caller's `PATH` leaves out the folders of servers.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use longhaul_contract::{
-    Cause, Operation, OperationError, OperationId, OperationKind, ReasonCode, Remedy, Timestamp,
-    TransferStatus, WaitingReason,
+    Cause, Operation, OperationError, OperationKind, ReasonCode, Remedy, Timestamp, TransferStatus,
+    WaitingReason,
 };
 use url::Url;
 
@@ -167,22 +167,34 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
         if !needs_input(operation) {
             return None;
         }
-        return Some(match error.http_status {
-            Some(401 | 407) => {
+        // Of an upload, what the server has kept is the server's.
+        let kept = match operation.kind {
+            OperationKind::Download => ", the bytes are kept",
+            OperationKind::Upload => "",
+        };
+        return Some(match (error.cause, error.http_status) {
+            (Cause::Unconfirmed, _) => {
                 format!(
-                    "give the credential anew, the bytes are kept: longhaul set {id} --user NAME --resume"
+                    "look whether the server has it; then longhaul cancel {id}, or longhaul resume {id} to send it again"
                 )
             }
-            _ => {
-                format!("give a new address, the bytes are kept: longhaul set {id} requestedUri=URL --resume")
+            (_, Some(401 | 407)) => {
+                format!("give the credential anew{kept}: longhaul set {id} --user NAME --resume")
             }
+            _ => format!("give a new address{kept}: longhaul set {id} requestedUri=URL --resume"),
         });
     }
-    failed_advice(id, error)
+    failed_advice(operation, error)
 }
 
-fn failed_advice(id: OperationId, error: &OperationError) -> Option<String> {
+fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String> {
+    let id = operation.id;
+    let command = match operation.kind {
+        OperationKind::Download => "get",
+        OperationKind::Upload => "put",
+    };
     Some(match error.cause {
+        Cause::SourceUnreadable => "look whether the file is there and may be read".to_owned(),
         Cause::NameExists => "choose another name with -o, or say --if-exists rename or replace".to_owned(),
         Cause::DigestMismatch | Cause::SizeMismatch | Cause::ContentTypeMismatch => {
             "nothing was published; make sure that the checksum belongs to this very file".to_owned()
@@ -206,7 +218,7 @@ fn failed_advice(id: OperationId, error: &OperationError) -> Option<String> {
         _ if matches!(error.remedy, Remedy::Permanent | Remedy::NeedsInput) && error.http_status.is_some() => {
             "check the address".to_owned()
         }
-        _ => format!("see what happened with longhaul why {id}, and try again with longhaul get"),
+        _ => format!("see what happened with longhaul why {id}, and try again with longhaul {command}"),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Fixed operations and tasks for the tests of renderings.
 
 use jiff::tz::TimeZone;
+use longhaul_contract::instance::{InstanceLimit, KeepAwake, LimitKind};
 use longhaul_contract::trigger::TriggerView;
 use longhaul_contract::{
     BackgroundTask, BackgroundTaskDetail, Cause, Instance, InstanceState, Operation, OperationError,
@@ -158,7 +159,18 @@ pub(crate) fn task_detail(name: &str) -> BackgroundTaskDetail {
         waiting: Vec::new(),
         warnings: Vec::new(),
         history: vec![
-            Instance { result: None, ended_time: None, progress: 40, ..instance(4, InstanceState::Running) },
+            Instance {
+                result: None,
+                ended_time: None,
+                progress: 40,
+                limits: vec![
+                    limit(LimitKind::Memory, Some("cgroup"), None),
+                    limit(LimitKind::Network, Some("seccomp"), Some("Unix sockets stay")),
+                    limit(LimitKind::Filesystem, None, Some("the kernel has no Landlock\u{1b}[1m")),
+                ],
+                keep_awake: Some(KeepAwake { is_held: true, detail: "logind holds off idle".to_owned() }),
+                ..instance(4, InstanceState::Running)
+            },
             instance(3, InstanceState::Completed),
             Instance {
                 result: Some("Failed:exit code 3".to_owned()),
@@ -173,6 +185,15 @@ pub(crate) fn task_detail(name: &str) -> BackgroundTaskDetail {
                 ..instance(1, InstanceState::Canceled)
             },
         ],
+    }
+}
+
+fn limit(limit: LimitKind, means: Option<&str>, detail: Option<&str>) -> InstanceLimit {
+    InstanceLimit {
+        limit,
+        is_enforced: means.is_some(),
+        means: means.map(str::to_owned),
+        detail: detail.map(str::to_owned),
     }
 }
 
@@ -197,5 +218,8 @@ pub(crate) fn instance(number: u32, state: InstanceState) -> Instance {
         was_killed: false,
         cpu_milliseconds: None,
         memory_peak: None,
+        ran_out_of_memory: false,
+        limits: Vec::new(),
+        keep_awake: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 use longhaul_client::{Client, Task};
+use longhaul_contract::instance::{InstanceLimit, KeepAwake};
 use longhaul_contract::{
     BackgroundTask, BackgroundTaskDetail, Instance, InstanceState, ReasonCode, TaskId, WaitingReason,
 };
@@ -124,6 +125,26 @@ pub(crate) fn instance_state(instance: &Instance) -> (String, anstyle::Style) {
         (None, InstanceState::Starting) => ("starting".to_owned(), GOOD),
         (None, _) => (format!("running, {}", instance.progress), GOOD),
     }
+}
+
+/// What became of one limit or sandbox of an instance.
+pub(crate) fn limit(limit: &InstanceLimit) -> String {
+    let InstanceLimit { limit, is_enforced, means, detail } = limit;
+    let mut text = limit.to_string();
+    match means {
+        Some(means) => text.push_str(&format!(": held by {}", escape(means))),
+        None => text.push_str(if *is_enforced { ": held" } else { ": not held" }),
+    }
+    if let Some(detail) = detail {
+        text.push_str(&format!(" ({})", escape(detail)));
+    }
+    text
+}
+
+/// Whether the machine is kept awake for an instance.
+pub(crate) fn keep_awake(keep_awake: &KeepAwake) -> String {
+    let KeepAwake { is_held, detail } = keep_awake;
+    format!("{}: {}", if *is_held { "yes" } else { "no" }, escape(detail))
 }
 
 /// How a command that followed an instance to its end ends itself.

@@ -1,4 +1,4 @@
-//! The bytes of a download, while they arrive.
+//! The bytes of a download or of a task's output, while they arrive.
 
 use std::io;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use crate::calls::Client;
 use crate::connections::{Connection, Outgoing};
 use crate::{ClientError, Endpoint};
 
-/// The bytes from one position on, in order: a [`Stream`] of chunks. Dropping it ends the request; the download is
-/// not affected.
+/// The bytes from one position on, in order: a [`Stream`] of chunks. Dropping it ends the request; whatever
+/// brings them is not affected.
 #[derive(Debug)]
 pub struct ContentReader {
     endpoint: Endpoint,

@@ -40,6 +40,7 @@ mod instance;
 mod operations;
 mod server_sent_events;
 mod service;
+mod supposition;
 mod task_host;
 mod tasks;
 mod uploads;
@@ -57,6 +58,7 @@ pub use instance::{
     APP_VARIABLE, INSTANCE_VARIABLE, InstanceConnection, InstanceDeferral, NoInstance, TASK_VARIABLE,
 };
 pub use operations::{DownloadPages, DownloadQuery, Transfer};
+pub use supposition::Supposition;
 pub use task_host::{BackgroundTask, TaskDeferral, TaskError, TaskHost, TaskInstance};
 pub use tasks::{RunningInstance, Task};
 pub use uploads::Upload;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use crate::calls::{DOWNLOADS, OPERATIONS, UPLOADS, read};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Supposition};
 
 /// What a list of operations is narrowed to. The default is everything whose result has not been handed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -254,6 +254,14 @@ impl Transfer {
     /// As every call.
     pub async fn explain(&self) -> Result<Explanation, ClientError> {
         self.fetch("/explain").await
+    }
+
+    /// What would be decided if this were so.
+    ///
+    /// # Errors
+    /// `invalid-parameter` for a word that the service does not know.
+    pub async fn explain_if(&self, supposition: &Supposition) -> Result<Explanation, ClientError> {
+        self.fetch(&supposition.target()).await
     }
 
     /// What was fetched from where, or sent where, and how it was checked.

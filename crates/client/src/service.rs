@@ -2,7 +2,8 @@
 
 use http::Method;
 use longhaul_contract::host::PutHostSignal;
-use longhaul_contract::{Health, HostSignal, HostState, Limits};
+use longhaul_contract::trigger::ConditionStanding;
+use longhaul_contract::{Health, HostSignal, HostState, Limits, Page};
 
 use crate::{Client, ClientError};
 
@@ -31,6 +32,15 @@ impl Client {
     /// `forbidden` without the scope `admin`.
     pub async fn unset_host_signal(&self, signal: HostSignal) -> Result<(), ClientError> {
         self.answer(&self.outgoing(Method::DELETE, format!("/host/{}", signal.word()))).await.map(drop)
+    }
+
+    /// Whether each condition holds now, by the rules that start tasks.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn conditions(&self) -> Result<Vec<ConditionStanding>, ClientError> {
+        let page: Page<ConditionStanding> = self.get("/host/conditions").await?;
+        Ok(page.items)
     }
 
     /// # Errors

@@ -15,7 +15,7 @@ use longhaul_contract::{
 use serde::de::DeserializeOwned;
 
 use crate::calls::segment;
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, ContentReader, Supposition};
 
 pub(crate) const TASKS: &str = "/background-tasks";
 const ACCESS: &str = "/background-tasks/access";
@@ -167,6 +167,14 @@ impl Task {
         self.client.get(self.target("/explain")).await
     }
 
+    /// What would be decided if this were so.
+    ///
+    /// # Errors
+    /// `invalid-parameter` for a word that the service does not know.
+    pub async fn explain_if(&self, supposition: &Supposition) -> Result<Explanation, ClientError> {
+        self.client.get(self.target(&supposition.target())).await
+    }
+
     /// Forgets the registration (Unregister); it is gone when this returns.
     ///
     /// # Errors
@@ -219,6 +227,16 @@ impl Task {
     /// `not-found` also when the instance is no longer kept.
     pub async fn output(&self, instance: InstanceId) -> Result<InstanceOutput, ClientError> {
         self.client.get(self.target(&format!("/instances/{instance}/output"))).await
+    }
+
+    /// What the instance writes, from its beginning, as text in UTF-8; the end comes when the instance is over and its
+    /// result is known.
+    ///
+    /// # Errors
+    /// `not-found` also when the instance is no longer kept.
+    pub async fn follow_output(&self, instance: InstanceId) -> Result<ContentReader, ClientError> {
+        let target = self.target(&format!("/instances/{instance}/output?follow=true"));
+        ContentReader::open(&self.client, target, 0, None).await
     }
 
     /// Asks one running instance to end.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CompletionGroupId, CostPolicy, GroupName, Notification, OperationId, OperationKind, Priority, ReasonCode,
-    Remedy, Secret, Timestamp, TransferStatus, UploadProtocol, WebErrorStatus,
+    CompletionGroupId, CostPolicy, GroupName, InputCallback, Notification, OperationId, OperationKind,
+    Priority, ReasonCode, Remedy, Secret, Timestamp, TransferStatus, UploadProtocol, WebErrorStatus,
 };
 
 /// Hash functions a caller may name. MD5 and SHA-1 are for old lists: they tell damage, not forgery.
@@ -181,6 +181,9 @@ pub struct CreateDownload {
     /// Shown when this operation has failed or was canceled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_notification: Option<Notification>,
+    /// Asked for a new address, header or credential when the operation needs one; its bytes are kept meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_callback: Option<InputCallback>,
     #[serde(default)]
     pub is_random_access_required: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -225,6 +228,7 @@ impl CreateDownload {
             completion_group: None,
             success_notification: None,
             failure_notification: None,
+            input_callback: None,
             is_random_access_required: false,
             recoverable_web_error_statuses: Vec::new(),
             checksum: None,

@@ -140,3 +140,19 @@ pub struct Explanation {
     #[serde(rename = "override", default, skip_serializing_if = "Option::is_none")]
     pub override_with: Option<String>,
 }
+
+impl Explanation {
+    /// One in which nothing has been looked at yet.
+    #[must_use]
+    pub const fn of(decision: Decision) -> Self {
+        Self {
+            decision,
+            blocking: Vec::new(),
+            satisfied: Vec::new(),
+            unknown: Vec::new(),
+            history: Vec::new(),
+            totals: Vec::new(),
+            override_with: None,
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! One run of a background task (IBackgroundTaskInstance), its history and its own calls.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::status::numbered_enum;
@@ -59,6 +61,59 @@ impl InstanceState {
     }
 }
 
+/// A limit or sandbox that a manifest can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LimitKind {
+    Memory,
+    /// Share of the processor.
+    Cpu,
+    CpuTime,
+    /// Number of processes and threads.
+    Processes,
+    Filesystem,
+    Network,
+    ProcessView,
+}
+
+/// In words for people.
+impl fmt::Display for LimitKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Memory => "memory",
+            Self::Cpu => "share of the processor",
+            Self::CpuTime => "processor time",
+            Self::Processes => "number of processes",
+            Self::Filesystem => "file system sandbox",
+            Self::Network => "network sandbox",
+            Self::ProcessView => "view of processes",
+        })
+    }
+}
+
+/// What became of one limit or sandbox that the manifest asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceLimit {
+    pub limit: LimitKind,
+    pub is_enforced: bool,
+    /// What of the kernel holds it: `cgroup`, `setrlimit`, `Landlock`, `seccomp` or `namespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub means: Option<String>,
+    /// How far it holds, where that is less than its name says; or why it does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Whether the machine is kept awake, and with it its network, for a task that asks for that (isNetworkRequested).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeepAwake {
+    pub is_held: bool,
+    /// What is held off, or why nothing is.
+    pub detail: String,
+}
+
 /// One run, running or over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +155,15 @@ pub struct Instance {
     /// Largest resident size in bytes, as far as known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak: Option<u64>,
+    /// The kernel killed something of it because its memory limit was reached.
+    #[serde(default)]
+    pub ran_out_of_memory: bool,
+    /// What of the limits and the sandbox of its manifest really holds, or held; empty where it asks for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<InstanceLimit>,
+    /// Absent where the task does not ask for the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_awake: Option<KeepAwake>,
 }
 
 /// Captured output of an instance: the beginning and the end, with a gap where it was too much.

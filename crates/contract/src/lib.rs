@@ -12,6 +12,7 @@ pub mod failure;
 pub mod group;
 pub mod host;
 pub mod id;
+pub mod input;
 pub mod instance;
 pub mod limits;
 pub mod manifest;
@@ -49,6 +50,7 @@ pub use host::{
     WorkCost,
 };
 pub use id::{AppId, CompletionGroupId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
+pub use input::{InputCallback, InputNeeded};
 pub use instance::{CancelReason, Instance, InstanceState, RunCause};
 pub use limits::{Limits, ScheduledRate};
 pub use page::Page;

@@ -52,7 +52,7 @@ pub struct EntryPoint {
     /// `session` (the default) or `system`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus: Option<Bus>,
-    /// File of a WebAssembly component.
+    /// File of a WebAssembly component: an absolute path. It reaches nothing but what the sandbox grants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasm: Option<PathBuf>,
     /// Served by a program that listens to `GET /background-tasks/activations`.
@@ -90,7 +90,7 @@ pub enum Bus {
 }
 
 /// What the processes may reach. Without a sandbox they may do what their user may.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Sandbox {
     /// Folders beside the system's programs and libraries; `:ro` at the end only to read.
@@ -202,6 +202,11 @@ impl EntryPoint {
         {
             return Err(self.invalid("exec needs a program"));
         }
+        if let Some(file) = &self.wasm
+            && !file.is_absolute()
+        {
+            return Err(self.invalid("wasm needs an absolute path"));
+        }
         if self.bus.is_some() && self.dbus.is_none() {
             return Err(self.invalid("bus goes with dbus"));
         }
@@ -285,6 +290,9 @@ mod tests {
         let both = EntryPoint { in_process: true, ..entry_point(&["/bin/true"]) };
         assert!(both.kind().unwrap_err().problem.contains("more than one"));
         let none = EntryPoint { exec: None, ..entry_point(&[]) };
+        let component = |file: &str| EntryPoint { wasm: Some(file.into()), ..none.clone() };
+        assert_eq!(component("/opt/task.wasm").check(), Ok(()));
+        assert!(component("task.wasm").check().is_err());
         assert!(none.kind().unwrap_err().problem.contains("needs one"));
     }
 

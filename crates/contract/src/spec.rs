@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{CreateDownload, CreateUpload, Notification, OperationKind, PatchDownload};
+use crate::{CreateDownload, CreateUpload, InputCallback, Notification, OperationKind, PatchDownload};
 
 /// The specification of an operation. Its JSON is that of what is inside: the kind is told beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,15 @@ impl Spec {
         match self {
             Self::Download(spec) => vec![&spec.result_file],
             Self::Upload(spec) => spec.files().collect(),
+        }
+    }
+
+    /// Who is asked for what it needs.
+    #[must_use]
+    pub fn input_callback(&self) -> Option<&InputCallback> {
+        match self {
+            Self::Download(spec) => spec.input_callback.as_ref(),
+            Self::Upload(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
 use crate::status::numbered_enum;
 
 numbered_enum! {
@@ -79,7 +80,7 @@ pub const FRESHNESS_MINUTES_MAX: u32 = 43_200;
 /// |---|---|
 /// | TimeTrigger | `schedule` (a cron expression of five fields, in place of freshnessTime), `timeZone` (IANA name), `missed` (`once` or `skip`), `first` (`now`: the registration is a firing too, which is kept as any other) |
 /// | MaintenanceTrigger | `missed`, `first`, as above |
-/// | PushNotificationTrigger | `channel` |
+/// | PushNotificationTrigger | `channel`, `distributor` (`unifiedpush`: messages come by way of the user's distributor too; the detail of the task then has `endpoint`, the address to send to) |
 /// | LocationTrigger | `geofences` (JSON) |
 /// | BluetoothLEAdvertisementWatcherTrigger | `advertisementFilter`, `signalStrengthFilter` (JSON), `allowExtendedAdvertisements` |
 /// | DeviceUseTrigger, DeviceServicingTrigger, DeviceConnectionChangeTrigger | `deviceId`: `usb:VENDOR:PRODUCT` or `usb:VENDOR:PRODUCT:SERIAL`, or `SUBSYSTEM:NAME` as in `/sys/class` |
@@ -186,7 +187,7 @@ impl TriggerKind {
         match self {
             Self::TimeTrigger => &["schedule", "timeZone", "missed", "first"],
             Self::MaintenanceTrigger => &["missed", "first"],
-            Self::PushNotificationTrigger => &["channel"],
+            Self::PushNotificationTrigger => &["channel", "distributor"],
             Self::LocationTrigger => &["geofences"],
             Self::BluetoothLEAdvertisementWatcherTrigger => {
                 &["advertisementFilter", "signalStrengthFilter", "allowExtendedAdvertisements"]
@@ -249,6 +250,28 @@ pub struct TriggerType {
     /// Of SystemTrigger: the same for each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub system_trigger_types: Vec<SystemTriggerSupport>,
+}
+
+/// Whether a condition holds now, by the code that starts tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionStanding {
+    pub condition: Condition,
+    /// Absent when its signal is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
+    /// Whether it lets a task start; also where its signal is unknown.
+    pub lets_start: bool,
+    /// For a person, in one sentence; why its signal is unknown, where it is.
+    pub detail: String,
+    /// Value of the signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Who told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// Whether this host can fire a system trigger.

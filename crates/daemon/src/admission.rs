@@ -12,5 +12,5 @@ mod upload;
 pub(crate) use filters::{is_watched_for, want};
 pub(crate) use form::{check_notifications, check_patch, check_spec, origin_of};
 pub(crate) use place::{Look, Places, Reach};
-pub(crate) use task::{check_task, warnings};
+pub(crate) use task::{NO_COMPONENTS, check_task, warnings};
 pub(crate) use upload::check_upload;

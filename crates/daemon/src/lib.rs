@@ -3,8 +3,10 @@
 //! Wishes come in over HTTP, facts from workers and from the host; the engine decides, the store remembers, and what
 //! follows is let go only then. Deliberately absent: decisions, which are the engine's.
 
+mod access_files;
 mod admission;
 mod apps;
+mod asks;
 pub mod config;
 mod data_plans;
 mod foreground;
@@ -23,6 +25,7 @@ mod run;
 mod runs;
 mod sense;
 mod service;
+mod signs;
 mod task_view;
 mod triggers;
 mod view;

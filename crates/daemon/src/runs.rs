@@ -16,10 +16,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use longhaul_contract::instance::KeepAwake;
 use longhaul_contract::{AppId, InstanceId, TaskId};
 use longhaul_engine::Fact;
 use longhaul_engine::task::{InstanceEnd, InstanceOutcome, TaskEffect, TaskFact};
-use longhaul_runner::Runner;
+use longhaul_host::{AwakeLock, Inhibitors};
+use longhaul_runner::cgroup::Delegation;
+use longhaul_runner::{Bus, Runner, Running};
 use longhaul_store::{OutputWrite, Reader, Write, Writer};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -29,8 +32,9 @@ use crate::heart::{Heart, Life};
 use crate::news::{Item, News};
 
 pub(crate) use activations::Activations;
+use live::Tree;
 pub(crate) use live::{Live, ProtocolError};
-pub(crate) use output::text_of;
+pub(crate) use output::{Decoder, text_of};
 
 /// All runs. Cheap to clone.
 #[derive(Clone)]
@@ -47,8 +51,12 @@ pub(crate) struct Parts {
     pub(crate) news: Arc<News>,
     /// Of the service, for the tasks to call.
     pub(crate) socket: PathBuf,
+    /// For tasks that ask for the network.
+    pub(crate) inhibitors: Inhibitors,
     /// The binary that can be the launcher; this process's own when absent.
     pub(crate) launcher: Option<PathBuf>,
+    /// Whether that one can run WebAssembly components.
+    pub(crate) components: bool,
 }
 
 struct Room {
@@ -114,8 +122,9 @@ impl Runs {
     /// Does what the engine asks for, after it was written down.
     pub(crate) fn bring_about(&self, effect: TaskEffect) {
         match effect {
-            TaskEffect::EnsureStarted { app, id, instance, details, .. } => {
-                self.ensure_started(app, id, instance, details);
+            TaskEffect::EnsureStarted { app, id, instance, details, keeps_network } => {
+                let life = self.floor().life;
+                self.ensure_started(Live::new(app, id, instance, life, details), keeps_network);
             }
             TaskEffect::EnsureCanceled { instance, reason, grace_ms } => match self.find(instance) {
                 Some(live) => live.cancel(reason, Duration::from_millis(grace_ms)),
@@ -148,29 +157,36 @@ impl Runs {
         &self.room.activations
     }
 
-    fn ensure_started(&self, app: AppId, task: TaskId, id: InstanceId, details: Arc<str>) {
+    fn ensure_started(&self, live: Live, keeps_network: bool) {
         let mut floor = self.floor();
-        if floor.is_closing || floor.runs.contains_key(&id) {
+        if floor.is_closing || floor.runs.contains_key(&live.id) {
             return;
         }
-        let live = Arc::new(Live::new(app, task, id, floor.life, details));
-        floor.runs.insert(id, Arc::clone(&live));
+        let live = Arc::new(live);
+        floor.runs.insert(live.id, Arc::clone(&live));
         self.room.count.send_replace(floor.runs.len());
         let runs = self.clone();
-        tokio::spawn(async move { runs.work(live).await });
+        tokio::spawn(async move { runs.work(live, keeps_network).await });
     }
 
     /// The whole life of one run.
-    async fn work(&self, live: Arc<Live>) {
+    async fn work(&self, live: Arc<Live>, keeps_network: bool) {
         // A panic in a run must not leave the engine waiting for ever.
         let run = tokio::spawn({
             let (runs, live) = (self.clone(), Arc::clone(&live));
-            async move { runs.perform(&live).await }
+            async move {
+                // Given back when the run is over, however that comes.
+                let _awake = if keeps_network { runs.keep_awake(&live).await } else { None };
+                let end = runs.perform(&live).await;
+                InstanceEnd { keep_awake: live.keep_awake(), ..end }
+            }
         });
         let end = run.await.unwrap_or_else(|error| {
             tracing::error!(instance = %live.id, %error, "a run failed");
             failed("the service could not look after the run; its log has the details")
         });
+        // Nobody has to wait any more to learn what it consists of.
+        live.set_tree(Tree::None);
         if let Some(output) = live.output().map(|output| text_of(&output.read_all())) {
             // Written along with the end of the instance, which follows.
             let write = Write::Output(OutputWrite { instance: live.id, output });
@@ -186,9 +202,9 @@ impl Runs {
     async fn perform(&self, live: &Arc<Live>) -> InstanceEnd {
         let parts = &self.room.parts;
         let (reader, apps) = (Arc::clone(&parts.reader), Arc::clone(&parts.apps));
-        let (socket, asked) = (parts.socket.clone(), Arc::clone(live));
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare::prepare(&*reader, &apps, &asked, &socket)).await;
+        let (socket, asked, components) = (parts.socket.clone(), Arc::clone(live), parts.components);
+        let prepare = move || prepare::prepare(&*reader, &apps, &asked, &socket, components);
+        let prepared = tokio::task::spawn_blocking(prepare).await;
         let work = match prepared {
             Ok(Ok(work)) => work,
             Ok(Err(detail)) => return failed(&detail),
@@ -196,19 +212,39 @@ impl Runs {
         };
         match work {
             prepare::Work::Process(launch) => match self.runner().await {
-                Ok(runner) => process::run(runner.start(*launch), live, || self.report_running(live)).await,
+                Ok(runner) => {
+                    let tree = |running: &Running| Tree::Processes(running.leftovers_order());
+                    process::run(runner.start(*launch), tree, live, || self.report_running(live)).await
+                }
                 Err(problem) => failed(problem),
             },
             prepare::Work::OnBus(launch) => match self.runner().await {
                 Ok(runner) => {
-                    process::run(runner.start_on_bus(*launch), live, || self.report_running(live)).await
+                    let starting = runner.start_on_bus(*launch);
+                    process::run(starting, |_| Tree::None, live, || self.report_running(live)).await
                 }
                 Err(problem) => failed(problem),
             },
             prepare::Work::InProcess(activation) => {
+                live.set_tree(Tree::None);
                 in_process::run(&self.room.activations, *activation, live, || self.report_running(live)).await
             }
         }
+    }
+
+    /// Holds off sleep, which would take the network away; without a lock the run says why, and goes on.
+    async fn keep_awake(&self, live: &Live) -> Option<AwakeLock> {
+        let held =
+            self.room.parts.inhibitors.hold(&format!("A task of {} needs the network", live.app)).await;
+        let (lock, detail) = match held {
+            Ok(lock) => {
+                let detail = format!("logind holds off {}", lock.what().replace(':', " and "));
+                (Some(lock), detail)
+            }
+            Err(reason) => (None, reason),
+        };
+        live.set_keep_awake(KeepAwake { is_held: lock.is_some(), detail });
+        lock
     }
 
     async fn runner(&self) -> Result<&Runner, &str> {
@@ -217,7 +253,7 @@ impl Runs {
             let settings = longhaul_runner::Settings {
                 run_folder: parts.socket.with_extension("instances"),
                 launcher: parts.launcher.clone(),
-                cgroups: delegation(),
+                cgroups: delegation().await,
             };
             let made = tokio::task::spawn_blocking(|| Runner::new(settings)).await;
             match made {
@@ -253,11 +289,15 @@ impl Runs {
 }
 
 /// Without a part of the cgroup tree of our own, limits hold for each process only.
-fn delegation() -> Option<longhaul_runner::cgroup::Delegation> {
-    match longhaul_runner::cgroup::Delegation::of_this_process() {
+async fn delegation() -> Option<Delegation> {
+    let reason = match Delegation::of_this_process() {
+        Ok(delegation) => return Some(delegation),
+        Err(reason) => reason,
+    };
+    match Delegation::by_user_manager(&Bus::Session).await {
         Ok(delegation) => Some(delegation),
-        Err(reason) => {
-            tracing::info!(%reason, "tasks get no cgroup of their own");
+        Err(otherwise) => {
+            tracing::info!(%reason, %otherwise, "tasks get no cgroup of their own");
             None
         }
     }
@@ -273,5 +313,8 @@ fn failed(detail: &str) -> InstanceEnd {
         suspended_count: 0,
         cpu_milliseconds: None,
         memory_peak: None,
+        ran_out_of_memory: false,
+        limits: Vec::new(),
+        keep_awake: None,
     }
 }

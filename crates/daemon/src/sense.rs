@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::heart::Heart;
 use crate::host_desk::{HostDesk, Sensed};
+use crate::http::details_of_push;
 use crate::wants;
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
@@ -86,6 +87,11 @@ pub(crate) async fn sense(
             HostChange::Wanted(id, details) => {
                 let (id, details) = (wants::task_of(id), Arc::from(details.to_string()));
                 tracing::info!(task = %id, "what a task waits for has come");
+                heart.report(None, Fact::Task(TaskFact::Fired { id, details }));
+            }
+            HostChange::Pushed { id, channel, message } => {
+                let (id, details) = (wants::task_of(id), details_of_push(&channel, &message).into());
+                tracing::info!(task = %id, "a push message has come");
                 heart.report(None, Fact::Task(TaskFact::Fired { id, details }));
             }
             // Nobody keeps only while everything is being stopped.

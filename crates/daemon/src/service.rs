@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longhaul_contract::AppId;
 use longhaul_contract::paths::NoHome;
+use longhaul_contract::{AppId, HostState};
 use longhaul_engine::Engine;
-use longhaul_host::HostWatch;
+use longhaul_host::{HostWatch, Inhibitors, Machine};
 use longhaul_store::{GroupStore, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
@@ -18,11 +18,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::access_files::AccessFiles;
 use crate::admission::Places;
 use crate::apps::{Apps, Watcher};
+use crate::asks::Asks;
 use crate::config::{ConfigError, Configuration};
 use crate::foreground::{self, ForegroundDesk};
-use crate::heart::{Beat, Circumstances, Heart, Parts};
+use crate::heart::{Beat, Circumstances, Heart, Inbox, Parts};
 use crate::host_desk::{HostDesk, Sensed, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
@@ -89,7 +91,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 5],
+    sensing: [JoinHandle<()>; 6],
     server: JoinHandle<()>,
 }
 
@@ -109,11 +111,13 @@ impl Service {
     /// # Errors
     /// As [`Service::start`].
     pub async fn start_with<S: GroupStore>(
-        configuration: Configuration,
+        mut configuration: Configuration,
         given: GivenSockets,
         store: S,
         reader: Arc<dyn Reader>,
     ) -> Result<Self, StartError> {
+        let uid = rustix::process::geteuid().as_raw();
+        let access_files = read_access(&mut configuration, uid).await?;
         let (sensed, watch) = sense::look().await;
         let Adopted { store, engine, told, push, wants, restricted } =
             adopt(&configuration, sensed, store, Arc::clone(&reader)).await?;
@@ -121,17 +125,13 @@ impl Service {
         let (doors, socket) = open_doors(&configuration.service, given).await?;
         let addresses: Vec<SocketAddr> = doors.iter().filter_map(Door::address).collect();
         let writer = Writer::start(store)?;
-        let transfers = Transfers::new(
-            configuration.transfer.clone(),
-            Arc::new(StoreJournal { writer: writer.clone() }),
-        )?;
+        let journal = Arc::new(StoreJournal { writer: writer.clone() });
+        let transfers = Transfers::new(configuration.transfer.clone(), journal)?;
         let wants = Arc::new(WantDesk::new(wants, watch.wants(), writer.clone()));
         let (heart, inbox) = Heart::new();
-        let uid = rustix::process::geteuid().as_raw();
         let apps = Arc::new(Apps::new(PathBuf::from(&configuration.service.apps), uid));
         let foreground = Arc::new(ForegroundDesk::new(heart.clone(), writer.clone(), restricted.clone()));
         let host_desk = Arc::new(HostDesk::new(heart.clone(), writer.clone(), told, watch.support()));
-        let news = Arc::new(News::new(configuration.service.events_kept));
         let metrics = Arc::new(Metrics::new());
         let (blockers, orders) = sense::Blockers::new();
         let hands = Hands {
@@ -139,50 +139,29 @@ impl Service {
             writer: writer.clone(),
             heart: heart.clone(),
             apps,
-            news: Arc::clone(&news),
+            news: Arc::new(News::new(configuration.service.events_kept)),
             metrics: Arc::clone(&metrics),
         };
         let (workers, runs) = hands.engage(&configuration, &transfers, blockers);
-        let notices = hands.notices();
-        let beat = Beat::new(
-            Parts {
-                inbox,
-                writer: writer.clone(),
-                workers: workers.clone(),
-                runs: runs.clone(),
-                notices,
-                wants: Arc::clone(&wants),
-                news: Arc::clone(&news),
-                metrics: Arc::clone(&metrics),
-                policy: configuration.engine.clone(),
-                limits: configuration.limits.clone(),
-                host,
-                held_back: restricted,
-            },
-            engine,
-        )?;
+        let desks = (Arc::clone(&wants), restricted);
+        let parts = hands.parts(inbox, (&workers, &runs), desks, &configuration, host);
+        let beat = Beat::new(parts, engine)?;
         let beat = tokio::spawn(beat.run());
         let sense = Senses {
             watch,
             desk: Arc::clone(&host_desk),
-            wants,
+            wants: Arc::clone(&wants),
             transfers,
             workers: workers.clone(),
             orders,
+            access: access_files.watch(heart.clone(), configuration.engine.tasks.access_rules.clone()),
         };
         let sensing = hands.sense(&configuration, sense).await;
         let (stopping, stops) = watch::channel(false);
-        let settings = configuration.service.clone();
-        let desks = Desks { workers, runs, host: host_desk, push, foreground, stopping: stops.clone() };
+        let desks =
+            Desks { workers, runs, host: host_desk, push, foreground, wants, stopping: stops.clone() };
         let rooms = Arc::new(hands.rooms(&configuration, &addresses, desks));
-        let server = tokio::spawn(serve(
-            doors,
-            router(&rooms),
-            metrics,
-            settings.connections_max,
-            settings.request_timeout,
-            stops,
-        ));
+        let server = open(doors, &rooms, &configuration, stops);
         Ok(Self { heart, writer, stopping, addresses, socket, configuration, beat, sensing, server })
     }
 
@@ -236,13 +215,15 @@ struct Hands {
 }
 
 /// What those who watch are given beside that.
-struct Senses {
+struct Senses<A> {
     watch: HostWatch,
     desk: Arc<HostDesk>,
     wants: Arc<WantDesk>,
     transfers: Transfers,
     workers: Workers,
     orders: sense::Orders,
+    /// Carries on what administrators say of background access.
+    access: A,
 }
 
 /// Those whom calls are passed on to.
@@ -252,6 +233,7 @@ struct Desks {
     host: Arc<HostDesk>,
     push: PushDesk,
     foreground: Arc<ForegroundDesk>,
+    wants: Arc<WantDesk>,
     /// True from the moment the service stops.
     stopping: watch::Receiver<bool>,
 }
@@ -279,19 +261,43 @@ impl Hands {
             apps: Arc::clone(&self.apps),
             news: Arc::clone(&self.news),
             socket: PathBuf::from(&configuration.service.socket),
+            inhibitors: Inhibitors::of(&Machine::here()),
             launcher: configuration.launcher.clone(),
+            components: configuration.components,
         });
         (workers, runs)
     }
 
-    fn notices(&self) -> Notices {
-        let Self { reader, apps, heart, .. } = self;
-        Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() }
+    /// What the loop is made of.
+    fn parts(
+        &self,
+        inbox: Inbox,
+        (workers, runs): (&Workers, &Runs),
+        (wants, held_back): (Arc<WantDesk>, BTreeSet<AppId>),
+        configuration: &Configuration,
+        host: HostState,
+    ) -> Parts {
+        let Self { reader, writer, heart, apps, news, metrics } = self;
+        Parts {
+            inbox,
+            writer: writer.clone(),
+            workers: workers.clone(),
+            runs: runs.clone(),
+            notices: Notices { reader: Arc::clone(reader), apps: Arc::clone(apps), heart: heart.clone() },
+            asks: Asks::new(Arc::clone(reader), heart.clone()),
+            wants,
+            news: Arc::clone(news),
+            metrics: Arc::clone(metrics),
+            policy: configuration.engine.clone(),
+            limits: configuration.limits.clone(),
+            host,
+            held_back,
+        }
     }
 
     fn rooms(self, configuration: &Configuration, addresses: &[SocketAddr], desks: Desks) -> Rooms {
         let Self { reader, writer, heart, apps, news, metrics } = self;
-        let Desks { workers, runs, host, push, foreground, stopping } = desks;
+        let Desks { workers, runs, host, push, foreground, wants, stopping } = desks;
         let settings = configuration.service.clone();
         Rooms {
             heart,
@@ -302,7 +308,9 @@ impl Hands {
             host,
             push,
             foreground,
+            wants,
             task_policy: configuration.engine.tasks.clone(),
+            components: configuration.components,
             news,
             metrics,
             doorkeeper: Doorkeeper::new(Arc::clone(&reader), rustix::process::geteuid().as_raw()),
@@ -319,10 +327,14 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, configuration: &Configuration, senses: Senses) -> [JoinHandle<()>; 5] {
+    async fn sense(
+        &self,
+        configuration: &Configuration,
+        senses: Senses<impl Future<Output = ()> + Send + 'static>,
+    ) -> [JoinHandle<()>; 6] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, wants, transfers, workers, orders } = senses;
+        let Senses { watch, desk, wants, transfers, workers, orders, access } = senses;
         // How long bytes that have arrived may wait to be made durable.
         let unsaved_max = configuration.transfer.checkpoint_interval;
         let databases = configuration.service.package_databases.clone();
@@ -342,6 +354,7 @@ impl Hands {
             tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, devices, unsaved_max, keep)),
             tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
+            tokio::spawn(access),
             tokio::spawn(async move {
                 match watcher {
                     Ok(watcher) => watcher.run().await,
@@ -354,6 +367,26 @@ impl Hands {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+}
+
+fn open(
+    doors: Vec<Door>,
+    rooms: &Arc<Rooms>,
+    configuration: &Configuration,
+    stops: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let settings = &configuration.service;
+    let metrics = Arc::clone(&rooms.metrics);
+    let (connections_max, timeout) = (settings.connections_max, settings.request_timeout);
+    tokio::spawn(serve(doors, router(rooms), metrics, connections_max, timeout, stops))
+}
+
+/// What administrators say of background access counts from the first decision on.
+async fn read_access(configuration: &mut Configuration, uid: u32) -> std::io::Result<AccessFiles> {
+    let files = AccessFiles::new(&configuration.policy_files, uid);
+    let read = files.clone();
+    configuration.engine.tasks.access_rules = blocking(move || read.read()).await?;
+    Ok(files)
 }
 
 /// What the store has kept, taken over.

@@ -77,6 +77,8 @@ pub(crate) fn instance(mut instance: Instance, runs: &Runs) -> Instance {
         }
         instance.progress = run.progress();
         instance.suspended_count = run.suspended_count();
+        instance.limits = run.limits();
+        instance.keep_awake = run.keep_awake();
     }
     instance
 }

@@ -98,6 +98,11 @@ impl WantDesk {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where a push message for the task is to be sent, as its distributor said.
+    pub(crate) fn endpoint(&self, id: TaskId) -> Option<String> {
+        self.kept().get(&id)?.get("endpoint")?.as_str().map(str::to_owned)
+    }
+
     /// These are on disk.
     pub(crate) fn take(&self, changes: WantChanges) {
         let WantChanges { added, removed } = changes;

@@ -142,8 +142,8 @@ impl Workers {
                 self.room.parts.transfers.set_connections_per_host(connections);
             }
             Effect::Prune { time } => self.prune(time),
-            // Runs and notifications are not ours.
-            Effect::Task(_) | Effect::Notify { .. } => {}
+            // Runs, notifications and questions are not ours.
+            Effect::Task(_) | Effect::Notify { .. } | Effect::AskInput { .. } => {}
         }
     }
 

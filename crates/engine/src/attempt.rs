@@ -105,6 +105,7 @@ impl Engine {
             recoverable: entry.recoverable(),
             id: entry.id,
             attempt,
+            asks_for_input: entry.marks().asks_for_input(),
             is_network_denied: closed.is_some_and(|closed| closed.denials.level || closed.denials.cost),
             is_disconnected: !entry.standing.is_local()
                 && self.host.network.level.value().is_some_and(|level| *level < NetworkLevel::Internet),

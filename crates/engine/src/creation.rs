@@ -172,7 +172,7 @@ impl Engine {
 
     /// The owner's word that an application is always allowed is the consent that this asks for [W 1.2].
     pub(crate) fn unconstrain(&mut self, step: &mut Step, app: &AppId, ids: &[OperationId]) {
-        let is_unconstrained = self.tasks.access(app) == AccessStatus::AlwaysAllowed;
+        let is_unconstrained = self.access(app) == AccessStatus::AlwaysAllowed;
         step.plan.answer = Some(TaskAnswer::Unconstrained(is_unconstrained));
         if !is_unconstrained {
             return;

@@ -1,10 +1,11 @@
 //! Says in words what the rules answered: the view of a live operation, and `explain`.
 
 use longhaul_contract::{
-    CostPolicy, Decision, Explanation, OperationError, Reason, ReasonCode, Signal, Timestamp, TransferStatus,
-    WaitingReason,
+    Cause, CostPolicy, Decision, Explanation, OperationError, Reason, ReasonCode, Signal, Timestamp,
+    TransferStatus, WaitingReason,
 };
 
+use crate::codes::codes_of_tasks;
 use crate::cost;
 use crate::download::{Outcome, Phase, Stopping};
 use crate::engine::Live;
@@ -40,15 +41,7 @@ pub(crate) fn live(question: &Question<'_>) -> Live {
 }
 
 pub(crate) fn explain(question: &Question<'_>) -> Explanation {
-    let mut explanation = Explanation {
-        decision: Decision::Run,
-        blocking: Vec::new(),
-        satisfied: Vec::new(),
-        unknown: Vec::new(),
-        history: Vec::new(),
-        totals: Vec::new(),
-        override_with: None,
-    };
+    let mut explanation = Explanation::of(Decision::Run);
     if question.entry.phase.status().is_final() {
         explanation.decision = Decision::Done;
     }
@@ -125,6 +118,9 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
         ReasonCode::NetworkLevel if matches!(question.entry.phase, Phase::Blocked { .. }) => {
             Some(format!("longhaul resume {id}"))
         }
+        ReasonCode::NeedsInput if is_unconfirmed(&question.entry.phase) => {
+            Some(format!("longhaul resume {id}"))
+        }
         ReasonCode::NeedsInput => {
             Some(format!("longhaul set {id} requestedUri=NEW_URL && longhaul resume {id}"))
         }
@@ -151,11 +147,12 @@ fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
         ReasonCode::ConnectionsPerHost => {
             Some(format!("longhaul limits set --per-host {}", caps.per_origin + 1))
         }
-        ReasonCode::NotBefore | ReasonCode::NetworkLevel | ReasonCode::NetworkCost | ReasonCode::Stopping => {
-            None
-        }
-        // Finished, and the codes of tasks.
-        _ => None,
+        ReasonCode::NotBefore
+        | ReasonCode::NetworkLevel
+        | ReasonCode::NetworkCost
+        | ReasonCode::Stopping
+        | ReasonCode::Finished
+        | codes_of_tasks!() => None,
     }
 }
 
@@ -212,6 +209,9 @@ impl Words<'_> {
         match code {
             ReasonCode::NotStarted => "it has been created and not started".to_owned(),
             ReasonCode::PausedByApplication => "its application paused it".to_owned(),
+            ReasonCode::NeedsInput if is_unconfirmed(&entry.phase) => {
+                format!("its application has to say whether the request is made again: {}", failure())
+            }
             ReasonCode::NeedsInput => {
                 format!("its application has to renew the address, a header or a credential: {}", failure())
             }
@@ -251,8 +251,7 @@ impl Words<'_> {
                 let origin = &engine.origins.key(entry.origin).name;
                 format!("{} operations use {origin} already", caps.per_origin)
             }
-            // Finished; the codes of tasks are never asked of a transfer.
-            _ => "it is over".to_owned(),
+            ReasonCode::Finished | codes_of_tasks!() => "it is over".to_owned(),
         }
     }
 
@@ -384,12 +383,17 @@ impl Words<'_> {
             | ReasonCode::ReadOnly
             | ReasonCode::Portal
             | ReasonCode::Resources
-            | ReasonCode::Store => return None,
-            // Finished, and the codes of tasks.
-            _ => return None,
+            | ReasonCode::Store
+            | ReasonCode::Finished
+            | codes_of_tasks!() => return None,
         };
         Some(text.to_owned())
     }
+}
+
+/// A request may have been carried out, and no answer came.
+fn is_unconfirmed(phase: &Phase) -> bool {
+    phase.failure().is_some_and(|failure| failure.cause == Cause::Unconfirmed)
 }
 
 fn origin_of<T>(signal: &Signal<T>) -> (Option<Timestamp>, Option<String>) {

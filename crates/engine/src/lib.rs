@@ -6,6 +6,7 @@
 
 mod attempt;
 pub mod clock;
+mod codes;
 pub mod completion;
 mod cost;
 mod creation;
@@ -35,7 +36,7 @@ pub use completion::{CompletionRow, CompletionState, CompletionWish};
 pub use engine::{Engine, Live};
 pub use fact::{AttemptEnd, Fact, Finished};
 pub use plan::{Change, Effect, Notified, Plan, StopMode};
-pub use policy::{Policy, TaskPolicy};
+pub use policy::{AccessRule, AccessRules, Policy, TaskPolicy};
 pub use row::{Marks, Origin, Row, StoredPhase, TargetKey};
 pub use schedule::is_time_zone;
 pub use wish::{Command, NewOperation, Refusal, Wish};

@@ -182,6 +182,11 @@ pub enum Effect {
         of: Notified,
         is_success: bool,
     },
+    /// Whoever the operation names is asked for what it needs.
+    AskInput {
+        app: AppId,
+        id: OperationId,
+    },
     Task(TaskEffect),
 }
 

@@ -1,6 +1,8 @@
 //! The owner's settings that decisions depend on.
 
-use longhaul_contract::{AccessStatus, TriggerKind};
+use std::collections::BTreeSet;
+
+use longhaul_contract::{AccessStatus, AppId, TriggerKind};
 
 use crate::task::RunLimits;
 
@@ -60,9 +62,65 @@ pub struct TaskPolicy {
     pub flap_ms: u64,
     /// A timer that comes later than this has been missed, and its registration says what becomes of it.
     pub missed_after_ms: u64,
+    /// What administrators of the machine say of background access; every one of these counts.
+    pub access_rules: Vec<AccessRules>,
+}
+
+/// What one administrator's file says of background access (LetAppsRunInBackground and its lists).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessRules {
+    /// Names the file.
+    pub source: String,
+    /// For applications that are on no list.
+    pub default: AccessRule,
+    pub allow: BTreeSet<AppId>,
+    pub deny: BTreeSet<AppId>,
+    /// Left to the owner of the service, whatever the default says.
+    pub owner: BTreeSet<AppId>,
+}
+
+/// Who decides about an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum AccessRule {
+    /// The owner of the service, and the application by asking.
+    #[default]
+    Owner,
+    /// It may run in the background, whatever the owner says.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+impl AccessRules {
+    /// The stricter list wins.
+    #[must_use]
+    pub fn of(&self, app: &AppId) -> AccessRule {
+        if self.deny.contains(app) {
+            AccessRule::Deny
+        } else if self.allow.contains(app) {
+            AccessRule::Allow
+        } else if self.owner.contains(app) {
+            AccessRule::Owner
+        } else {
+            self.default
+        }
+    }
 }
 
 impl TaskPolicy {
+    /// The strictest of all rules for this application.
+    #[must_use]
+    pub fn access_rule(&self, app: &AppId) -> AccessRule {
+        self.access_rules.iter().map(|rules| rules.of(app)).max().unwrap_or_default()
+    }
+
+    /// The file that denies this application.
+    #[must_use]
+    pub fn denies(&self, app: &AppId) -> Option<&str> {
+        let denying = self.access_rules.iter().find(|rules| rules.of(app) == AccessRule::Deny);
+        denying.map(|rules| rules.source.as_str())
+    }
+
     /// What holds for this type of trigger where nothing else is said; the time limit of Windows is both together.
     #[must_use]
     pub const fn limits(&self, kind: TriggerKind) -> RunLimits {
@@ -92,6 +150,7 @@ impl Default for TaskPolicy {
             is_registration_strict: false,
             flap_ms: 60_000,
             missed_after_ms: 900_000,
+            access_rules: Vec::new(),
         }
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) is_network_denied: bool,
     /// The machine says that the Internet cannot be reached, and the origin is not this machine.
     pub(crate) is_disconnected: bool,
+    /// Somebody wants to be asked when it needs input.
+    pub(crate) asks_for_input: bool,
 }
 
 /// Decides, and writes the outcome into `record`.
@@ -102,7 +104,7 @@ fn needs_input(situation: &Situation<'_>, record: &mut Record, failure: &Failure
     if failure.cause == Cause::Unconfirmed {
         return Step::NeedsInput;
     }
-    if !record.has_bytes {
+    if !record.has_bytes && !situation.asks_for_input {
         return Step::Error;
     }
     if failure.http_status == Some(404) && record.fruitless_attempts < NOT_FOUND_RETRIES {
@@ -199,6 +201,7 @@ mod tests {
             attempt: 1,
             is_network_denied: false,
             is_disconnected: false,
+            asks_for_input: false,
         }
     }
 
@@ -264,6 +267,16 @@ mod tests {
             let step = decide(&Situation { recoverable, ..situation(&policy) }, &mut record, failure, false);
             assert_eq!(step, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn who_wants_to_be_asked_is_asked_before_the_first_byte_too() {
+        let policy = Policy::default();
+        let asking = Situation { asks_for_input: true, ..situation(&policy) };
+        let forbidden = failure(Remedy::NeedsInput, WebErrorStatus::Forbidden);
+        assert_eq!(decide(&asking, &mut Record::default(), &forbidden, false), Step::NeedsInput);
+        let permanent = failure(Remedy::Permanent, WebErrorStatus::Unknown);
+        assert_eq!(decide(&asking, &mut Record::default(), &permanent, false), Step::Error);
     }
 
     #[test]

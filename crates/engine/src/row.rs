@@ -89,6 +89,7 @@ impl Marks {
     const NOTIFIES_SUCCESS: u8 = 1;
     const NOTIFIES_FAILURE: u8 = 2;
     const UNCONSTRAINED: u8 = 4;
+    const ASKS_FOR_INPUT: u8 = 8;
 
     /// Of an operation that wants these ends to be shown to the user.
     #[must_use]
@@ -99,6 +100,17 @@ impl Marks {
     #[must_use]
     pub const fn unconstrained(self) -> Self {
         Self(self.0 | Self::UNCONSTRAINED)
+    }
+
+    #[must_use]
+    pub const fn asking_for_input(self) -> Self {
+        Self(self.0 | Self::ASKS_FOR_INPUT)
+    }
+
+    /// Somebody wants to be asked when it needs input.
+    #[must_use]
+    pub const fn asks_for_input(self) -> bool {
+        self.0 & Self::ASKS_FOR_INPUT != 0
     }
 
     #[must_use]
@@ -126,6 +138,8 @@ impl Marks {
     /// Bits that are not known are dropped.
     #[must_use]
     pub const fn from_number(number: u8) -> Self {
-        Self(number & (Self::NOTIFIES_SUCCESS | Self::NOTIFIES_FAILURE | Self::UNCONSTRAINED))
+        let known =
+            Self::NOTIFIES_SUCCESS | Self::NOTIFIES_FAILURE | Self::UNCONSTRAINED | Self::ASKS_FOR_INPUT;
+        Self(number & known)
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct TaskStep {
     /// Registrations for whom it was looked whether they may start.
     pub(crate) considered: BTreeSet<TaskId>,
     pub(crate) touched: BTreeSet<TaskId>,
+    /// Registrations with a message whose time is over.
+    pub(crate) expired: BTreeSet<TaskId>,
     /// Somebody asked to run it, and is told what became of that.
     pub(crate) asked: Option<TaskId>,
     /// What edges are compared with may have changed.

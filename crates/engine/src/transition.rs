@@ -132,7 +132,13 @@ impl Engine {
         entry.waits_for = entry.phase.waits_for();
         let id = entry.id;
         match &entry.phase {
-            Phase::Idle | Phase::PausedByApplication | Phase::NeedsInput { .. } => {}
+            Phase::Idle | Phase::PausedByApplication => {}
+            Phase::NeedsInput { .. } => {
+                if entry.marks().asks_for_input() {
+                    let app = self.apps.key(entry.app).clone();
+                    step.plan.effects.push(Effect::AskInput { app, id });
+                }
+            }
             Phase::Queued => {
                 self.enqueue(step, slot);
                 step.fresh.push(slot);

@@ -35,10 +35,11 @@ pub(crate) enum Slot {
     Location,
     Activity,
     Accounts,
+    Push,
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -56,6 +57,7 @@ impl Slot {
         Self::Location,
         Self::Activity,
         Self::Accounts,
+        Self::Push,
     ];
 }
 
@@ -84,6 +86,8 @@ pub(crate) enum Fact {
     Activity(Found<activity::Told>),
     /// Whether there is somebody who knows of online accounts.
     Accounts(Found<()>),
+    /// The name of the distributor.
+    Push(Found<String>),
 }
 
 impl Fact {
@@ -106,6 +110,7 @@ impl Fact {
             Self::Location(_) => Slot::Location,
             Self::Activity(_) => Slot::Activity,
             Self::Accounts(_) => Slot::Accounts,
+            Self::Push(_) => Slot::Push,
         }
     }
 }
@@ -172,6 +177,7 @@ pub(crate) struct Facts {
     pub(crate) location: Found<location::Positions>,
     pub(crate) activity: Found<activity::Told>,
     pub(crate) accounts: Found<()>,
+    pub(crate) push: Found<String>,
     pub(crate) presences: BTreeMap<&'static str, Presence>,
 }
 
@@ -199,6 +205,7 @@ impl Default for Facts {
             location: nothing(),
             activity: nothing(),
             accounts: nothing(),
+            push: nothing(),
             presences: BTreeMap::new(),
         }
     }
@@ -236,6 +243,7 @@ impl Facts {
             Fact::Location(found) => self.location = found,
             Fact::Activity(found) => self.activity = found,
             Fact::Accounts(found) => self.accounts = found,
+            Fact::Push(found) => self.push = found,
         }
     }
 

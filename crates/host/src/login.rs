@@ -1,8 +1,8 @@
 //! Sessions, presence, sleep and shutdown from logind (org.freedesktop.login1(5)).
 //!
 //! A locked or idle session in front is no presence. The idle hint of a text terminal is not told but computed when it
-//! is read, so it counts as of the last change of anything. Deliberately absent: asking for sleep, and locks that forbid
-//! it; ours only delay it.
+//! is read, so it counts as of the last change of anything. Deliberately absent: asking for sleep. Locks here only delay it;
+//! those that forbid it are taken for single tasks ([`crate::inhibit`]).
 
 use std::convert::Infallible;
 
@@ -15,9 +15,9 @@ use crate::watch::{Delay, HostChange};
 /// The name of this source in `GET /host`.
 pub(crate) const SOURCE: &str = "logind";
 
-const PATH: &str = "/org/freedesktop/login1";
+pub(crate) const PATH: &str = "/org/freedesktop/login1";
 const SESSIONS: &str = "/org/freedesktop/login1/session";
-const MANAGER: &str = "org.freedesktop.login1.Manager";
+pub(crate) const MANAGER: &str = "org.freedesktop.login1.Manager";
 const SESSION: &str = "org.freedesktop.login1.Session";
 
 /// Accounts below this are of the system, by Debian's and everybody's UID_MIN.

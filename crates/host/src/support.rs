@@ -117,6 +117,7 @@ pub struct SupportTable {
     position_trouble: Option<String>,
     activity: Result<Told, String>,
     account_trouble: Option<String>,
+    push: Result<String, String>,
 }
 
 impl SupportTable {
@@ -130,6 +131,7 @@ impl SupportTable {
             position_trouble: facts.location.as_ref().ok().and_then(|found| found.trouble.clone()),
             activity: facts.activity.clone(),
             account_trouble: facts.accounts.clone().err(),
+            push: facts.push.clone(),
             has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
             consoles: facts.consoles.as_ref().map(|_| ()).map_err(Clone::clone),
             devices: facts.devices.clone(),
@@ -197,6 +199,15 @@ impl SupportTable {
     #[must_use]
     pub fn activities(&self) -> Vec<Activity> {
         self.activity.as_ref().map(|told| told.activities.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Whether the user has a distributor of push messages (UnifiedPush).
+    #[must_use]
+    pub fn push_distributor(&self) -> Support {
+        match &self.push {
+            Ok(name) => told_by(name),
+            Err(reason) => unsupported(reason),
+        }
     }
 
     /// A daemon that runs, and something else that may be missing for the moment.

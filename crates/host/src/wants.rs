@@ -26,6 +26,8 @@ pub enum Want {
     Characteristic(Characteristic),
     /// Entering and leaving places.
     Fences(Fences),
+    /// Messages that the user's push distributor brings.
+    Push { channel: String },
     /// Changes of what the user's body does.
     Activity {
         /// All that can be told when empty.

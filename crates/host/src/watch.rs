@@ -28,6 +28,7 @@ use crate::network_manager::NetworkManager;
 use crate::networkd::Networkd;
 use crate::power::{Profiles, Upower};
 use crate::support::SupportTable;
+use crate::unified_push::follow_push;
 use crate::wants::{WantId, Wants};
 
 /// How long the first look waits for sources that take their time; what comes later is a change.
@@ -92,6 +93,8 @@ pub enum HostChange {
     Event(SystemTriggerType, serde_json::Value),
     /// What somebody wants to know has happened, with the details they get.
     Wanted(WantId, serde_json::Value),
+    /// A push message has come for somebody, as its sender sent it.
+    Pushed { id: WantId, channel: String, message: Vec<u8> },
     /// To be handed over with the same want after a restart of the caller. It follows what it rests on.
     Kept(WantId, serde_json::Value),
 }
@@ -269,6 +272,7 @@ fn start(
     sources.spawn(follow(bus, Location::new(wants.subscribe()), reports.clone()));
     let (connector, session) = Connector::session(machine.session_bus);
     sources.spawn(connector.run());
-    sources.spawn(follow(session, Accounts::default(), reports.clone()));
+    sources.spawn(follow(session.clone(), Accounts::default(), reports.clone()));
+    sources.spawn(follow_push(session, wants.subscribe(), reports.clone()));
     sources
 }

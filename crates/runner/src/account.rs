@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A user of the machine (passwd(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,12 @@ pub enum AccountError {
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 impl Account {
+    /// `~` and what lies below it, in the account's home folder.
+    #[must_use]
+    pub fn at_home(&self, path: &Path) -> PathBuf {
+        path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| self.home.join(rest))
+    }
+
     /// The user that this process runs as. Without an entry in the database it is a nameless one whose home is `/`.
     /// May block: the database can be on the network.
     ///

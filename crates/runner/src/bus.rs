@@ -77,15 +77,7 @@ impl Buses {
         {
             return Ok(connection.clone());
         }
-        let connect = async {
-            match bus {
-                Bus::Session => Connection::session().await,
-                Bus::System => Connection::system().await,
-                Bus::Address(address) => zbus::connection::Builder::address(address.as_str()).build().await,
-            }
-        };
-        let silent = |_| zbus::Error::Failure(format!("no answer within {CONNECT_PATIENCE:?}"));
-        let connection = tokio::time::timeout(CONNECT_PATIENCE, connect).await.map_err(silent)??;
+        let connection = connect(bus).await?;
         known.insert(bus.clone(), connection.clone());
         Ok(connection)
     }
@@ -133,6 +125,18 @@ impl Buses {
         });
         Ok(running)
     }
+}
+
+pub(crate) async fn connect(bus: &Bus) -> zbus::Result<Connection> {
+    let connect = async {
+        match bus {
+            Bus::Session => Connection::session().await,
+            Bus::System => Connection::system().await,
+            Bus::Address(address) => zbus::connection::Builder::address(address.as_str()).build().await,
+        }
+    };
+    let silent = |_| zbus::Error::Failure(format!("no answer within {CONNECT_PATIENCE:?}"));
+    tokio::time::timeout(CONNECT_PATIENCE, connect).await.map_err(silent)?
 }
 
 /// A bus that was started anew shows only when it is asked.
@@ -231,6 +235,8 @@ impl Call {
                             }
                             now + grace
                         }
+                        // What descends from the program is the bus's.
+                        Some(Wish::Leftovers { .. }) => continue,
                         Some(Wish::Kill) | None => now,
                     };
                     deadline = Some(deadline.map_or(latest, |earlier: Instant| earlier.min(latest)));

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::bus::Bus;
+use crate::delegated;
 use crate::enforcement::{Enforcement, Limit, Means};
 use crate::launch::Limits;
 
@@ -47,6 +49,16 @@ impl Delegation {
         Self::at(&mount.join(path.trim_start_matches('/')))
     }
 
+    /// The same, where the user's service manager on this bus says that it was delegated to the unit of this process.
+    ///
+    /// # Errors
+    /// In words for people: why there is none.
+    pub async fn by_user_manager(bus: &Bus) -> Result<Self, String> {
+        let group = delegated::group(bus).await?;
+        let mount = mount_point().ok_or("no cgroup version 2 file system is mounted")?;
+        Self::in_folder(&mount.join(group.trim_start_matches('/')))
+    }
+
     /// The group that is this folder.
     ///
     /// # Errors
@@ -61,6 +73,11 @@ impl Delegation {
             }
             None => own,
         };
+        Self::in_folder(own)
+    }
+
+    /// In one that nobody else manages.
+    fn in_folder(own: &Path) -> Result<Self, String> {
         remove_left_over(own);
         let folder = own.join(format!("{FOLDER_PREFIX}{}", std::process::id()));
         let failed = |what: &str, error: &io::Error| format!("{what} {}: {error}", folder.display());

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use longhaul_contract::instance::InstanceLimit;
+pub use longhaul_contract::instance::LimitKind as Limit;
 use serde::{Deserialize, Serialize};
 
 /// What was wished and what became of it. A limit that was not wished is in neither list.
@@ -23,17 +25,6 @@ pub struct Enforced {
 pub struct NotEnforced {
     pub limit: Limit,
     pub reason: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Limit {
-    Memory,
-    Cpu,
-    CpuTime,
-    Processes,
-    Filesystem,
-    Network,
-    ProcessView,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,22 +50,38 @@ impl Enforcement {
         self.not_enforced.push(NotEnforced { limit, reason: reason.into() });
     }
 
+    /// As callers are told of it: what holds first.
+    #[must_use]
+    pub fn limits(&self) -> Vec<InstanceLimit> {
+        let enforced = self.enforced.iter().map(|enforced| InstanceLimit {
+            limit: enforced.limit,
+            is_enforced: true,
+            means: Some(enforced.means.to_string()),
+            detail: enforced.remark.clone(),
+        });
+        let missed = self.not_enforced.iter().map(|missed| InstanceLimit {
+            limit: missed.limit,
+            is_enforced: false,
+            means: None,
+            detail: Some(missed.reason.clone()),
+        });
+        enforced.chain(missed).collect()
+    }
+
     #[must_use]
     pub fn holds(&self, limit: Limit) -> Option<&Enforced> {
         self.enforced.iter().find(|enforced| enforced.limit == limit)
     }
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for Means {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Memory => "memory",
-            Self::Cpu => "share of the processor",
-            Self::CpuTime => "processor time",
-            Self::Processes => "number of processes",
-            Self::Filesystem => "file system sandbox",
-            Self::Network => "network sandbox",
-            Self::ProcessView => "view of processes",
+            Self::Cgroup => "cgroup",
+            Self::ResourceLimit => "setrlimit",
+            Self::Landlock => "Landlock",
+            Self::Seccomp => "seccomp",
+            Self::Namespace => "namespace",
         })
     }
 }

@@ -102,6 +102,8 @@ pub enum Leftovers {
     Kill,
     /// The instance lasts until the last of them has ended.
     Await,
+    /// The same after an exit with code 0; after any other end they are killed at once.
+    AwaitAfterSuccess,
 }
 
 impl Grant {

@@ -13,6 +13,8 @@
 pub mod account;
 pub mod bus;
 pub mod cgroup;
+pub mod component;
+mod delegated;
 pub mod ended;
 pub mod enforcement;
 pub mod environment;
@@ -27,9 +29,10 @@ mod wire;
 
 pub use account::{Account, AccountError};
 pub use bus::{Bus, BusLaunch};
+pub use component::Component;
 pub use ended::{Ended, Outcome, Usage};
 pub use enforcement::{Enforced, Enforcement, Limit, Means, NotEnforced};
 pub use launch::{Access, Grant, Launch, Leftovers, Limits, Network, ProcessView, Sandbox, Unenforceable};
 pub use output::{Excerpt, Output, OutputSize, Piece, Stream};
 pub use runner::{Runner, RunnerError, Settings, StartError};
-pub use running::Running;
+pub use running::{LeftoversOrder, Running};

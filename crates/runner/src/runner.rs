@@ -15,7 +15,6 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
-use crate::account::Account;
 use crate::bus::{BusLaunch, Buses};
 use crate::cgroup::{Delegation, Group};
 use crate::enforcement::Enforcement;
@@ -193,7 +192,7 @@ impl Runner {
         if let Some(temporary) = &folder.temporary {
             environment::set(&mut environment, "TMPDIR", temporary.to_string_lossy().into_owned());
         }
-        let home = |path: &Path| at_home(account, path);
+        let home = |path: &Path| account.at_home(path);
         let grants = |grants: &Vec<Grant>| {
             let absolute = grants.iter().map(|grant| Grant { path: home(&grant.path), access: grant.access });
             absolute.collect()
@@ -239,14 +238,9 @@ fn check(launch: &Launch) -> Result<(), StartError> {
     Ok(())
 }
 
-/// `~` and what lies below it, in the account's home folder.
-fn at_home(account: &Account, path: &Path) -> PathBuf {
-    path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| account.home.join(rest))
-}
-
 fn working_directory(launch: &Launch) -> String {
     let wished = launch.working_directory.as_deref().unwrap_or("~");
-    at_home(&launch.account, Path::new(wished)).to_string_lossy().into_owned()
+    launch.account.at_home(Path::new(wished)).to_string_lossy().into_owned()
 }
 
 /// Our ends of standard output and error, and the program's ends of all three.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ended::Ended;
 use crate::enforcement::Enforcement;
+use crate::launch::Leftovers;
 use crate::output::Output;
 
 /// A program that runs, with all that descends from it.
@@ -25,8 +26,34 @@ pub struct Running {
 /// What the service wants of a running instance.
 #[derive(Debug)]
 pub(crate) enum Wish {
-    Cancel { reason: String, grace: Duration },
+    Cancel {
+        reason: String,
+        grace: Duration,
+    },
     Kill,
+    /// Answered once the supervisor has it.
+    Leftovers {
+        leftovers: Leftovers,
+        passed_on: oneshot::Sender<()>,
+    },
+}
+
+/// Says what becomes of descendants of a program that runs. It does not hold the program: that ends with its [`Running`].
+#[derive(Debug, Clone)]
+pub struct LeftoversOrder(mpsc::WeakUnboundedSender<Wish>);
+
+impl LeftoversOrder {
+    /// When this returns, a program that ends from now on ends under this order. One whose descendants are waited for is
+    /// cleared at once by [`Leftovers::Kill`].
+    pub async fn give(&self, leftovers: Leftovers) {
+        let Some(wishes) = self.0.upgrade() else { return };
+        let (passed_on, is_passed_on) = oneshot::channel();
+        if wishes.send(Wish::Leftovers { leftovers, passed_on }).is_ok() {
+            drop(wishes);
+            // An error means that it has ended.
+            let _ = is_passed_on.await;
+        }
+    }
 }
 
 impl Running {
@@ -58,6 +85,12 @@ impl Running {
     /// after `grace`. When asked again the first reason stays, and the earlier end of the time to answer holds.
     pub fn cancel(&self, reason: &str, grace: Duration) {
         let _ = self.wishes.send(Wish::Cancel { reason: reason.to_owned(), grace });
+    }
+
+    /// For whoever decides what becomes of its descendants.
+    #[must_use]
+    pub fn leftovers_order(&self) -> LeftoversOrder {
+        LeftoversOrder(self.wishes.downgrade())
     }
 
     /// Kills it at once with all that descends from it.

@@ -81,6 +81,12 @@ impl Instance {
                             canceled.get_or_insert_with(|| reason.clone());
                             (Order::Cancel { reason, grace }, grace)
                         }
+                        Some(Wish::Leftovers { leftovers, passed_on }) => {
+                            self.send(&Order::Leftovers(leftovers)).await;
+                            // Whoever gave the order may have gone.
+                            let _ = passed_on.send(());
+                            continue;
+                        }
                         Some(Wish::Kill) | None => (Order::Kill, Duration::ZERO),
                     };
                     self.send(&order).await;

@@ -43,6 +43,8 @@ pub(crate) enum Order {
         grace: Duration,
     },
     Kill,
+    /// From now on this becomes of descendants, in place of what the task said.
+    Leftovers(Leftovers),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

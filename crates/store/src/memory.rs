@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longhaul_contract::{
     AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId, RegisterTaskRequest,
-    Scope, TaskId, Timestamp, TransferBehavior,
+    Scope, Spec, TaskId, Timestamp, TransferBehavior,
 };
 use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
@@ -32,6 +32,22 @@ struct Kept {
 }
 
 impl Kept {
+    fn new(row: &Row, spec: &Spec, created: Timestamp) -> Self {
+        let record = StoredOperation {
+            row: row.clone(),
+            spec: spec.clone(),
+            created,
+            started: None,
+            completed: None,
+            consumed: None,
+            received: 0,
+            total: 0,
+            finished: None,
+            response: None,
+        };
+        Self { record, keep_until: None, journal: None, response_body: None, waits: Waits::default() }
+    }
+
     fn is_final(&self) -> bool {
         self.record.completed.is_some()
     }
@@ -207,25 +223,7 @@ impl Contents {
     fn apply_change(&mut self, change: &Change) {
         match change {
             Change::Created { row, spec, time } => {
-                let record = StoredOperation {
-                    row: row.clone(),
-                    spec: spec.clone(),
-                    created: *time,
-                    started: None,
-                    completed: None,
-                    consumed: None,
-                    received: 0,
-                    total: 0,
-                    finished: None,
-                    response: None,
-                };
-                self.operations.entry(row.id).or_insert_with(|| Kept {
-                    record,
-                    keep_until: None,
-                    journal: None,
-                    response_body: None,
-                    waits: Waits::default(),
-                });
+                self.operations.entry(row.id).or_insert_with(|| Kept::new(row, spec, *time));
             }
             Change::Updated { row } => {
                 if let Some(kept) = self.live(row.id) {

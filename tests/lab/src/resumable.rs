@@ -64,8 +64,8 @@ impl Reply {
         Self { status, fields: Vec::new(), text: String::new() }
     }
 
-    fn field(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.fields.push((name, value.to_string()));
+    fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
         self
     }
 
@@ -168,12 +168,20 @@ impl State {
                 true
             }
             "PATCH" if is_upload => self.append(wire, request),
+            "OPTIONS" => {
+                self.limits(Reply::new(204)).send(wire, false);
+                true
+            }
             _ => self.create(wire, request),
         }
     }
 
     fn limits(&self, reply: Reply) -> Reply {
-        if self.options.limits.is_empty() { reply } else { reply.field("Upload-Limit", &self.options.limits) }
+        if self.options.limits.is_empty() {
+            reply
+        } else {
+            reply.field("Upload-Limit", self.options.limits.as_str())
+        }
     }
 
     fn tell_offset(&self, wire: &mut Wire, request: &Request) -> bool {
@@ -184,11 +192,11 @@ impl State {
                 Some(upload) => {
                     upload.generation += 1;
                     let reply = Reply::new(204)
-                        .field("Upload-Offset", upload.bytes.len())
+                        .field("Upload-Offset", upload.bytes.len().to_string())
                         .field("Upload-Complete", if upload.is_complete { "?1" } else { "?0" })
                         .field("Cache-Control", "no-store");
                     let reply = match upload.length {
-                        Some(length) => reply.field("Upload-Length", length),
+                        Some(length) => reply.field("Upload-Length", length.to_string()),
                         None => reply,
                     };
                     self.limits(reply)
@@ -213,8 +221,9 @@ impl State {
         self.uploads.lock().expect("uploads are only edited").insert(place.clone(), upload);
         let is_open = complete.is_some() && speaks && !self.options.is_silent;
         if is_open {
-            let reply =
-                Reply::new(104).field("Upload-Draft-Interop-Version", INTEROP).field("Location", &place);
+            let reply = Reply::new(104)
+                .field("Upload-Draft-Interop-Version", INTEROP)
+                .field("Location", place.as_str());
             self.limits(reply).send(wire, false);
         }
         if request.header("expect").is_some() {
@@ -224,7 +233,7 @@ impl State {
             return false;
         }
         if complete.as_deref() == Some("?0") {
-            let reply = Reply::new(201).field("Location", &place).field("Upload-Complete", "?0");
+            let reply = Reply::new(201).field("Location", place.as_str()).field("Upload-Complete", "?0");
             self.limits(reply).send(wire, false);
             return true;
         }
@@ -258,7 +267,7 @@ impl State {
             }
             Some((have, _, _)) if offset != Some(have) => Some(
                 Reply::new(409)
-                    .field("Upload-Offset", have)
+                    .field("Upload-Offset", have.to_string())
                     .field("Upload-Complete", "?0")
                     .field("Content-Type", "application/problem+json")
                     .text(format!(
@@ -316,7 +325,7 @@ impl State {
                 untold = 0;
                 Reply::new(104)
                     .field("Upload-Draft-Interop-Version", INTEROP)
-                    .field("Upload-Offset", have)
+                    .field("Upload-Offset", have.to_string())
                     .send(wire, false);
             }
             if let Some(rate) = self.options.reads_per_second {

@@ -13,6 +13,8 @@ use crate::process::{self, Guarded};
 use crate::service::free_address;
 use crate::tls::{Authority, Flaw};
 
+/// Folder below the document root into which nginx and Apache take files; nginx takes 1 MB at `/small/`.
+pub const UPLOADS: &str = "uploads";
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Which program serves.
@@ -66,11 +68,15 @@ impl WebServer {
         let folder = tempfile::Builder::new().prefix("longhaul-web-").tempdir().expect("a temporary folder");
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).expect("the folder is ours");
-        std::fs::create_dir(folder.path().join("root")).expect("a writable temporary folder");
-        // The servers drop their rights, so everybody may write there.
-        std::fs::create_dir(folder.path().join("root/dav")).expect("a writable temporary folder");
-        let writable = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(folder.path().join("root/dav"), writable).expect("the folder is ours");
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).expect("a writable temporary folder");
+        // Apache runs as another user.
+        for name in [UPLOADS, "../locks"] {
+            let place = root.join(name);
+            std::fs::create_dir(&place).expect("a writable temporary folder");
+            let all = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(&place, all).expect("the folder is ours");
+        }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
         // A port found free may be taken by somebody else before the server binds it: then try others.
@@ -91,7 +97,7 @@ impl WebServer {
         self.kind
     }
 
-    /// The folder whose files are served. What nginx and Apache are sent by PUT below `/dav/` lies in `dav`.
+    /// The folder whose files are served.
     #[must_use]
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")
@@ -105,6 +111,12 @@ impl WebServer {
     #[must_use]
     pub fn https_url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.https_port)
+    }
+
+    /// Where files can be PUT, by nginx and Apache; see [`UPLOADS`].
+    #[must_use]
+    pub fn uploads(&self) -> PathBuf {
+        self.root().join(UPLOADS)
     }
 
     /// PEM file with the root that signed the server's certificate.
@@ -183,6 +195,10 @@ impl SetUp<'_> {
                 text
             },
         );
+        let uploads = format!(
+            "location /{UPLOADS}/ {{ dav_methods PUT; client_max_body_size 0; }}
+        location /small/ {{ dav_methods PUT; client_max_body_size 1m; }}"
+        );
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         format!(
             "daemon off;
@@ -197,17 +213,13 @@ http {{
     default_type application/octet-stream;
     sendfile on;
     {rate}
-    client_max_body_size 0;
-    server {{
-        listen 127.0.0.1:{http_port};
-        root {folder}/root;
-        location /dav/ {{ dav_methods PUT; }}
-    }}
+    server {{ listen 127.0.0.1:{http_port}; root {folder}/root; {uploads} }}
     server {{
         listen 127.0.0.1:{https_port} ssl http2;
         ssl_certificate {folder}/certificate.pem;
         ssl_certificate_key {folder}/key.pem;
         root {folder}/root;
+        {uploads}
     }}
 }}
 "
@@ -221,23 +233,12 @@ http {{
         let rate = self.rate.map_or_else(String::new, |rate| {
             format!("SetOutputFilter RATE_LIMIT\n  SetEnv rate-limit {}", rate.div_ceil(1024))
         });
-        let modules = [
-            "mpm_event",
-            "authz_core",
-            "env",
-            "setenvif",
-            "ratelimit",
-            "ssl",
-            "socache_shmcb",
-            "http2",
-            "dav",
-            "dav_fs",
-        ]
-        .iter()
-        .fold(String::new(), |mut text, name| {
-            let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
-            text
-        });
+        let modules = "mpm_event authz_core env setenvif ratelimit ssl socache_shmcb http2 dav dav_fs"
+            .split(' ')
+            .fold(String::new(), |mut text, name| {
+                let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
+                text
+            });
         format!(
             "{modules}ServerRoot {folder}
 ServerName localhost
@@ -251,13 +252,13 @@ Listen 127.0.0.1:{https_port}
 DocumentRoot {folder}/root
 EnableSendfile On
 Protocols http/1.1
+DavLockDB {folder}/locks/database
+<Directory {folder}/root/{UPLOADS}>
+  Dav On
+</Directory>
 <Directory {folder}/root>
   Require all granted
   {rate}
-</Directory>
-DavLockDB {folder}/locks
-<Directory {folder}/root/dav>
-  Dav On
 </Directory>
 <VirtualHost 127.0.0.1:{https_port}>
   SSLEngine on

@@ -21,75 +21,110 @@ new Server({ path: '/files', datastore: new FileStore({ directory }) })
   .listen({ host: '127.0.0.1', port: Number(port) });
 ";
 
+/// The same in Python, with the server's own defaults.
+const PYTHON_SERVER: &str = "
+import sys
+import uvicorn
+from fastapi import FastAPI
+from tuspyserver import create_tus_router
+app = FastAPI()
+app.include_router(create_tus_router(files_dir=sys.argv[2], prefix='files', max_size=1 << 40))
+uvicorn.run(app, host='127.0.0.1', port=int(sys.argv[1]), log_level='warning')
+";
+
+/// Which server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TusKind {
+    /// `@tus/server` with its store of files.
+    Node,
+    /// `tuspyserver`.
+    Python,
+}
+
 /// A running tus server; gone when dropped.
 pub struct TusServer {
+    kind: TusKind,
     folder: TempDir,
     port: u16,
-    running: Guarded,
+    _running: Guarded,
 }
 
 impl TusServer {
-    /// `@tus/server` with its store of files. `tools` is where `cargo xtask setup` puts it.
+    /// Starts the server, from where `cargo xtask setup` puts it.
     ///
     /// # Panics
-    /// Node.js or the package is missing, or the server does not start.
+    /// It is missing, or does not start.
     #[must_use]
-    pub fn node(tools: &Path) -> Self {
-        let modules = tools.join("node/node_modules");
-        assert!(
-            modules.join("@tus/server").is_dir(),
-            "{} has no @tus/server: cargo xtask setup installs it",
-            modules.display()
-        );
+    pub fn start(kind: TusKind) -> Self {
         let folder = tempfile::Builder::new().prefix("longhaul-tus-").tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("store")).expect("a writable temporary folder");
-        std::fs::write(folder.path().join("server.cjs"), NODE_SERVER).expect("a writable temporary folder");
-        let (port, running) = Self::spawn(folder.path(), &modules, free_address().port());
-        Self { folder, port, running }
-    }
-
-    fn spawn(folder: &Path, modules: &Path, port: u16) -> (u16, Guarded) {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(folder.join("log"))
-            .expect("a writable temporary folder");
-        let mut command = Command::new(process::program("node", "nodejs"));
-        command
-            .arg(folder.join("server.cjs"))
-            .arg(port.to_string())
-            .arg(folder.join("store"))
-            .env("NODE_PATH", modules)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("one more descriptor"))
-            .stderr(log);
-        let mut running = process::spawn(command).expect("node starts");
-        let end = Instant::now() + START_DEADLINE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            assert!(running.has_ended().is_none(), "@tus/server does not start:\n{}", log());
-            assert!(Instant::now() < end, "@tus/server does not answer:\n{}", log());
-            std::thread::sleep(Duration::from_millis(10));
+        // A port found free may be taken by somebody else before the server binds it: then try others.
+        for _ in 0..5 {
+            let port = free_address().port();
+            let mut running = spawn(kind, folder.path(), port);
+            if has_started(&mut running, port) {
+                return Self { kind, folder, port, _running: running };
+            }
         }
-        (port, running)
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        panic!("the tus server {kind:?} does not start:\n{log}");
     }
 
     /// Where uploads are created.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/files", self.port)
+        let slash = if self.kind == TusKind::Python { "/" } else { "" };
+        format!("http://127.0.0.1:{}/files{slash}", self.port)
     }
 
     /// The files with the bytes of uploads.
+    ///
+    /// # Panics
+    /// The store cannot be read.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.path().join("store")).expect("the store exists");
         let paths = entries.map(|entry| entry.expect("a readable folder").path());
-        paths.filter(|path| path.extension().is_none()).collect()
+        paths.filter(|path| path.is_file() && path.extension().is_none()).collect()
     }
+}
 
-    /// SIGKILL to the server.
-    pub fn kill(&mut self) {
-        self.running.kill();
+fn tools() -> PathBuf {
+    let test = std::env::current_exe().expect("a running program has a path");
+    let target = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps");
+    target.join("tools")
+}
+
+fn spawn(kind: TusKind, folder: &Path, port: u16) -> Guarded {
+    let (program, name, text) = match kind {
+        TusKind::Node => (process::program("node", "nodejs"), "server.cjs", NODE_SERVER),
+        TusKind::Python => (tools().join("tus/bin/python"), "server.py", PYTHON_SERVER),
+    };
+    let script = folder.join(name);
+    std::fs::write(&script, text).expect("a writable temporary folder");
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
+    let log = log.expect("a writable temporary folder");
+    let mut command = Command::new(&program);
+    command
+        .arg(script)
+        .arg(port.to_string())
+        .arg(folder.join("store"))
+        .env("NODE_PATH", tools().join("node/node_modules"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("one more descriptor"))
+        .stderr(log);
+    process::spawn(command).unwrap_or_else(|error| {
+        panic!("{} cannot be started (cargo xtask setup installs it): {error}", program.display())
+    })
+}
+
+fn has_started(running: &mut Guarded, port: u16) -> bool {
+    let end = Instant::now() + START_DEADLINE;
+    while running.has_ended().is_none() && Instant::now() < end {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
+    false
 }

@@ -44,19 +44,22 @@ impl World {
         self.next += 1;
         let (id, owner) = (CompletionGroupId::from_parts(self.next, &[3; 10]), app(owner));
         let task = TaskId::from_parts(self.next, &[4; 10]);
+        let access = TaskWish::PutAccess { app: owner.clone(), status: AccessStatus::AlwaysAllowed };
+        self.grant(Wish::Task(access))?;
         let set = CompletionSet { app: owner.clone(), task, is_enabled: false, has_fired: false };
         self.ahead.sets.insert(id, set);
-        let access = TaskWish::PutAccess { app: owner.clone(), status: AccessStatus::AlwaysAllowed };
         let (success_notification, failure_notification) = (None, None);
         let made =
             CompletionWish::Create { app: owner.clone(), id, success_notification, failure_notification };
-        for wish in [Wish::Task(access), Wish::Completion(made), Wish::Task(waiting(owner, id, task))] {
-            let plan = self.engine.command(self.engine_now(), wish).map_err(|refusal| {
-                Violation::new(Invariant::Commands, format!("a completion group was refused: {refusal}"))
-            })?;
-            self.take(plan, None)?;
-        }
-        Ok(())
+        self.grant(Wish::Completion(made))?;
+        self.grant(Wish::Task(waiting(owner, id, task)))
+    }
+
+    fn grant(&mut self, wish: Wish) -> Result<(), Violation> {
+        let plan = self.engine.command(self.engine_now(), wish).map_err(|refusal| {
+            Violation::new(Invariant::Commands, format!("a completion group was refused: {refusal}"))
+        })?;
+        self.take(plan, None)
     }
 
     pub(crate) fn enable(&mut self, which: usize) -> Result<(), Violation> {
@@ -124,7 +127,7 @@ impl World {
     }
 
     /// Instances end as soon as they have been let go.
-    pub(crate) fn end_instance(&mut self, id: TaskId, instance: InstanceId) -> Result<(), Violation> {
+    pub(crate) fn end_instance(&mut self, id: TaskId, instance: InstanceId) {
         let end = InstanceEnd {
             outcome: InstanceOutcome::Completed,
             exit_code: Some(0),
@@ -134,12 +137,14 @@ impl World {
             suspended_count: 0,
             cpu_milliseconds: None,
             memory_peak: None,
+            ran_out_of_memory: false,
+            limits: Vec::new(),
+            keep_awake: None,
         };
         let fact = TaskFact::Ended { id, instance, end: Box::new(end) };
         let plan = self.engine.observe(self.engine_now(), Fact::Task(fact));
         self.batch.changes.extend(plan.changes);
         self.batch.effects.extend(plan.effects);
-        Ok(())
     }
 }
 

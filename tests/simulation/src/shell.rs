@@ -217,7 +217,7 @@ impl World {
                 }
                 Effect::Prune { time } => self.prune = Some(time),
                 Effect::Task(TaskEffect::EnsureStarted { id, instance, .. }) => {
-                    self.end_instance(id, instance)?;
+                    self.end_instance(id, instance);
                 }
                 Effect::EnsureWatched { .. }
                 | Effect::EnsureUnwatched { .. }
@@ -225,6 +225,7 @@ impl World {
                 | Effect::SetTotalRate { .. }
                 | Effect::SetConnectionsPerHost { .. }
                 | Effect::Notify { .. }
+                | Effect::AskInput { .. }
                 | Effect::Task(_) => {}
             }
         }

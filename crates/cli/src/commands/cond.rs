@@ -1,6 +1,7 @@
 //! `longhaul cond`.
 
-use longhaul_contract::{Condition, HostState};
+use longhaul_contract::Condition;
+use longhaul_contract::trigger::ConditionStanding;
 use serde::Serialize;
 
 use crate::condition;
@@ -25,25 +26,15 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    condition: Condition,
-    /// Absent when it is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    holds: Option<bool>,
-    detail: String,
-}
-
-#[derive(Serialize)]
 struct Items {
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<bool>,
-    items: Vec<Item>,
+    items: Vec<ConditionStanding>,
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
-    let host = context.client().await?.host().await?;
-    let answer = answer(&arguments.conditions, &host);
+    let standings = context.client().await?.conditions().await?;
+    let answer = answer(&arguments.conditions, &standings)?;
     if !arguments.quiet {
         context.console.data(&answer, |view| render(&answer, view))?;
     }
@@ -54,14 +45,14 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     })
 }
 
-fn answer(conditions: &[Condition], host: &HostState) -> Items {
-    let items: Vec<Item> = conditions
-        .iter()
-        .map(|condition| {
-            let standing = condition::standing(*condition, host);
-            Item { condition: *condition, holds: standing.holds, detail: standing.detail }
-        })
-        .collect();
+/// The service judges; here it is only put together.
+fn answer(conditions: &[Condition], standings: &[ConditionStanding]) -> Result<Items, Trouble> {
+    let mut items = Vec::with_capacity(conditions.len());
+    for condition in conditions {
+        let found = standings.iter().find(|standing| standing.condition == *condition);
+        let unknown = || Trouble::new(Exit::Unknown, format!("the service does not know of {condition}"));
+        items.push(found.ok_or_else(unknown)?.clone());
+    }
     let holds = if items.iter().any(|item| item.holds == Some(false)) {
         Some(false)
     } else if items.iter().any(|item| item.holds.is_none()) {
@@ -69,7 +60,7 @@ fn answer(conditions: &[Condition], host: &HostState) -> Items {
     } else {
         Some(true)
     };
-    Items { holds, items }
+    Ok(Items { holds, items })
 }
 
 fn render(answer: &Items, view: &View) -> String {
@@ -81,29 +72,44 @@ fn render(answer: &Items, view: &View) -> String {
                 Some(false) => "does not hold",
                 None => "is not known",
             };
-            (condition::word(item.condition), format!("{verdict}: {}", escape(&item.detail)))
+            let source = item.source.as_ref().map(|source| format!(", from {}", escape(source)));
+            let detail = escape(&item.detail);
+            (condition::word(item.condition), format!("{verdict}: {detail}{}", source.unwrap_or_default()))
         }),
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use longhaul_contract::{NetworkLevel, Signal};
-
     use super::*;
-    use crate::sample::{self, NOW};
+    use crate::sample;
+
+    fn standing(condition: Condition, holds: Option<bool>, detail: &str) -> ConditionStanding {
+        ConditionStanding {
+            condition,
+            holds,
+            lets_start: holds == Some(true),
+            detail: detail.to_owned(),
+            value: None,
+            since: None,
+            source: holds.map(|_| "kernel\u{1b}[1m".to_owned()),
+        }
+    }
 
     #[test]
     fn one_that_does_not_hold_decides_and_then_one_that_is_not_known() {
-        let mut host = HostState::unmeasured();
-        host.network.level =
-            Signal::Known { value: NetworkLevel::Internet, since: NOW, source: "kernel".to_owned() };
+        let standings = [
+            standing(Condition::InternetAvailable, Some(true), "the Internet is reachable"),
+            standing(Condition::InternetNotAvailable, Some(false), "the Internet is reachable"),
+            standing(Condition::ExternalPower, None, "nobody has measured it"),
+        ];
         let online = Condition::InternetAvailable;
-        let holds = |conditions: &[Condition]| answer(conditions, &host).holds;
+        let holds = |conditions: &[Condition]| answer(conditions, &standings).unwrap().holds;
         assert_eq!(holds(&[online]), Some(true));
         assert_eq!(holds(&[online, Condition::ExternalPower]), None);
         assert_eq!(holds(&[Condition::ExternalPower, Condition::InternetNotAvailable]), Some(false));
-        let answer = answer(&[online, Condition::InternetNotAvailable, Condition::ExternalPower], &host);
-        insta::assert_snapshot!(render(&answer, &sample::view(100)));
+        let all = [online, Condition::InternetNotAvailable, Condition::ExternalPower];
+        insta::assert_snapshot!(render(&answer(&all, &standings).unwrap(), &sample::view(100)));
+        assert_eq!(answer(&[Condition::UserPresent], &standings).err().unwrap().exit, Exit::Unknown);
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use longhaul_client::Client;
 use longhaul_contract::{
     Checksum, CompletionGroupId, CostPolicy, CreateDownload, Credential, Expectation, GroupName, IfExists,
-    Notification, Operation, OperationId, Priority, RequestHeader, Secret, Timestamp, TransferStatus,
-    WebErrorStatus,
+    InputCallback, Notification, Operation, OperationId, Priority, RequestHeader, Secret, TaskId, Timestamp,
+    TransferStatus, WebErrorStatus,
 };
 use serde::Serialize;
 use url::Url;
@@ -73,6 +73,12 @@ pub(crate) struct Arguments {
     /// Wait for a new address or header on these failures instead of failing: 403, Timeout …
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = parse_web_error, help_heading = "Request")]
     recoverable: Vec<WebErrorStatus>,
+    /// Ask this task, by its id, when a new address, header or password is needed; the bytes are kept
+    #[arg(long, value_name = "TASK", help_heading = "Request")]
+    ask_task: Option<TaskId>,
+    /// Ask this http address on this machine instead
+    #[arg(long, value_name = "URL", conflicts_with = "ask_task", help_heading = "Request")]
+    ask_webhook: Option<Url>,
 
     /// Place in the queue: high, default or low
     #[arg(long, value_name = "PRIORITY", default_value = "default", help_heading = "When and how fast")]
@@ -290,6 +296,7 @@ impl<'a> Request<'a> {
                 completion_group: None,
                 success_notification: None,
                 failure_notification: None,
+                input_callback: None,
                 not_before: None,
                 is_random_access_required: false,
                 label: None,
@@ -396,6 +403,7 @@ fn spec(
         completion_group: arguments.completion,
         success_notification: arguments.notify.then(|| notification("Downloaded", &source.url)),
         failure_notification: arguments.notify.then(|| notification("Not downloaded", &source.url)),
+        input_callback: input_callback(arguments),
         is_random_access_required: arguments.random_access,
         recoverable_web_error_statuses: arguments.recoverable.clone(),
         checksum: arguments.checksum.clone().or(source.checksum),
@@ -407,6 +415,12 @@ fn spec(
         start: !arguments.hold,
         ..CreateDownload::new(source.url, result_file(folder.as_deref(), output)?)
     })
+}
+
+fn input_callback(arguments: &Arguments) -> Option<InputCallback> {
+    let Arguments { ask_task, ask_webhook, .. } = arguments;
+    let webhook = ask_webhook.as_ref().map(ToString::to_string);
+    (ask_task.is_some() || webhook.is_some()).then_some(InputCallback { task: *ask_task, webhook })
 }
 
 /// What is shown of an address has no query, which may be signed.

@@ -30,9 +30,10 @@ enum Command {
         #[arg(value_name = "NUMBER")]
         progress: u32,
     },
-    /// Take a deferral and print its id: an instance that a connected program runs lives until all are completed
+    /// Take a deferral and print its id: the instance lives until all are completed, within its time limit
     ///
-    /// The end of a task that is a process of its own is the end of its instance, whatever it has deferred.
+    /// That holds beyond the end of its program when that ends with 0: processes that it has left in the background go on,
+    /// and whoever knows the id may complete it.
     Defer,
     /// End a deferral
     CompleteDeferral {

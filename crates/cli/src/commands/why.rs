@@ -1,10 +1,12 @@
 //! `longhaul why`.
 
+use longhaul_client::Supposition;
 use longhaul_contract::{Decision, Explanation, Reason};
 
 use crate::connect::Context;
 use crate::console::{BAD, FAINT, GOOD, STRONG, View, WARNING};
 use crate::exit::Exit;
+use crate::input::time;
 use crate::text::escape;
 use crate::trouble::Trouble;
 use crate::{identifiers, measure};
@@ -18,23 +20,48 @@ pub(crate) struct Arguments {
     /// The download, by its id or the beginning of it
     #[arg(value_name = "ID")]
     id: String,
+    #[command(flatten)]
+    supposing: Supposing,
+}
+
+/// What the question supposes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Supposing {
+    /// Ask what would be if this held, separated by commas: online, offline, unmetered, metered, roaming, ac, battery,
+    /// present, away, session, nosession, cheap, costly
+    #[arg(long = "if", value_name = "COND", value_delimiter = ',')]
+    conditions: Vec<String>,
+    /// Ask what would be at this time, such as 18:00, 2026-01-31T18:00 or +2h30m
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+}
+
+impl Supposing {
+    pub(crate) fn read(self) -> Result<Supposition, Trouble> {
+        let now = jiff::Zoned::now();
+        let at = self.at.map(|text| time::parse(&text, &now)).transpose();
+        Ok(Supposition { conditions: self.conditions, at: at.map_err(Trouble::usage)? })
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
-    let explanation = identifiers::resolve(&client, &arguments.id).await?.explain().await?;
-    context.console.data(&explanation, |view| render(&explanation, view))?;
+    let supposed = arguments.supposing.read()?;
+    let explanation = identifiers::resolve(&client, &arguments.id).await?.explain_if(&supposed).await?;
+    context.console.data(&explanation, |view| render(&explanation, &supposed, view))?;
     Ok(Exit::Success)
 }
 
 /// Stretches of waiting that are shown, newest last.
 const HISTORY_SHOWN: usize = 10;
 
-pub(crate) fn render(explanation: &Explanation, view: &View) -> String {
-    let (verdict, style) = match explanation.decision {
-        Decision::Run => ("It runs.", GOOD),
-        Decision::Wait => ("It waits.", WARNING),
-        Decision::Done => ("It is finished.", STRONG),
+pub(crate) fn render(explanation: &Explanation, supposed: &Supposition, view: &View) -> String {
+    let (verdict, style) = match (explanation.decision, supposed.is_empty()) {
+        (Decision::Run, true) => ("It runs.", GOOD),
+        (Decision::Run, false) => ("It would run.", GOOD),
+        (Decision::Wait, true) => ("It waits.", WARNING),
+        (Decision::Wait, false) => ("It would wait.", WARNING),
+        (Decision::Done, _) => ("It is finished.", STRONG),
     };
     let mut text = view.paint.paint(style, verdict) + "\n";
     section(&mut text, view, "Blocked by", BAD, &explanation.blocking);
@@ -121,20 +148,21 @@ mod tests {
             totals: vec![ReasonTotal { code: ReasonCode::Backoff, seconds: 12 }],
             override_with: Some("longhaul set 019c8a3b-7f2e costPolicy=Always".to_owned()),
         };
-        insta::assert_snapshot!(render(&explanation, &sample::view(100)));
+        insta::assert_snapshot!(render(&explanation, &Supposition::default(), &sample::view(100)));
     }
 
     #[test]
     fn a_finished_one_has_little_to_say() {
-        let explanation = Explanation {
-            decision: Decision::Done,
-            blocking: Vec::new(),
-            satisfied: Vec::new(),
-            unknown: Vec::new(),
-            history: Vec::new(),
-            totals: Vec::new(),
-            override_with: None,
-        };
-        assert_eq!(render(&explanation, &sample::view(100)), "It is finished.\n");
+        let explanation = Explanation::of(Decision::Done);
+        let text = render(&explanation, &Supposition::default(), &sample::view(100));
+        assert_eq!(text, "It is finished.\n");
+    }
+
+    #[test]
+    fn what_is_only_supposed_is_told_so() {
+        let supposed = Supposition { conditions: vec!["ac".to_owned()], at: None };
+        let told = |decision| render(&Explanation::of(decision), &supposed, &sample::view(100));
+        assert_eq!(told(Decision::Run), "It would run.\n");
+        assert_eq!(told(Decision::Wait), "It would wait.\n");
     }
 }

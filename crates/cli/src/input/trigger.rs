@@ -13,7 +13,7 @@ pub(crate) const fn syntax(kind: TriggerKind) -> &'static str {
         TriggerKind::TimeTrigger => "time:MINUTES or time:CRON@ZONE [,once,now,skip]",
         TriggerKind::MaintenanceTrigger => "maintenance:MINUTES [,once,now,skip]",
         TriggerKind::SystemTrigger => "system:TYPE [,once]",
-        TriggerKind::PushNotificationTrigger => "push:CHANNEL",
+        TriggerKind::PushNotificationTrigger => "push:CHANNEL [,unifiedpush]",
         TriggerKind::LocationTrigger => "location:FILE.json",
         TriggerKind::BluetoothLEAdvertisementWatcherTrigger => "ble:FILE.json",
         TriggerKind::DeviceUseTrigger => "device:ID",
@@ -52,7 +52,14 @@ pub(crate) fn parse(text: &str) -> Result<TriggerSpec, Trouble> {
         "time" => periodic(TriggerKind::TimeTrigger, needed("minutes or a cron expression")?),
         "maintenance" => periodic(TriggerKind::MaintenanceTrigger, needed("minutes")?),
         "system" => system(needed("a type")?),
-        "push" => Ok(with(TriggerKind::PushNotificationTrigger, &[("channel", needed("a channel")?)])),
+        "push" => {
+            let channel = needed("a channel")?;
+            let kind = TriggerKind::PushNotificationTrigger;
+            Ok(match channel.strip_suffix(",unifiedpush") {
+                Some(channel) => with(kind, &[("channel", channel), ("distributor", "unifiedpush")]),
+                None => with(kind, &[("channel", channel)]),
+            })
+        }
         "location" => location(Path::new(needed("a JSON file of geofences")?)),
         "ble" => {
             let file = Path::new(needed("a JSON file of filters")?);

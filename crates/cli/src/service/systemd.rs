@@ -189,6 +189,8 @@ impl Systemd {
              RestartSec=1\n\
              WatchdogSec=300\n\
              TimeoutStopSec=60\n\
+             KillMode=mixed\n\
+             Delegate=memory cpu pids\n\
              NoNewPrivileges=yes\n\
              LockPersonality=yes\n\
              SystemCallArchitectures=native\n\

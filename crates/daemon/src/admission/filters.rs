@@ -59,7 +59,8 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
 pub(crate) const fn is_watched_for(kind: TriggerKind) -> bool {
     matches!(
         kind,
-        TriggerKind::LocationTrigger
+        TriggerKind::PushNotificationTrigger
+            | TriggerKind::LocationTrigger
             | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
             | TriggerKind::ActivitySensorTrigger
             | TriggerKind::GattCharacteristicNotificationTrigger
@@ -73,6 +74,10 @@ pub(crate) fn want(
     kept: Option<serde_json::Value>,
 ) -> Answer<Option<Want>> {
     Ok(match spec.kind {
+        TriggerKind::PushNotificationTrigger => match spec.parameters.get("channel") {
+            Some(channel) if is_distributed(spec) => Some(Want::Push { channel: channel.clone() }),
+            _ => None,
+        },
         TriggerKind::LocationTrigger => {
             let fences: Vec<Geofence> = document(spec, "geofences")?;
             let fences = fences.into_iter().map(Fence::from).collect();
@@ -116,7 +121,15 @@ fn parse<T: for<'a> Deserialize<'a>>(name: &str, text: &str) -> Answer<T> {
         .map_err(|error| refuse(name, format!("{name} is not the JSON text it must be: {error}")))
 }
 
+/// Whether messages are to come by way of the user's distributor.
+pub(super) fn is_distributed(spec: &TriggerSpec) -> bool {
+    spec.parameters.contains_key("distributor")
+}
+
 fn check_channel(spec: &TriggerSpec) -> Answer<()> {
+    if let Some(other) = spec.parameters.get("distributor").filter(|word| *word != "unifiedpush") {
+        return Err(refuse("distributor", format!("{other:?} is not unifiedpush")));
+    }
     let Some(channel) = spec.parameters.get("channel") else { return Ok(()) };
     if !push::is_name_free(channel) {
         return Err(refuse(

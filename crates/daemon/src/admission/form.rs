@@ -2,12 +2,13 @@
 
 use longhaul_contract::download::RequestHeader;
 use longhaul_contract::{
-    CreateDownload, Credential, ErrorCode, Notification, OperationKind, PatchDownload, Secret,
+    CreateDownload, Credential, ErrorCode, InputCallback, Notification, OperationKind, PatchDownload, Secret,
 };
 use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use crate::asks::{WebhookError, webhook_address};
 use crate::http::{Answer, Refused};
 
 const URI_BYTES_MAX: usize = 8192;
@@ -59,10 +60,24 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
         check_text(label, "/label")?;
     }
     check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;
+    check_input_callback(spec.input_callback.as_ref())?;
     if let Some(media_type) = spec.expect.as_ref().and_then(|expect| expect.content_type.as_ref()) {
         check_media_type(media_type)?;
     }
     check_statuses(spec.recoverable_web_error_statuses.len())
+}
+
+/// One is asked, and a webhook is on this machine.
+fn check_input_callback(callback: Option<&InputCallback>) -> Answer<()> {
+    match callback.map(|callback| (callback.task, callback.webhook.as_deref())) {
+        None | Some((Some(_), None)) => Ok(()),
+        Some((None, Some(webhook))) => webhook_address(webhook)
+            .map(drop)
+            .map_err(|error: WebhookError| invalid("/inputCallback/webhook", error.to_string())),
+        Some((None, None) | (Some(_), Some(_))) => {
+            Err(invalid("/inputCallback", "name a task or a webhook".to_owned()))
+        }
+    }
 }
 
 /// What is shown to the user is text, and not too much of it.

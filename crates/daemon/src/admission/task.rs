@@ -16,6 +16,10 @@ const RETRY_DELAY_MAX: u32 = 86_400;
 const TIME_LIMIT_MAX: u32 = 604_800;
 const VARIABLES_MAX: usize = 256;
 
+/// Of a service that was built without them.
+pub(crate) const NO_COMPONENTS: &str =
+    "this longhaul was built without WebAssembly components (the feature wasm)";
+
 /// A registration that keeps all rules, and what is odd about it all the same.
 #[derive(Debug)]
 pub(crate) struct CheckedTask {
@@ -82,6 +86,7 @@ impl CheckedTask {
         spec: RegisterTaskRequest,
         manifest: Result<Option<Manifest>, ManifestError>,
         policy: &TaskPolicy,
+        components: bool,
     ) -> Answer<NewTask> {
         let unknown = |detail: String| refuse(ErrorCode::UnknownEntryPoint, "/entryPoint", detail);
         let class = &spec.entry_point;
@@ -98,9 +103,8 @@ impl CheckedTask {
         let in_process = match entry_point.kind().map_err(|error| unknown(error.to_string()))? {
             EntryPointKind::Process(_) | EntryPointKind::DBus(..) => None,
             EntryPointKind::InProcess => Some(class.as_str().into()),
-            EntryPointKind::Wasm(_) => {
-                return Err(unknown("this release runs no WebAssembly components".to_owned()));
-            }
+            EntryPointKind::Wasm(_) if components => None,
+            EntryPointKind::Wasm(_) => return Err(unknown(NO_COMPONENTS.to_owned())),
         };
         let limit = entry_point.time_limit_seconds().map_err(|error| unknown(error.to_string()))?;
         let plan = TaskPlan {

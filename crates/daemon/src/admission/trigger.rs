@@ -113,6 +113,14 @@ fn check_support(spec: &TriggerSpec, reach: &Reach) -> Answer<Vec<String>> {
     if !support.supported {
         return Err(unsupported("type", spec.kind.to_string(), &support));
     }
+    if filters::is_distributed(spec) {
+        let support = reach.table.push_distributor();
+        if let (false, Some(reason)) = (support.is_supported, support.reason) {
+            let detail = format!("no message can come by way of a distributor: {reason}");
+            return Err(Refused::new(ErrorCode::TriggerUnsupported, detail)
+                .with_field("/trigger/parameters/distributor"));
+        }
+    }
     if spec.kind == TriggerKind::ActivitySensorTrigger {
         let told = reach.table.activities();
         let untold = filters::activities(spec)?.into_iter().find(|activity| !told.contains(activity));

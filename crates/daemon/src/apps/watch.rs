@@ -5,25 +5,18 @@
 //! after the engine has taken note: a crash between the two tells of the change twice, and never not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use longhaul_contract::{AppId, CancelReason, SystemTriggerType};
 use longhaul_engine::task::{TaskFact, TaskWish};
 use longhaul_engine::{Fact, Wish};
 use longhaul_store::{Reader, StoreError, Write, Writer};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::Apps;
 use super::identity::Identity;
 use crate::heart::Heart;
-
-/// After a sign of change, before looking: package managers and editors write in several steps.
-const SETTLE: Duration = Duration::from_millis(300);
+use crate::signs::{SETTLE, Signs};
 
 /// Watches the folder of manifests.
 pub(crate) struct Watcher {
@@ -185,57 +178,4 @@ fn tell_update(heart: &Heart, app: &AppId) {
         details: "{}".into(),
     };
     heart.report(None, Fact::Task(complete));
-}
-
-/// Signs of change from the kernel (inotify(7)).
-struct Signs {
-    inotify: AsyncFd<OwnedFd>,
-}
-
-impl Signs {
-    fn open() -> std::io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        // SAFETY: `AsyncFd` owns the descriptor, and nobody takes it out: it stays open as long as it is registered.
-        let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?;
-        Ok(Self { inotify })
-    }
-
-    /// Of a folder that is missing, the nearest one above that is there.
-    fn look_at(&self, folder: &Path) {
-        let flags = WatchFlags::CLOSE_WRITE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE
-            | WatchFlags::CREATE
-            | WatchFlags::ATTRIB
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        for place in folder.ancestors() {
-            // Once more for one that is watched already: it may be another folder by now.
-            match inotify::add_watch(self.inotify.get_ref(), place, flags) {
-                Ok(_) => return,
-                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
-                Err(error) => {
-                    return tracing::warn!(folder = %place.display(), %error, "a folder is not watched");
-                }
-            }
-        }
-    }
-
-    async fn wait(&self) {
-        match self.inotify.readable().await {
-            Ok(mut ready) => ready.clear_ready(),
-            Err(error) => {
-                tracing::error!(%error, "manifests are no longer watched");
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// What exactly has changed does not matter: everything is looked at.
-    fn drain(&self) {
-        let mut buffer = [0; 4 << 10];
-        while matches!(rustix::io::read(self.inotify.get_ref(), &mut buffer), Ok(1..)) {}
-    }
 }

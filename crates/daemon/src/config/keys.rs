@@ -89,6 +89,7 @@ keys! {
     "tasks.crashes-max", Count, engine.tasks.crashes_max, "Runs in a row that broke down after which a task is started no more.";
     "tasks.registrations-per-application", Count, engine.tasks.registrations_per_application, "Tasks one application may have.";
     "tasks.access-on-request", Text, engine.tasks.access_on_request, "What an application gets that asks for access and has no decision of the owner: `AllowedSubjectToSystemPolicy`, `AlwaysAllowed`, `Unspecified` or `DeniedBySystemPolicy`.";
+    "tasks.policy-files", Texts, policy_files, "Files of rules for background access (`[background-access]`), beside `/etc/longhaul/policy.toml`, which always counts; the strictest holds.";
     "tasks.registering-needs-access", Switch, engine.tasks.is_registration_strict, "Refuse to register tasks of an application without access, instead of letting their firings wait.";
     "tasks.flap-interval", Duration, engine.tasks.flap_ms, "An event of the machine that comes again and again starts a task at most this often.";
     "tasks.missed-after", Duration, engine.tasks.missed_after_ms, "A timer that comes later than this was missed, and its registration says what becomes of it.";

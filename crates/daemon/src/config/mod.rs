@@ -40,6 +40,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// PEM files of further certificate authorities.
     pub ca_certificates: Vec<PathBuf>,
+    /// This binary can run WebAssembly components; what it was built with says so.
+    pub components: bool,
 }
 
 /// Settings of the daemon itself.
@@ -81,8 +83,12 @@ pub struct Configuration {
     pub apps: BTreeMap<AppId, AppSettings>,
     /// By connection of NetworkManager or by network interface.
     pub data_plans: BTreeMap<String, DataPlan>,
+    /// Files of rules for background access beside the machine's own.
+    pub policy_files: Vec<String>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
+    /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
+    pub components: bool,
     origins: BTreeMap<&'static str, Origin>,
 }
 
@@ -138,6 +144,7 @@ impl Configuration {
         }
         configuration.read_environment(&environment)?;
         configuration.read_flags(options);
+        configuration.components = options.components;
         configuration.ask_machine(environment.get("TZ").map(OsString::as_os_str));
         Ok(configuration)
     }
@@ -179,7 +186,9 @@ impl Configuration {
             limits: Limits::default(),
             apps: BTreeMap::new(),
             data_plans: BTreeMap::new(),
+            policy_files: Vec::new(),
             launcher: None,
+            components: false,
             origins: BTreeMap::new(),
         }
     }

@@ -16,6 +16,7 @@ use super::ahead::Ahead;
 use super::{
     Circumstances, Condition, Granted, Inbox, Life, Message, Question, Reply, Reported, store_unavailable,
 };
+use crate::asks::Asks;
 use crate::http::{Answer, Refused};
 use crate::metrics::Metrics;
 use crate::news::{Item, News};
@@ -38,6 +39,7 @@ pub(crate) struct Parts {
     pub(crate) workers: Workers,
     pub(crate) runs: Runs,
     pub(crate) notices: Notices,
+    pub(crate) asks: Asks,
     pub(crate) wants: Arc<WantDesk>,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
@@ -165,6 +167,9 @@ impl Beat {
         }
         if let Fact::Host(state) = &fact {
             self.parts.host = (**state).clone();
+        }
+        if let Fact::Task(TaskFact::AccessRules(rules)) = &fact {
+            self.parts.policy.tasks.access_rules.clone_from(rules);
         }
         if let Fact::HeldBack { app, is_held_back } = &fact {
             match is_held_back {
@@ -294,6 +299,7 @@ impl Beat {
         for effect in effects {
             match effect {
                 Effect::Task(effect) => self.parts.runs.bring_about(effect),
+                Effect::AskInput { app, id } => self.parts.asks.ask(app, id),
                 Effect::Notify { app, of, is_success } => self.parts.notices.show(app, of, is_success),
                 effect => self.parts.workers.bring_about(&effect),
             }

@@ -6,7 +6,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use longhaul_contract::{
-    CreateDownload, CreateDownloads, CreatedDownloads, Operation, OperationId, OperationKind, PatchDownload,
+    CreateDownload, CreateDownloads, CreatedDownloads, ErrorCode, Operation, OperationId, OperationKind,
+    PatchDownload,
 };
 use longhaul_engine::{Command, Marks, NewOperation, Wish};
 
@@ -14,9 +15,9 @@ use super::creation::{admit, check_batch, create_one};
 use super::extract::Id;
 use super::json::{BATCH_BODY_MAX, Json, json};
 use super::problems::Problems;
-use super::refused::Answer;
+use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
-use crate::admission::{self, Look};
+use crate::admission::{self, Look, Reach};
 use crate::identity::Caller;
 
 /// Makes a download (BackgroundDownloader.CreateDownload) and starts it unless `start` is false.
@@ -70,6 +71,17 @@ pub(crate) async fn create_batch(
     Ok(json(StatusCode::CREATED, &CreatedDownloads { ids }))
 }
 
+/// What the engine has to know of what was asked for. A confined caller reaches no webhook: it might be anybody's.
+fn marks(caller: &Caller, spec: &CreateDownload) -> Answer<Marks> {
+    let marks = Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some());
+    let Some(callback) = &spec.input_callback else { return Ok(marks) };
+    if callback.webhook.is_some() && caller.reach == Reach::Confined {
+        let detail = "a confined application has no webhook: name a task";
+        return Err(Refused::new(ErrorCode::Forbidden, detail).with_field("/inputCallback/webhook"));
+    }
+    Ok(marks.asking_for_input())
+}
+
 fn new_operation(
     caller: &Caller,
     look: &mut Look<'_>,
@@ -91,7 +103,7 @@ fn new_operation(
         not_before: spec.not_before,
         recoverable: spec.recoverable_web_error_statuses.as_slice().into(),
         completion_group: spec.completion_group,
-        marks: Marks::notifying(spec.success_notification.is_some(), spec.failure_notification.is_some()),
+        marks: marks(caller, &spec)?,
         start: spec.start,
         spec: spec.into(),
     })

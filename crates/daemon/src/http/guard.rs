@@ -106,7 +106,7 @@ fn need_of(method: &Method, path: &str) -> Need {
         _ if !is_known => Need::Scope(Scope::Read),
         "/openapi.json" | "/healthz" if is_safe => Need::Nothing,
         "/limits" if !is_safe => Need::Scope(Scope::Admin),
-        _ if path.starts_with("/host/") => Need::Scope(Scope::Admin),
+        _ if path.starts_with("/host/") && !is_safe => Need::Scope(Scope::Admin),
         _ if path == "/apps" || path.starts_with("/apps/") => {
             if path.ends_with("/tokens") && *method == Method::POST {
                 Need::Owner
@@ -173,7 +173,7 @@ fn check_acceptable(headers: &HeaderMap, path: &str) -> Answer<()> {
         essence == "*/*"
             || essence == offered
             || essence.strip_suffix("/*") == Some(kind)
-            || (essence == "text/plain" && path == "/metrics")
+            || (essence == "text/plain" && (path == "/metrics" || path.ends_with("/output")))
     });
     if is_accepted {
         return Ok(());
@@ -258,6 +258,7 @@ mod tests {
             (Method::PUT, "/host/power", Need::Scope(Scope::Admin)),
             (Method::DELETE, "/host/power", Need::Scope(Scope::Admin)),
             (Method::GET, "/host", Need::Scope(Scope::Read)),
+            (Method::GET, "/host/conditions", Need::Scope(Scope::Read)),
             (Method::POST, "/background-tasks", Need::Scope(Scope::Submit)),
             (Method::POST, "/push/x", Need::Scope(Scope::Submit)),
             (Method::DELETE, "/background-transfers/downloads/x", Need::Scope(Scope::Submit)),

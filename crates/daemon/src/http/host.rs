@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use longhaul_contract::host::PutHostSignal;
-use longhaul_contract::{ErrorCode, HostSignal, HostState};
+use longhaul_contract::trigger::ConditionStanding;
+use longhaul_contract::{ErrorCode, HostSignal, HostState, Page};
 
 use super::extract::Last;
 use super::json::Json;
@@ -24,6 +25,19 @@ pub(crate) async fn get(State(rooms): State<Arc<Rooms>>) -> Answer<Json<HostStat
     let data_plans = rooms.host.data_plans();
     let host = rooms.heart.ask(|engine, _| engine.host()).await?;
     Ok(Json(HostState { data_plans, ..host }))
+}
+
+/// Whether each condition holds now, by the rules that start tasks.
+#[utoipa::path(
+    get,
+    path = "/host/conditions",
+    tag = "service",
+    operation_id = "getConditions",
+    responses((status = 200, description = "All conditions", body = Page<ConditionStanding>), Problems)
+)]
+pub(crate) async fn conditions(State(rooms): State<Arc<Rooms>>) -> Answer<Json<Page<ConditionStanding>>> {
+    let items = rooms.heart.ask(|engine, _| engine.conditions()).await?;
+    Ok(Json(Page { items, next_cursor: None }))
 }
 
 fn signal(word: &str) -> Answer<HostSignal> {

@@ -57,7 +57,8 @@ pub(crate) async fn progress(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Keeps an instance that a connected program runs until the deferral is completed (GetDeferral).
+/// Keeps an instance until the deferral is completed (GetDeferral), within its time limit: also beyond the end of a
+/// program that ends well, with the processes that it leaves behind.
 #[utoipa::path(
     post,
     path = "/background-tasks/{taskId}/instances/{instanceId}/deferrals",
@@ -74,7 +75,7 @@ pub(crate) async fn defer(
     caller: Caller,
     InstanceOf(task, id): InstanceOf,
 ) -> Answer<Response> {
-    let deferral_id = rooms.run_of(&caller, task, id).await?.defer().map_err(refuse)?;
+    let deferral_id = rooms.run_of(&caller, task, id).await?.defer().await.map_err(refuse)?;
     Ok(json(StatusCode::CREATED, &Deferral { deferral_id }))
 }
 
@@ -97,7 +98,7 @@ pub(crate) async fn complete_deferral(
     InstanceOf(task, id): InstanceOf,
     Last(deferral): Last,
 ) -> Answer<Response> {
-    rooms.run_of(&caller, task, id).await?.complete_deferral(&deferral).map_err(refuse)?;
+    rooms.run_of(&caller, task, id).await?.complete_deferral(&deferral).await.map_err(refuse)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::App as State;
+use super::objects::Objects;
 use super::refused::{Answer, Refused};
 
 /// Largest body of a call, in bytes.
@@ -26,7 +27,7 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<State> for Json<T, MAX> 
     async fn from_request(request: Request, state: &State) -> Answer<Self> {
         check_media_type(request.headers())?;
         let bytes = read_body(request, MAX, state.settings.request_timeout).await?;
-        parse_object(&bytes).map(Self)
+        parse(&bytes).map(Self)
     }
 }
 
@@ -43,7 +44,7 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
             return Ok(Self(T::default()));
         }
         checked?;
-        parse_object(&bytes).map(Self)
+        parse(&bytes).map(Self)
     }
 }
 
@@ -90,22 +91,10 @@ async fn read_body(request: Request, max: usize, timeout: std::time::Duration) -
     }
 }
 
-/// Reads one JSON object: what all bodies are. An array of values in the order of the fields is none, although serde
-/// would take it for one.
-fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'[') => {
-            parse::<serde_json::Value>(bytes)?;
-            Err(Refused::new(ErrorCode::InvalidField, "the body must be an object, and is an array"))
-        }
-        _ => parse(bytes),
-    }
-}
-
-/// Reads one JSON document.
+/// Reads one JSON document, structs from objects alone.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut deserializer)).map_err(|error| {
         let path = pointer(error.path());
         refuse_json(error.inner(), path)
     })?;
@@ -180,14 +169,58 @@ mod tests {
         (refused.problem().code, refused.problem().field.clone().unwrap_or_default())
     }
 
+    #[track_caller]
+    fn refused_as_array<T: DeserializeOwned>(text: &str, field: &str) {
+        let refused = parse::<T>(text.as_bytes()).err().expect(text);
+        let problem = refused.problem();
+        assert_eq!(
+            (problem.code, problem.field.as_deref().unwrap_or_default()),
+            (ErrorCode::InvalidField, field)
+        );
+        assert!(problem.detail.contains("must be an object"), "{text}: {}", problem.detail);
+    }
+
+    /// An array of the values in the order of the fields is no body, and no part of one.
     #[test]
-    fn a_body_is_an_object() {
-        use longhaul_contract::task::RequestAccess;
-        assert!(parse_object::<RequestAccess>(b" {}").is_ok());
-        let refused = parse_object::<RequestAccess>(b"\n[null, null]").err().unwrap();
-        assert_eq!(refused.problem().code, ErrorCode::InvalidField);
-        let refused = parse_object::<RequestAccess>(b"[null").err().unwrap();
-        assert_eq!(refused.problem().code, ErrorCode::MalformedJson);
+    fn an_array_is_no_object_however_deep() {
+        use longhaul_contract::group::PutGroup;
+        use longhaul_contract::host::PutHostSignal;
+        use longhaul_contract::instance::{CompleteInstance, PutProgress};
+        use longhaul_contract::service::CreateToken;
+        use longhaul_contract::task::{PutAccess, RequestAccess, TaskRequest};
+        use longhaul_contract::{AttachDownloads, Limits, PatchDownload, RegisterTaskRequest};
+        assert!(parse::<RequestAccess>(b" {}").is_ok());
+        refused_as_array::<RequestAccess>("\n[null, null]", "");
+        refused_as_array::<RequestAccess>("[null", "");
+        refused_as_array::<PutAccess>(r#"["AlwaysAllowed"]"#, "");
+        refused_as_array::<CreateToken>(r#"[["read"]]"#, "");
+        refused_as_array::<PutGroup>(r#"["Serialized"]"#, "");
+        refused_as_array::<PutHostSignal>(r#"["true"]"#, "");
+        refused_as_array::<PutProgress>("[1]", "");
+        refused_as_array::<CompleteInstance>("[null]", "");
+        refused_as_array::<TaskRequest>("[{}]", "");
+        refused_as_array::<AttachDownloads>("[[]]", "");
+        refused_as_array::<PatchDownload>("[]", "");
+        refused_as_array::<Limits>("[null,[],1,1,1]", "");
+        refused_as_array::<Limits>(r#"{"schedule":[["Mon","08:00","09:00",null,1]]}"#, "/schedule/0");
+        refused_as_array::<CreateDownloads>("[[]]", "");
+        refused_as_array::<CreateDownloads>(r#"{"operations":[["http://a/",null,"/a"]]}"#, "/operations/0");
+        let download = |rest: &str| format!(r#"{{"requestedUri":"http://a/","resultFile":"/a",{rest}}}"#);
+        refused_as_array::<CreateDownload>(&download(r#""expect":[1,null]"#), "/expect");
+        refused_as_array::<CreateDownload>(&download(r#""serverCredential":["u","p"]"#), "/serverCredential");
+        refused_as_array::<CreateDownload>(&download(r#""requestHeaders":[["a","b"]]"#), "/requestHeaders/0");
+        assert!(
+            parse::<CreateDownload>(download(r#""requestHeaders":[{"name":"a","value":"b"}]"#).as_bytes())
+                .is_ok()
+        );
+        refused_as_array::<PatchDownload>(r#"{"requestHeaders":[["a","b"]]}"#, "/requestHeaders/0");
+        let task = |rest: &str| format!(r#"{{"name":"a","entryPoint":"A",{rest}}}"#);
+        refused_as_array::<RegisterTaskRequest>(&task(r#""trigger":["TimeTrigger"]"#), "/trigger");
+        let timed =
+            |rest: &str| task(&format!(r#""trigger":{{"type":"TimeTrigger","freshnessTime":15}},{rest}"#));
+        assert!(parse::<RegisterTaskRequest>(timed(r#""conditions":["UserPresent"]"#).as_bytes()).is_ok());
+        refused_as_array::<RegisterTaskRequest>(&timed(r#""retry":[3,60,false]"#), "/retry");
+        assert!(parse::<RegisterTaskRequest>(timed(r#""env":[["A","B"]]"#).as_bytes()).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod host;
 mod instance_protocol;
 mod json;
 mod list;
+mod objects;
 mod policy;
 mod problems;
 mod push;
@@ -28,6 +29,7 @@ mod service;
 mod supposition;
 mod task_control;
 mod task_instances;
+mod task_output;
 mod task_rooms;
 mod tasks;
 mod upload_commands;
@@ -46,6 +48,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use guard::Names;
+pub(crate) use push::details_of_push;
 pub(crate) use refused::{Answer, Refused};
 pub(crate) use rooms::Rooms;
 pub(crate) use serve::{Door, serve};
@@ -115,7 +118,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(task_control::group))
         .routes(routes!(task_instances::list))
         .routes(routes!(task_instances::get, task_instances::cancel))
-        .routes(routes!(task_instances::output))
+        .routes(routes!(task_output::output))
         .routes(routes!(instance_protocol::progress))
         .routes(routes!(instance_protocol::defer))
         .routes(routes!(instance_protocol::complete_deferral))
@@ -124,6 +127,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(activations::activations))
         .routes(routes!(push::send))
         .routes(routes!(host::get))
+        .routes(routes!(host::conditions))
         .routes(routes!(host::put, host::delete))
         .routes(routes!(service::limits, service::put_limits))
         .routes(routes!(apps::list))

@@ -45,7 +45,7 @@ fn refuse(name: &HeaderName, detail: impl Into<String>) -> Refused {
 }
 
 /// Sends a message to a push channel: the tasks registered for it fire, with the message as their trigger's details. The
-/// newest message is kept until its task can run.
+/// newest message is kept until its task can run, but no longer than its TTL: one of 0 starts its task at once or never.
 #[utoipa::path(
     post,
     path = "/push/{channel}",
@@ -94,9 +94,11 @@ pub(crate) async fn send(
         return Err(Refused::new(ErrorCode::NotFound, "no task is registered for this channel"));
     }
     let now = Timestamp::now();
-    let details: Arc<str> = details(&channel, &headers, &body, now.plus_seconds(i64::from(ttl))).into();
+    let details: Arc<str> = details(&channel, &headers, &body, Some(now.plus_seconds(i64::from(ttl)))).into();
     for id in alive {
-        rooms.heart.report(None, Fact::Task(TaskFact::Fired { id, details: Arc::clone(&details) }));
+        let details = Arc::clone(&details);
+        let message = TaskFact::Message { id, details, lifetime_ms: u64::from(ttl) * 1_000 };
+        rooms.heart.report(None, Fact::Task(message));
     }
     // An answer means that what was reported before it is on disk.
     rooms.heart.ask(|_, _| ()).await?;
@@ -137,7 +139,7 @@ fn check(headers: &HeaderMap) -> Answer<u32> {
 }
 
 /// RawNotification, as one JSON document: the content as text, or in base64 where it is none.
-fn details(channel: &str, headers: &HeaderMap, body: &[u8], expires: Timestamp) -> String {
+fn details(channel: &str, headers: &HeaderMap, body: &[u8], expires: Option<Timestamp>) -> String {
     let told: BTreeMap<&str, String> = headers
         .iter()
         .filter(|(name, _)| !NOT_TOLD.contains(name))
@@ -146,13 +148,20 @@ fn details(channel: &str, headers: &HeaderMap, body: &[u8], expires: Timestamp) 
     let mut details = serde_json::json!({
         "channelId": channel,
         "headers": told,
-        "expiresTime": expires,
     });
+    if let Some(expires) = expires {
+        details["expiresTime"] = serde_json::json!(expires);
+    }
     match std::str::from_utf8(body) {
         Ok(text) => details["content"] = text.into(),
         Err(_) => details["contentBytes"] = STANDARD.encode(body).into(),
     }
     details.to_string()
+}
+
+/// The same of a message that a distributor brought, which says nothing but the message.
+pub(crate) fn details_of_push(channel: &str, body: &[u8]) -> String {
+    details(channel, &HeaderMap::new(), body, None)
 }
 
 #[cfg(test)]
@@ -188,10 +197,10 @@ mod tests {
         let headers =
             headers(&[("content-type", "text/plain"), ("authorization", "Bearer x"), ("topic", "t")]);
         let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
-        let told = parse(details("c", &headers, b"hi", Timestamp(0)));
+        let told = parse(details("c", &headers, b"hi", Some(Timestamp(0))));
         assert_eq!(told["content"], "hi");
         assert_eq!(told["headers"], serde_json::json!({"content-type": "text/plain", "topic": "t"}));
-        let told = parse(details("c", &headers, b"\xff\x00", Timestamp(0)));
+        let told = parse(details("c", &headers, b"\xff\x00", None));
         assert_eq!((told["contentBytes"].clone(), told.get("content")), ("/wA=".into(), None));
     }
 }

@@ -24,6 +24,7 @@ use crate::news::News;
 use crate::push::PushDesk;
 use crate::runs::Runs;
 use crate::view;
+use crate::wants::WantDesk;
 use crate::workers::Workers;
 
 /// Everything behind the routes.
@@ -37,7 +38,10 @@ pub(crate) struct Rooms {
     pub(crate) host: Arc<HostDesk>,
     pub(crate) push: PushDesk,
     pub(crate) foreground: Arc<ForegroundDesk>,
+    pub(crate) wants: Arc<WantDesk>,
     pub(crate) task_policy: TaskPolicy,
+    /// WebAssembly components can be run.
+    pub(crate) components: bool,
     pub(crate) news: Arc<News>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) doorkeeper: Doorkeeper,

@@ -19,14 +19,14 @@ use super::refused::{Answer, Refused};
 #[into_params(parameter_in = Query)]
 pub(crate) struct Supposition {
     /// Suppose, separated by commas: `online`, `offline`, `unmetered`, `metered`, `roaming`, `ac`, `battery`, `present`,
-    /// `away`, `connected`, `disconnected`.
+    /// `away`, `connected` or `session`, `disconnected` or `nosession`, `cheap` or `idle`, `costly`.
     #[serde(rename = "if")]
     suppose: Option<String>,
     /// Suppose this instant, RFC 3339.
     at: Option<String>,
 }
 
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 16] = [
     "online",
     "offline",
     "unmetered",
@@ -38,6 +38,11 @@ const WORDS: [&str; 11] = [
     "away",
     "connected",
     "disconnected",
+    "session",
+    "nosession",
+    "cheap",
+    "idle",
+    "costly",
 ];
 
 /// A supposition that was understood.
@@ -96,8 +101,10 @@ fn suppose_host(mut host: HostState, words: &[String], since: Timestamp) -> Host
             "roaming" => host.network.cost = cost(true, true),
             "present" => host.user_present = known(true, since),
             "away" => host.user_present = known(false, since),
-            "connected" => host.session_connected = known(true, since),
-            "disconnected" => host.session_connected = known(false, since),
+            "connected" | "session" => host.session_connected = known(true, since),
+            "disconnected" | "nosession" => host.session_connected = known(false, since),
+            "cheap" | "idle" => host.work_cost = known(WorkCost::Low, since),
+            "costly" => host.work_cost = known(WorkCost::High, since),
             "ac" => {
                 host.energy_saver = known(false, since);
                 host.power = power(true, BatteryStatus::NotPresent);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use longhaul_contract::instance::InstanceOutput;
 use longhaul_contract::{ErrorCode, Instance, InstanceId, Page, TaskId};
 use longhaul_engine::task::TaskWish;
 use serde::Deserialize;
@@ -16,7 +15,6 @@ use super::problems::Problems;
 use super::refused::{Answer, Refused};
 use super::rooms::Rooms;
 use crate::identity::Caller;
-use crate::runs::text_of;
 use crate::task_view;
 
 const PAGE_MAX: usize = 50;
@@ -109,32 +107,4 @@ pub(crate) async fn cancel(
     }
     rooms.wish_task(TaskWish::CancelInstance { app: caller.app, id: task, instance: id }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// What an instance has written, so far or in whole.
-#[utoipa::path(
-    get,
-    path = "/background-tasks/{taskId}/instances/{instanceId}/output",
-    tag = "instances",
-    operation_id = "getTaskInstanceOutput",
-    params(
-        ("taskId" = TaskId, Path, description = "Id of the registration"),
-        ("instanceId" = InstanceId, Path, description = "Id of the instance")
-    ),
-    responses((status = 200, description = "Its output", body = InstanceOutput), Problems)
-)]
-pub(crate) async fn output(
-    State(rooms): State<Arc<Rooms>>,
-    caller: Caller,
-    InstanceOf(task, id): InstanceOf,
-) -> Answer<Json<InstanceOutput>> {
-    rooms.instance(&caller, task, id).await?;
-    let live = rooms.runs.find(id);
-    let is_running = live.is_some();
-    let written = match live.as_ref().and_then(|live| live.output()) {
-        Some(output) => Some(text_of(&output.read_all())),
-        None => rooms.read(move |reader| reader.instance_output(id)).await?,
-    };
-    let (text, dropped) = written.map(|output| (output.text, output.dropped)).unwrap_or_default();
-    Ok(Json(InstanceOutput { text, dropped, is_running }))
 }

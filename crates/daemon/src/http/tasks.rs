@@ -80,7 +80,8 @@ pub(crate) async fn register(
     let manifest = tokio::task::spawn_blocking(move || apps.manifest(&app)).await;
     let manifest = manifest.map_err(|error| Refused::internal(&error))?;
     let id = rooms.ids.next_task(Timestamp::now());
-    let task = checked.into_new(id, caller.app.clone(), spec, manifest, &rooms.task_policy)?;
+    let (policy, components) = (&rooms.task_policy, rooms.components);
+    let task = checked.into_new(id, caller.app.clone(), spec, manifest, policy, components)?;
     let kept = (*task.spec).clone();
     let wish = TaskWish::Register { task: Box::new(task), on_conflict: conflict.on_conflict };
     rooms.wish_task(wish).await.map_err(Refused::at_its_field)?;
@@ -109,7 +110,10 @@ pub(crate) async fn get(
 ) -> Answer<Json<BackgroundTaskDetail>> {
     let (record, live) = rooms.task(&caller, id).await?;
     let history = rooms.read(move |reader| reader.instances(id, HISTORY, None)).await?;
-    Ok(Json(task_view::detail(record, live, history, &rooms.host.reach(), &rooms.runs)))
+    let mut detail = task_view::detail(record, live, history, &rooms.host.reach(), &rooms.runs);
+    let endpoint = rooms.wants.endpoint(id).map(|endpoint| ("endpoint".to_owned(), endpoint));
+    detail.trigger.parameters.extend(endpoint);
+    Ok(Json(detail))
 }
 
 /// What becomes of a running instance.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use longhaul_contract::instance::Cancellation;
+use longhaul_contract::instance::{Cancellation, InstanceLimit, KeepAwake};
 use longhaul_contract::{AppId, CancelReason, InstanceId, TaskId};
-use longhaul_runner::Output;
+use longhaul_runner::{Leftovers, LeftoversOrder, Output};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -40,10 +40,25 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    pub(crate) fn is_deferred(&self) -> bool {
+        !self.deferrals.is_empty()
+    }
+
     /// Run has returned and all deferrals are completed.
     pub(crate) fn is_over(&self) -> bool {
         self.completed.is_some() && self.deferrals.is_empty()
     }
+}
+
+/// What is known of the processes of a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Tree {
+    /// Not yet what it consists of.
+    #[default]
+    Unknown,
+    /// It runs in somebody else's.
+    None,
+    Processes(LeftoversOrder),
 }
 
 /// Why a call of the task is refused.
@@ -68,7 +83,10 @@ pub(crate) struct Live {
     suspended_count: AtomicU32,
     wanted: watch::Sender<Wanted>,
     said: watch::Sender<Said>,
-    output: OnceLock<Arc<Output>>,
+    output: watch::Sender<Option<Arc<Output>>>,
+    limits: OnceLock<Vec<InstanceLimit>>,
+    keep_awake: OnceLock<KeepAwake>,
+    tree: watch::Sender<Tree>,
     /// One call of the task at a time.
     turn: Mutex<()>,
 }
@@ -86,7 +104,10 @@ impl Live {
             suspended_count: AtomicU32::new(0),
             wanted: watch::Sender::default(),
             said: watch::Sender::default(),
-            output: OnceLock::new(),
+            output: watch::Sender::default(),
+            tree: watch::Sender::default(),
+            limits: OnceLock::new(),
+            keep_awake: OnceLock::new(),
             turn: Mutex::new(()),
         }
     }
@@ -113,12 +134,54 @@ impl Live {
     }
 
     pub(super) fn set_output(&self, output: &Arc<Output>) {
-        // There is one start, and so one output.
-        let _ = self.output.set(Arc::clone(output));
+        self.output.send_replace(Some(Arc::clone(output)));
     }
 
-    pub(crate) fn output(&self) -> Option<&Arc<Output>> {
-        self.output.get()
+    pub(super) fn set_limits(&self, limits: Vec<InstanceLimit>) {
+        // There is one start.
+        let _ = self.limits.set(limits);
+    }
+
+    pub(super) fn set_keep_awake(&self, keep_awake: KeepAwake) {
+        // As above.
+        let _ = self.keep_awake.set(keep_awake);
+    }
+
+    pub(crate) fn keep_awake(&self) -> Option<KeepAwake> {
+        self.keep_awake.get().cloned()
+    }
+
+    /// What of its limits and its sandbox holds, once it runs.
+    pub(crate) fn limits(&self) -> Vec<InstanceLimit> {
+        self.limits.get().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn output(&self) -> Option<Arc<Output>> {
+        self.output.borrow().clone()
+    }
+
+    /// Changes when there begins to be an output.
+    pub(crate) fn watch_output(&self) -> watch::Receiver<Option<Arc<Output>>> {
+        self.output.subscribe()
+    }
+
+    pub(super) fn set_tree(&self, tree: Tree) {
+        self.tree.send_replace(tree);
+    }
+
+    /// While something is deferred, what a program has left behind is not in the way of its end.
+    async fn order_leftovers(&self) {
+        let mut tree = self.tree.subscribe();
+        // The sender lives as long as we.
+        let Ok(known) = tree.wait_for(|tree| !matches!(tree, Tree::Unknown)).await.map(|tree| tree.clone())
+        else {
+            return;
+        };
+        if let Tree::Processes(order) = known {
+            let is_deferred = self.said.borrow().is_deferred();
+            let leftovers = if is_deferred { Leftovers::AwaitAfterSuccess } else { Leftovers::Kill };
+            order.give(leftovers).await;
+        }
     }
 
     /// The first reason stays, and the earlier end of the time to answer.
@@ -175,7 +238,20 @@ impl Live {
         })
     }
 
-    pub(crate) fn defer(&self) -> Result<String, ProtocolError> {
+    /// When this returns, the end of a program is not the end of its run any more.
+    pub(crate) async fn defer(&self) -> Result<String, ProtocolError> {
+        let id = self.take_deferral()?;
+        self.order_leftovers().await;
+        Ok(id)
+    }
+
+    pub(crate) async fn complete_deferral(&self, id: &str) -> Result<(), ProtocolError> {
+        self.return_deferral(id)?;
+        self.order_leftovers().await;
+        Ok(())
+    }
+
+    fn take_deferral(&self) -> Result<String, ProtocolError> {
         self.say(|said| {
             if said.deferrals.len() >= DEFERRALS_MAX {
                 return Err(ProtocolError::TooManyDeferrals);
@@ -187,7 +263,7 @@ impl Live {
         })
     }
 
-    pub(crate) fn complete_deferral(&self, id: &str) -> Result<(), ProtocolError> {
+    fn return_deferral(&self, id: &str) -> Result<(), ProtocolError> {
         self.say(|said| match said.deferrals.remove(id) {
             true => Ok(()),
             false => Err(ProtocolError::NoSuchDeferral),
@@ -207,16 +283,16 @@ mod tests {
     #[test]
     fn a_run_is_over_when_it_has_returned_and_nothing_is_deferred() {
         let live = live();
-        let deferral = live.defer().unwrap();
+        let deferral = live.take_deferral().unwrap();
         live.complete(None).unwrap();
         assert!(!live.said().borrow().is_over());
         assert_eq!(live.complete(None), Err(ProtocolError::Over));
-        assert_eq!(live.complete_deferral("nothing"), Err(ProtocolError::NoSuchDeferral));
-        let another = live.defer().unwrap();
-        live.complete_deferral(&deferral).unwrap();
-        live.complete_deferral(&another).unwrap();
+        assert_eq!(live.return_deferral("nothing"), Err(ProtocolError::NoSuchDeferral));
+        let another = live.take_deferral().unwrap();
+        live.return_deferral(&deferral).unwrap();
+        live.return_deferral(&another).unwrap();
         assert!(live.said().borrow().is_over());
-        assert_eq!(live.defer(), Err(ProtocolError::Over));
+        assert_eq!(live.take_deferral(), Err(ProtocolError::Over));
     }
 
     #[tokio::test]

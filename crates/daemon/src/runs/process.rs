@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::failed;
-use super::live::{Live, Said, Wanted};
+use super::live::{Live, Said, Tree, Wanted};
 
 /// Signals by which a program breaks, and the one by which the kernel ends it for want of memory.
 const CRASHES: [i32; 8] = [
@@ -28,6 +28,7 @@ const fn libc_signal(signal: rustix::process::Signal) -> i32 {
 
 pub(super) async fn run(
     starting: impl Future<Output = Result<Running, StartError>>,
+    tree: impl FnOnce(&Running) -> Tree,
     live: &Arc<Live>,
     report_running: impl FnOnce(),
 ) -> InstanceEnd {
@@ -42,6 +43,8 @@ pub(super) async fn run(
         }
     };
     live.set_output(running.output());
+    live.set_limits(running.enforcement().limits());
+    live.set_tree(tree(&running));
     report_running();
     let mut progress = running.progress();
     let mut told = Wanted::default();
@@ -60,7 +63,32 @@ pub(super) async fn run(
         }
     };
     take_progress(&mut progress, live);
+    if ended.is_success() {
+        until_completed(live).await;
+    }
     end_of(&ended, live)
+}
+
+/// Waits for the deferrals of a program that is over, as long as the run may last.
+async fn until_completed(live: &Live) {
+    let (mut wanted, mut said) = (live.wanted(), live.said());
+    loop {
+        let Wanted { canceled, is_killed } = *wanted.borrow_and_update();
+        if is_killed || !said.borrow_and_update().is_deferred() {
+            return;
+        }
+        let given_up = async {
+            match canceled {
+                Some(canceled) => tokio::time::sleep_until(canceled.until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = said.changed() => {}
+            _ = wanted.changed() => {}
+            () = given_up => return,
+        }
+    }
 }
 
 /// Of a program on the bus; any other tells it over the service's socket.
@@ -89,17 +117,22 @@ fn pass_on(running: &Running, now: Wanted, told: Wanted) {
 fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
     let said: Said = live.said().borrow().clone();
     let failure = |detail: String, is_host_crash| InstanceOutcome::Failed { detail, is_host_crash };
+    let is_deferred = said.is_deferred();
     let (outcome, exit_code, signal, was_killed) = match &ended.outcome {
         Outcome::Exited { code } => {
             let outcome = match (said.completed.flatten(), code) {
                 (Some(detail), _) => failure(detail, false),
+                (None, 0) if is_deferred => failure("its deferrals were not completed".to_owned(), false),
                 (None, 0) => InstanceOutcome::Completed,
                 (None, code) => failure(format!("it exited with code {code}"), false),
             };
             (outcome, Some(*code), None, false)
         }
         Outcome::Signaled { signal, .. } => {
-            let detail = format!("it was ended by signal {signal}");
+            // What runs a component tells first why it breaks.
+            let why = if ended.ran_out_of_memory { ": its memory limit was reached" } else { "" };
+            let by_signal = || format!("it was ended by signal {signal}{why}");
+            let detail = said.completed.flatten().unwrap_or_else(by_signal);
             (failure(detail, CRASHES.contains(signal)), None, Some(*signal), false)
         }
         Outcome::Returned => (InstanceOutcome::Completed, None, None, false),
@@ -122,5 +155,8 @@ fn end_of(ended: &Ended, live: &Live) -> InstanceEnd {
         suspended_count: live.suspended_count(),
         cpu_milliseconds: cpu.and_then(|cpu| u64::try_from(cpu).ok()),
         memory_peak: usage.memory_peak.or(Some(usage.resident_max)).filter(|bytes| *bytes > 0),
+        ran_out_of_memory: ended.ran_out_of_memory,
+        limits: live.limits(),
+        keep_awake: None,
     }
 }

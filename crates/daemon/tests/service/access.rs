@@ -1,8 +1,9 @@
 //! Access: what an application asks for, and what the owner decides.
 
+use longhaul_lab::wait_until;
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 use crate::tasks::{APP, body, get, on_request, register, wait_for_instance};
 
 const ACCESS: &str = "/background-tasks/access";
@@ -68,4 +69,61 @@ fn decisions_are_the_owners() {
         rig.tcp_of(APP, &["submit", "read"]).call("DELETE", "/host/power", None).unwrap().expect_status(403);
     let _ = rig.tcp_of(APP, &["read"]).call("POST", ACCESS, None).unwrap().expect_status(403);
     let _ = rig.tcp_of(APP, &["admin"]).call("PUT", &path, body).unwrap().expect_status(200);
+}
+
+#[test]
+fn a_policy_file_denies_what_the_owner_allows_and_is_watched() {
+    let mut rig = Rig::prepare(|_| {});
+    let file = rig.path("policy.toml");
+    rig.configuration.policy_files = vec![file.display().to_string()];
+    // In one step, as administrators' tools do; nobody else may write it.
+    let write = |text: &str| {
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::set_permissions(&beside, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::rename(beside, &file).unwrap();
+    };
+    let status = |rig: &Rig| get(&rig.api_of(APP), ACCESS)["status"].as_str().unwrap().to_owned();
+    let wait_for = |rig: &Rig, expected: &str| {
+        wait_until(&format!("status {expected}"), PATIENCE, || (status(rig) == expected).then_some(()));
+    };
+    write(&format!("[background-access]\ndeny = [\"{APP}\"]\n"));
+    rig.launch().unwrap();
+    let api = rig.app_with_script(APP, "cat");
+    assert_eq!(status(&rig), "DeniedBySystemPolicy", "read before anything is answered");
+    assert_eq!(rig.get(&format!("/apps/{APP}"))["access"], "DeniedBySystemPolicy");
+    assert_eq!(status_of_other(&rig), "Unspecified");
+    let push = body("a", json!({ "type": "PushNotificationTrigger", "parameters": { "channel": "mine" } }));
+    let task = register(&api, &push);
+    let message = api.clone().with_header("TTL", "600");
+    let _ = message.call("POST", "/push/mine", Some(("text/plain", b"x"))).unwrap().expect_status(201);
+    let told = get(&api, &format!("{task}/explain"));
+    let blocking = &told["blocking"][0];
+    assert_eq!(
+        (blocking["code"].as_str(), blocking["setBy"].as_str()),
+        (Some("accessDenied"), Some("policy"))
+    );
+    assert!(blocking["detail"].as_str().unwrap().contains("policy.toml"), "{told:#}");
+    let decision = json!({ "status": "AlwaysAllowed" }).to_string();
+    let put = rig.api().call(
+        "PUT",
+        &format!("/apps/{APP}/access"),
+        Some(("application/json", decision.as_bytes())),
+    );
+    assert_eq!(put.unwrap().expect_status(200).json()["status"], "DeniedBySystemPolicy");
+    // What nobody can read allows nothing, to anybody.
+    write("[background-access\n");
+    wait_until("everybody being denied", PATIENCE, || {
+        (status_of_other(&rig) == "DeniedBySystemPolicy").then_some(())
+    });
+    rig.restart();
+    assert_eq!(status_of_other(&rig), "DeniedBySystemPolicy");
+    assert!(get(&rig.api_of(APP), &task)["pendingSince"].is_string(), "the firing is kept");
+    std::fs::remove_file(&file).unwrap();
+    wait_for(&rig, "AlwaysAllowed");
+    wait_for_instance(&rig.api_of(APP), &task, "Completed");
+}
+
+fn status_of_other(rig: &Rig) -> String {
+    get(&rig.api_of("org.example.Other"), ACCESS)["status"].as_str().unwrap().to_owned()
 }

@@ -16,5 +16,6 @@ mod push;
 mod rig;
 mod starting;
 mod task_instances;
+mod task_output;
 mod task_problems;
 mod tasks;

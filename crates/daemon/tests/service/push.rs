@@ -1,8 +1,9 @@
 //! Push channels.
 
+use longhaul_lab::wait_until;
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 use crate::tasks::{APP, body, get, register, wait_for_instance};
 
 const TEXT: &str = "text/plain";
@@ -73,4 +74,39 @@ fn the_newest_message_is_kept_until_it_can_run() {
     let instance = wait_for_instance(&api, &task, "Completed");
     assert_eq!(instance["triggerDetails"]["content"], "new");
     assert_eq!(get(&api, &format!("{task}/instances"))["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_message_is_kept_no_longer_than_its_time() {
+    let mut rig = Rig::start();
+    let api = rig.app_with_script(APP, "cat");
+    rig.set_host("networkLevel", "None");
+    let register_for = |channel: &str| {
+        let trigger = json!({ "type": "PushNotificationTrigger", "parameters": { "channel": channel } });
+        let mut request = body(channel, trigger);
+        request["conditions"] = json!(["InternetAvailable"]);
+        register(&api, &request)
+    };
+    let (now, soon, later) = (register_for("now"), register_for("soon"), register_for("later"));
+    for (channel, ttl) in [("now", "0"), ("soon", "1"), ("later", "600")] {
+        let sender = api.clone().with_header("TTL", ttl);
+        let sent = sender.call("POST", &format!("/push/{channel}"), Some((TEXT, b"x"))).unwrap();
+        assert_eq!(sent.expect_status(201).header("ttl"), Some(ttl));
+    }
+    assert!(get(&api, &now).get("pendingSince").is_none(), "one of 0 starts its task at once or never");
+    wait_until("the end of a message's time", PATIENCE, || {
+        get(&api, &soon).get("pendingSince").is_none().then_some(())
+    });
+    assert!(get(&api, &later)["pendingSince"].is_string());
+    rig.restart();
+    let api = rig.api_of(APP);
+    let told = get(&api, &format!("{later}/explain"));
+    assert!(told["satisfied"][0]["detail"].as_str().unwrap().contains("is kept until"), "{told:#}");
+    rig.set_host("networkLevel", "Internet");
+    wait_for_instance(&api, &later, "Completed");
+    for task in [now, soon] {
+        assert_eq!(get(&api, &format!("{task}/instances"))["items"], json!([]));
+    }
+    let sender = api.clone().with_header("TTL", "0");
+    let _ = sender.call("POST", "/push/now", Some((TEXT, b"x"))).unwrap().expect_status(201);
 }

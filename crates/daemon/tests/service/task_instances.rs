@@ -135,3 +135,29 @@ fn the_history_comes_in_pages() {
         let _ = api.get(&format!("{task}/instances?{bad}")).unwrap().expect_status(400);
     }
 }
+
+#[test]
+fn an_instance_tells_which_of_its_limits_hold() {
+    let rig = Rig::start();
+    let entry_point = "[[entry-point]]\nclass = \"Test.Task\"\nexec = [\"/bin/sh\", \"-c\", \"sleep 60\"]\n\
+                       memory-max = \"256MiB\"\ncpu-max = 50\n";
+    rig.install(APP, entry_point);
+    let api = rig.api_with_access(APP);
+    let task = register(&api, &on_request("a"));
+    fire(&api, &task);
+    let running = wait_for_instance(&api, &task, "Running");
+    let limits = running["limits"].as_array().expect("limits while it runs").clone();
+    let told: Vec<&str> = limits.iter().filter_map(|limit| limit["limit"].as_str()).collect();
+    assert!(told.len() == 2 && told.contains(&"memory") && told.contains(&"cpu"), "{running:#}");
+    for limit in &limits {
+        // Which means there are is the machine's; memory can be held by some means everywhere.
+        let is_enforced = limit["isEnforced"].as_bool().unwrap();
+        assert_eq!(limit["means"].is_string(), is_enforced, "{limit}");
+        assert!(is_enforced || limit["detail"].is_string(), "{limit}");
+        assert!(is_enforced || limit["limit"] == "cpu", "{limit}");
+    }
+    let path = format!("{task}/instances/{}", id_of(&running));
+    let _ = api.call("DELETE", &path, None).unwrap().expect_status(204);
+    let over = wait_for_instance(&api, &task, "Canceled");
+    assert_eq!((over["limits"].as_array(), &over["ranOutOfMemory"]), (Some(&limits), &json!(false)), "kept");
+}

@@ -1,6 +1,7 @@
 //! The conditions over the state of the machine, and what each means when its signal is unknown: what has to be
 //! there must be seen to be there, and what has to be absent is taken for absent until it is seen.
 
+use longhaul_contract::trigger::ConditionStanding;
 use longhaul_contract::{
     Condition, HostState, NetworkCost, NetworkLevel, Power, ReasonCode, Signal, Timestamp, WorkCost,
 };
@@ -128,4 +129,53 @@ pub(crate) fn seen(condition: Condition, host: &HostState) -> Seen {
 
 pub(crate) fn describe_power(power: &Power) -> String {
     if power.is_external { "external" } else { "battery" }.to_owned()
+}
+
+/// What holds when it does.
+pub(crate) fn met(condition: Condition) -> &'static str {
+    match condition {
+        Condition::UserPresent => "the user is there",
+        Condition::UserNotPresent => "the user is away",
+        Condition::InternetAvailable => "the Internet is reachable",
+        Condition::InternetNotAvailable => "the Internet is not reachable",
+        Condition::SessionConnected => "a session is connected",
+        Condition::SessionDisconnected => "no session is connected",
+        Condition::FreeNetworkAvailable => "there is a network that costs nothing",
+        Condition::BackgroundWorkCostNotHigh => "work in the background is cheap enough",
+        Condition::ExternalPower => "the machine has external power",
+        Condition::BatteryPower => "the machine runs on battery",
+    }
+}
+
+/// What holds when it does not.
+pub(crate) fn unmet(condition: Condition) -> &'static str {
+    match condition {
+        Condition::UserPresent => "the user is away",
+        Condition::UserNotPresent => "the user is there",
+        Condition::InternetAvailable => "the Internet is not reachable",
+        Condition::InternetNotAvailable => "the Internet is reachable",
+        Condition::SessionConnected => "no session is connected",
+        Condition::SessionDisconnected => "a session is connected",
+        Condition::FreeNetworkAvailable => "there is no network that costs nothing",
+        Condition::BackgroundWorkCostNotHigh => "work in the background costs much now",
+        Condition::ExternalPower => "the machine runs on battery",
+        Condition::BatteryPower => "the machine has external power",
+    }
+}
+
+/// Whether it holds, as callers are told.
+pub(crate) fn standing(condition: Condition, host: &HostState) -> ConditionStanding {
+    let (holds, lets_start) = match holds(condition, host) {
+        Holds::Yes => (Some(true), true),
+        Holds::No => (Some(false), false),
+        Holds::YesUnseen => (None, true),
+        Holds::NoUnseen => (None, false),
+    };
+    let Seen { value, since, source, unknown } = seen(condition, host);
+    let said = if holds == Some(true) { met(condition) } else { unmet(condition) };
+    let detail = match (holds, unknown) {
+        (None, Some(reason)) => reason,
+        _ => said.to_owned(),
+    };
+    ConditionStanding { condition, holds, lets_start, detail, value, since, source }
 }

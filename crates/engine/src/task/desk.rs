@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use longhaul_contract::trigger::ConditionStanding;
 use longhaul_contract::{
-    AccessStatus, AppId, Explanation, HostState, Instance, InstanceId, ReasonCode, SystemTriggerType,
-    TaskGroupId, TaskId, TaskName, Timestamp, TriggerKind, WaitingReason,
+    AccessStatus, AppId, Condition, Explanation, HostState, Instance, InstanceId, ReasonCode,
+    SystemTriggerType, TaskGroupId, TaskId, TaskName, Timestamp, TriggerKind, WaitingReason,
 };
 
 use super::queue::{Place, TaskQueue};
@@ -15,7 +16,7 @@ use super::timer::{Due, Timer};
 use super::trust::WallClock;
 use crate::clock::{BootTime, Now};
 use crate::engine::Engine;
-use crate::policy::TaskPolicy;
+use crate::policy::{AccessRule, TaskPolicy};
 use crate::step::Step;
 use crate::task::KnownSignals;
 
@@ -45,6 +46,8 @@ pub(crate) struct Task {
     /// A timer is set to look at it again.
     pub(crate) look_at: Option<BootTime>,
     pub(crate) retry_at: Option<BootTime>,
+    /// When the message that its firing brought is worth nothing any more.
+    pub(crate) expires_at: Option<BootTime>,
     pub(crate) started_at: Option<BootTime>,
     /// What the present stretch of waiting is for, and since when.
     pub(crate) waits: Option<(ReasonCode, Timestamp)>,
@@ -130,7 +133,8 @@ impl Tasks {
         self.rows.get(&id).map(|task| &**task).filter(|task| task.row.app == *app)
     }
 
-    pub(crate) fn access(&self, app: &AppId) -> AccessStatus {
+    /// What the owner has decided or the application has been given.
+    pub(crate) fn own_access(&self, app: &AppId) -> AccessStatus {
         self.access.get(app).copied().unwrap_or(AccessStatus::Unspecified)
     }
 
@@ -170,6 +174,7 @@ impl Tasks {
             place: None,
             look_at: None,
             retry_at: None,
+            expires_at: None,
             started_at: None,
             waits: None,
             row,
@@ -181,6 +186,7 @@ impl Tasks {
     pub(crate) fn remove(&mut self, id: TaskId) -> Option<Box<Task>> {
         self.set_due(id, Due::Never);
         self.set_look(id, None);
+        self.set_expiry(id, None);
         let task = self.rows.remove(&id)?;
         let row = &task.row;
         if let Some(place) = task.place {
@@ -294,9 +300,22 @@ impl Engine {
         groups
     }
 
+    /// What holds for the application, by the administrator's rules and by the owner's decision.
     #[must_use]
     pub fn access(&self, app: &AppId) -> AccessStatus {
-        self.tasks.access(app)
+        let own = self.tasks.own_access(app);
+        match self.policy.tasks.access_rule(app) {
+            AccessRule::Deny => AccessStatus::DeniedBySystemPolicy,
+            AccessRule::Allow if own == AccessStatus::AlwaysAllowed => own,
+            AccessRule::Allow => AccessStatus::AllowedSubjectToSystemPolicy,
+            AccessRule::Owner => own,
+        }
+    }
+
+    /// Whether each condition holds now, in the order of their numbers, by the rules that start tasks.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<ConditionStanding> {
+        Condition::ALL.iter().map(|condition| super::condition::standing(*condition, &self.host)).collect()
     }
 
     /// The row is to be kept as it is at the end of the step.

@@ -4,10 +4,26 @@ use longhaul_contract::{
     AccessStatus, Condition, Decision, Explanation, Reason, ReasonCode, Timestamp, WaitingReason,
 };
 
-use super::condition::{self, Seen};
+use super::condition::{self, Seen, met, unmet};
 use super::row::TaskTrigger;
 use super::rules::{TaskQuestion, TaskRule, TaskVerdict};
+use crate::codes::codes_of_transfers;
 use crate::rules::Until;
+
+/// The codes of conditions that only a condition has.
+macro_rules! conditions {
+    () => {
+        ReasonCode::UserPresent
+            | ReasonCode::UserNotPresent
+            | ReasonCode::InternetAvailable
+            | ReasonCode::InternetNotAvailable
+            | ReasonCode::SessionConnected
+            | ReasonCode::SessionDisconnected
+            | ReasonCode::FreeNetworkAvailable
+            | ReasonCode::BackgroundWorkCostNotHigh
+            | ReasonCode::BatteryPower
+    };
+}
 
 /// Why a firing that is kept does not start, or why none can come.
 pub(crate) fn waiting(question: &TaskQuestion<'_>) -> Vec<WaitingReason> {
@@ -28,15 +44,7 @@ pub(crate) fn waiting(question: &TaskQuestion<'_>) -> Vec<WaitingReason> {
 pub(crate) fn explain(question: &TaskQuestion<'_>) -> Explanation {
     let is_waiting = question.latch().is_some();
     let is_running = question.task.row.state.running.is_some();
-    let mut explanation = Explanation {
-        decision: Decision::Run,
-        blocking: Vec::new(),
-        satisfied: Vec::new(),
-        unknown: Vec::new(),
-        history: Vec::new(),
-        totals: Vec::new(),
-        override_with: None,
-    };
+    let mut explanation = Explanation::of(Decision::Run);
     for rule in TaskRule::all() {
         let verdict = question.ask(rule);
         let until = match verdict {
@@ -96,6 +104,10 @@ fn keeps_from_firing(code: ReasonCode) -> bool {
 fn override_of(question: &TaskQuestion<'_>, blocking: &[Reason]) -> Option<String> {
     let row = &question.task.row;
     if blocking.is_empty() {
+        return None;
+    }
+    if question.policy_denies().is_some() {
+        // Nothing that the owner of the service could say counts.
         return None;
     }
     if question.access() == AccessStatus::DeniedByUser
@@ -195,7 +207,11 @@ impl Words<'_> {
             }
             ReasonCode::AccessUnspecified => "its application has not asked for background access",
             ReasonCode::AccessDenied => {
-                return format!("background access of {} is {}", row.app, self.question.access());
+                let access = format!("background access of {} is {}", row.app, self.question.access());
+                return match self.question.policy_denies() {
+                    Some(source) => format!("{access} by {source}"),
+                    None => access,
+                };
             }
             ReasonCode::ProgramNotConnected => {
                 let class = row.plan.in_process.as_deref().unwrap_or_default();
@@ -216,10 +232,11 @@ impl Words<'_> {
                     policy.at_once_per_application, row.app
                 );
             }
-            _ => match self.rule {
+            conditions!() => match self.rule {
                 TaskRule::Condition(condition) => unmet(condition),
                 _ => "it is held back",
             },
+            codes_of_transfers!() => "it is held back",
         };
         match unseen {
             Some(reason) => format!("it is not known that {}: {reason}", self.wanted()),
@@ -241,7 +258,10 @@ impl Words<'_> {
 
     fn satisfied(&self) -> String {
         match self.rule {
-            TaskRule::Fired => "its trigger has fired".to_owned(),
+            TaskRule::Fired => match self.question.latch().and_then(|latch| latch.expires) {
+                Some(time) => format!("its trigger has fired; its message is kept until {time}"),
+                None => "its trigger has fired".to_owned(),
+            },
             TaskRule::NotQuarantined => "it has not taken its host down too often".to_owned(),
             TaskRule::Access => "its application may run in the background".to_owned(),
             TaskRule::Program => "a connected program serves its entry point".to_owned(),
@@ -264,20 +284,8 @@ impl Words<'_> {
     /// What the rule asks of the machine.
     fn wanted(&self) -> &'static str {
         match self.rule {
-            TaskRule::Condition(Condition::UserPresent) => "the user is there",
-            TaskRule::Condition(Condition::UserNotPresent) => "the user is away",
-            TaskRule::Condition(Condition::InternetAvailable) => "the Internet is reachable",
-            TaskRule::Condition(Condition::InternetNotAvailable) => "the Internet is not reachable",
-            TaskRule::Condition(Condition::SessionConnected) => "a session is connected",
-            TaskRule::Condition(Condition::SessionDisconnected) => "no session is connected",
-            TaskRule::Condition(Condition::FreeNetworkAvailable) => "there is a network that costs nothing",
-            TaskRule::Condition(Condition::BackgroundWorkCostNotHigh) => {
-                "work in the background is cheap enough"
-            }
-            TaskRule::ExternalPower | TaskRule::Condition(Condition::ExternalPower) => {
-                "the machine has external power"
-            }
-            TaskRule::Condition(Condition::BatteryPower) => "the machine runs on battery",
+            TaskRule::Condition(condition) => met(condition),
+            TaskRule::ExternalPower => met(Condition::ExternalPower),
             _ => "energy saver is off",
         }
     }
@@ -326,39 +334,28 @@ impl Words<'_> {
         if let Some(until) = self.until {
             return Some(until.wall(self.question.now).to_string());
         }
+        if !self.blocks() {
+            return None;
+        }
         let text = match code {
-            _ if !self.blocks() => return None,
             ReasonCode::NotFired => "its trigger fires",
             ReasonCode::Quarantined => "it is registered again, or run by hand and succeeds",
             ReasonCode::AccessUnspecified => "its application asks for access",
+            ReasonCode::AccessDenied if self.question.policy_denies().is_some() => "the policy lets it",
             ReasonCode::AccessDenied => "the owner grants access",
             ReasonCode::ProgramNotConnected => "a program connects that serves it",
             ReasonCode::InstanceRunning => "the instance ends",
             ReasonCode::TasksAtOnce | ReasonCode::TasksAtOncePerApplication => "another task ends",
             ReasonCode::ClockUntrusted => "the clock is set",
             ReasonCode::ServiceStopping => "the service starts again",
-            ReasonCode::Consumed => return None,
-            _ => self.wanted(),
+            ReasonCode::Consumed | codes_of_transfers!() => return None,
+            ReasonCode::ExternalPower | ReasonCode::EnergySaver | conditions!() => self.wanted(),
+            ReasonCode::RetryDelay | ReasonCode::Flapping => "its delay is over",
         };
         Some(text.to_owned())
     }
 
     fn blocks(&self) -> bool {
         matches!(self.question.ask(self.rule), TaskVerdict::Blocks { .. })
-    }
-}
-
-fn unmet(condition: Condition) -> &'static str {
-    match condition {
-        Condition::UserPresent => "the user is away",
-        Condition::UserNotPresent => "the user is there",
-        Condition::InternetAvailable => "the Internet is not reachable",
-        Condition::InternetNotAvailable => "the Internet is reachable",
-        Condition::SessionConnected => "no session is connected",
-        Condition::SessionDisconnected => "a session is connected",
-        Condition::FreeNetworkAvailable => "there is no network that costs nothing",
-        Condition::BackgroundWorkCostNotHigh => "work in the background costs much now",
-        Condition::ExternalPower => "the machine runs on battery",
-        Condition::BatteryPower => "the machine has external power",
     }
 }

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
+use longhaul_contract::instance::{InstanceLimit, KeepAwake};
 use longhaul_contract::{AppId, CancelReason, InstanceId, SystemTriggerType, TaskId};
+
+use crate::policy::AccessRules;
 
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub struct InstanceEnd {
     pub suspended_count: u32,
     pub cpu_milliseconds: Option<u64>,
     pub memory_peak: Option<u64>,
+    pub ran_out_of_memory: bool,
+    /// Which of the limits it was to have held.
+    pub limits: Vec<InstanceLimit>,
+    pub keep_awake: Option<KeepAwake>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +41,13 @@ pub enum TaskFact {
     Fired {
         id: TaskId,
         details: Arc<str>,
+    },
+    /// The same with a message that is worth nothing any more after so many milliseconds. With 0 it starts an instance at
+    /// once or never (RFC 8030 section 5.2).
+    Message {
+        id: TaskId,
+        details: Arc<str>,
+        lifetime_ms: u64,
     },
     /// An event of the machine, or of one application, that is no change of `HostState`.
     System {
@@ -66,6 +80,8 @@ pub enum TaskFact {
         class: Arc<str>,
         is_connected: bool,
     },
+    /// What administrators say of background access now, all of it.
+    AccessRules(Vec<AccessRules>),
     /// The wall clock was set, or the machine woke up.
     ClockChanged,
 }

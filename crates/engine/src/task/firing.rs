@@ -11,6 +11,8 @@ use super::details::joined;
 use super::queue::Place;
 use super::row::Latch;
 use super::rules::{Scope, TaskVerdict};
+use super::run::later;
+use crate::clock::BootTime;
 use crate::engine::Engine;
 use crate::rules::Until;
 use crate::step::Step;
@@ -39,6 +41,7 @@ impl Engine {
             Some(latch) if latch.cause != RunCause::Retry => {
                 latch.details = joined(&latch.details, details);
                 latch.has_fired = true;
+                latch.expires = None;
             }
             latch => {
                 *latch = Some(Latch {
@@ -47,6 +50,7 @@ impl Engine {
                     attempt: 1,
                     not_before: None,
                     has_fired: true,
+                    expires: None,
                     details: details.clone(),
                 });
                 task.retry_at = None;
@@ -57,8 +61,47 @@ impl Engine {
         if task.is_spent() {
             self.tasks.set_due(id, Due::Never);
         }
+        self.tasks.set_expiry(id, None);
         Self::keep_task(step, id);
         self.consider_task(step, id);
+    }
+
+    /// A message fired it, and is worth something for so long.
+    pub(crate) fn fire_message(&mut self, step: &mut Step, id: TaskId, details: &Arc<str>, lifetime_ms: u64) {
+        self.fire(step, id, details);
+        let Some(task) = self.tasks.rows.get_mut(&id) else { return };
+        let Some(latch) = &mut task.row.state.latch else { return };
+        latch.expires = Some(later(step.now.wall, lifetime_ms));
+        self.tasks.set_expiry(id, Some(step.now.boot.plus_millis(lifetime_ms)));
+    }
+
+    /// What is left of a message's time after a restart, and never more than all of it.
+    pub(crate) fn resume_expiry(&mut self, step: &Step, id: TaskId) {
+        let Some(latch) = &self.tasks.rows[&id].row.state.latch else { return };
+        let Some(expires) = latch.expires else { return };
+        // A clock that was set back has moved the end before the beginning.
+        let whole = expires.micros().saturating_sub(latch.fired.micros());
+        let whole = if whole < 0 { i64::MAX } else { whole };
+        let left = expires.micros().saturating_sub(step.now.wall.micros()).clamp(0, whole);
+        let at = BootTime(step.now.boot.0.saturating_add(left.unsigned_abs()));
+        self.tasks.set_expiry(id, Some(at));
+    }
+
+    /// Forgets the messages whose time is over and that have started nothing. What else was to start goes on.
+    pub(crate) fn forget_expired(&mut self, step: &mut Step) {
+        for id in std::mem::take(&mut step.tasks.expired) {
+            let Some(task) = self.tasks.rows.get_mut(&id) else { continue };
+            let Some(latch) = &mut task.row.state.latch else { continue };
+            if latch.cause == RunCause::Manual {
+                latch.has_fired = false;
+                latch.expires = None;
+                latch.details = no_details();
+            } else {
+                task.row.state.latch = None;
+            }
+            Self::keep_task(step, id);
+            self.consider_task(step, id);
+        }
     }
 
     /// An event of the machine, or of one application.
@@ -152,7 +195,7 @@ impl Engine {
         let Some(kind) = kind else {
             return Err(Refusal::new(ErrorCode::InvalidTrigger, "its trigger is not fired by a request"));
         };
-        let access = self.tasks.access(app);
+        let access = self.access(app);
         let saves_energy =
             access != AccessStatus::AlwaysAllowed && self.host.energy_saver.value() == Some(&true);
         let result = if task.row.state.running.is_some() {
@@ -188,7 +231,7 @@ impl Engine {
     pub(crate) fn run_task(&mut self, step: &mut Step, app: &AppId, id: TaskId) -> Result<(), Refusal> {
         let crashes_max = self.policy.tasks.crashes_max;
         self.tasks.find(app, id).ok_or_else(|| no_task(id))?;
-        let access = self.tasks.access(app);
+        let access = self.access(app);
         if matches!(access, AccessStatus::DeniedByUser | AccessStatus::DeniedBySystemPolicy) {
             return Err(Refusal::new(ErrorCode::AccessDenied, format!("access of {app} is {access}")));
         }
@@ -207,6 +250,7 @@ impl Engine {
                 attempt: 1,
                 not_before: None,
                 has_fired: false,
+                expires: None,
                 details: no_details(),
             });
             task.order = self.tasks.next_order;

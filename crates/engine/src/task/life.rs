@@ -22,6 +22,7 @@ impl Engine {
         for id in &ids {
             self.resume_retry(step, *id);
             self.interrupt_run(step, *id);
+            self.resume_expiry(step, *id);
         }
         let mut waiting: Vec<_> = ids
             .iter()
@@ -44,6 +45,9 @@ impl Engine {
     pub(crate) fn observe_task(&mut self, step: &mut Step, fact: TaskFact) {
         match fact {
             TaskFact::Fired { id, details } => self.fire(step, id, &details),
+            TaskFact::Message { id, details, lifetime_ms } => {
+                self.fire_message(step, id, &details, lifetime_ms);
+            }
             TaskFact::System { event, app, details } => {
                 self.fire_event(step, event, app.as_ref(), &details);
             }
@@ -60,6 +64,7 @@ impl Engine {
                 }
                 self.consider_app(step, &app);
             }
+            TaskFact::AccessRules(rules) => self.set_access_rules(step, rules),
             // Every step compares the clocks.
             TaskFact::ClockChanged => {}
         }
@@ -75,6 +80,7 @@ impl Engine {
         self.run_task_timers(step);
         self.follow_zone(step, look.was_set || step.tasks.signals);
         self.start_tasks(step);
+        self.forget_expired(step);
         self.note_waiting(step);
         self.keep_tasks(step);
     }

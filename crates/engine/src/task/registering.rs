@@ -10,6 +10,7 @@ use super::row::{TaskRow, TaskState, TaskTrigger};
 use super::wish::NewTask;
 use crate::engine::Engine;
 use crate::plan::Change;
+use crate::policy::AccessRules;
 use crate::step::Step;
 use crate::task::{TaskAnswer, TaskChange, TaskWish};
 use crate::wish::Refusal;
@@ -28,22 +29,22 @@ impl Engine {
             TaskWish::CancelInstance { app, id, instance } => self.cancel_one(step, &app, id, instance),
             TaskWish::RequestAccess { app, kind: _ } => {
                 // AlwaysAllowed is the owner's to give: asking for it gets what asking gets.
-                if self.tasks.access(&app) == AccessStatus::Unspecified {
+                if self.tasks.own_access(&app) == AccessStatus::Unspecified {
                     self.set_access(step, &app, self.policy.tasks.access_on_request);
                 }
-                step.plan.answer = Some(TaskAnswer::Access(self.tasks.access(&app)));
+                step.plan.answer = Some(TaskAnswer::Access(self.access(&app)));
                 Ok(())
             }
             TaskWish::RemoveAccess { app } => {
                 // What the owner has denied is not the application's to forget.
-                if self.tasks.access(&app).is_allowed() {
+                if self.tasks.own_access(&app).is_allowed() {
                     self.set_access(step, &app, AccessStatus::Unspecified);
                 }
                 Ok(())
             }
             TaskWish::PutAccess { app, status } => {
                 self.set_access(step, &app, status);
-                step.plan.answer = Some(TaskAnswer::Access(status));
+                step.plan.answer = Some(TaskAnswer::Access(self.access(&app)));
                 Ok(())
             }
             TaskWish::Uninstall { app } => {
@@ -55,7 +56,7 @@ impl Engine {
 
     fn register(&mut self, step: &mut Step, new: NewTask, on_conflict: OnConflict) -> Result<(), Refusal> {
         let policy = &self.policy.tasks;
-        let access = self.tasks.access(&new.app);
+        let access = self.access(&new.app);
         if policy.is_registration_strict && !access.is_allowed() {
             return Err(Refusal::new(ErrorCode::AccessDenied, format!("access of {} is {access}", new.app)));
         }
@@ -152,7 +153,7 @@ impl Engine {
     }
 
     fn set_access(&mut self, step: &mut Step, app: &AppId, status: AccessStatus) {
-        let before = self.tasks.access(app);
+        let before = self.tasks.own_access(app);
         if before == status {
             return;
         }
@@ -165,6 +166,15 @@ impl Engine {
         self.tell_of_privilege(step, app, before, status);
         self.end_forbidden_runs(step);
         self.consider_app(step, app);
+    }
+
+    /// Other rules of the machine's administrators: they count from now on.
+    pub(crate) fn set_access_rules(&mut self, step: &mut Step, rules: Vec<AccessRules>) {
+        self.policy.tasks.access_rules = rules;
+        self.end_forbidden_runs(step);
+        for app in self.task_apps() {
+            self.consider_app(step, &app);
+        }
     }
 
     /// A place on the lock screen was what let an application run whatever the system thought of it. That is

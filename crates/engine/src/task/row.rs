@@ -177,6 +177,9 @@ pub struct Latch {
     /// The trigger has fired: it is not only a call of `run`, which spends no one-shot registration.
     #[serde(default)]
     pub has_fired: bool,
+    /// When the message that fired it is worth nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
     /// Trigger details as one JSON document.
     pub details: Arc<str>,
 }

@@ -98,7 +98,12 @@ impl TaskQuestion<'_> {
     }
 
     pub(crate) fn access(&self) -> AccessStatus {
-        self.engine.tasks.access(&self.task.row.app)
+        self.engine.access(&self.task.row.app)
+    }
+
+    /// The administrator's file that denies background access to the application.
+    pub(crate) fn policy_denies(&self) -> Option<&str> {
+        self.engine.policy.tasks.denies(&self.task.row.app)
     }
 
     pub(crate) fn ask(&self, rule: TaskRule) -> TaskVerdict {

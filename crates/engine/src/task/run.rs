@@ -80,6 +80,9 @@ impl Run {
             was_killed: false,
             cpu_milliseconds: None,
             memory_peak: None,
+            ran_out_of_memory: false,
+            limits: Vec::new(),
+            keep_awake: None,
         }
     }
 
@@ -102,6 +105,9 @@ impl Run {
             was_killed: end.was_killed,
             cpu_milliseconds: end.cpu_milliseconds,
             memory_peak: end.memory_peak,
+            ran_out_of_memory: end.ran_out_of_memory,
+            limits: end.limits.clone(),
+            keep_awake: end.keep_awake.clone(),
             ..self.record(id)
         }
     }
@@ -113,7 +119,7 @@ fn retry_delay(seconds: u32, attempt: u32) -> u64 {
     (u64::from(seconds) << doublings).saturating_mul(1_000).min(RETRY_DELAY_MAX_MS)
 }
 
-fn later(time: Timestamp, milliseconds: u64) -> Timestamp {
+pub(crate) fn later(time: Timestamp, milliseconds: u64) -> Timestamp {
     Timestamp(time.micros().saturating_add(i64::try_from(milliseconds).map_or(i64::MAX, |ms| ms * 1_000)))
 }
 
@@ -175,6 +181,7 @@ impl Engine {
         let limit = step.now.boot.plus_millis(run.limits.cancel_after_ms);
         self.tasks.runs.insert(instance, run);
         self.set_run_timer(instance, Some((limit, Timer::Limit(instance))));
+        self.tasks.set_expiry(id, None);
         self.consider_task(step, id);
         self.tasks.queue.started(&app);
         if step.tasks.asked == Some(id) {
@@ -285,7 +292,7 @@ impl Engine {
 
     /// A run by hand ends only because of what would have forbidden it to start. Unknown signals end nothing.
     fn forbids_run(&self, run: &Run) -> Option<CancelReason> {
-        let access = self.tasks.access(&run.app);
+        let access = self.access(&run.app);
         let is_manual = run.firing.cause == RunCause::Manual;
         let is_asked_by_hand = is_manual && access == AccessStatus::Unspecified;
         if !access.is_allowed() && !is_asked_by_hand {
@@ -362,6 +369,7 @@ impl Engine {
             attempt,
             not_before: Some(later(step.now.wall, delay)),
             has_fired: false,
+            expires: None,
             details: firing.details.clone(),
         });
         task.retry_at = Some(step.now.boot.plus_millis(delay));

@@ -43,6 +43,8 @@ pub(crate) enum Timer {
     Fire(TaskId),
     /// A delay of this registration's firing is over.
     Look(TaskId),
+    /// The message of this registration's firing is worth nothing any more.
+    Expire(TaskId),
     /// The instance has run for as long as it may.
     Limit(InstanceId),
     /// The grace of a cancelled instance is over, and the runner should have killed it.
@@ -103,6 +105,17 @@ impl Tasks {
             self.timers.insert((at, Timer::Look(id)));
         }
     }
+
+    /// Sets the timer that forgets the message of the registration's firing.
+    pub(crate) fn set_expiry(&mut self, id: TaskId, at: Option<BootTime>) {
+        let Some(task) = self.rows.get_mut(&id) else { return };
+        if let Some(before) = std::mem::replace(&mut task.expires_at, at) {
+            self.timers.remove(&(before, Timer::Expire(id)));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, Timer::Expire(id)));
+        }
+    }
 }
 
 impl Engine {
@@ -155,7 +168,7 @@ impl Engine {
     pub(crate) fn clock_changed(&mut self, step: &mut Step) {
         let ids: Vec<TaskId> = self.tasks.rows.keys().copied().collect();
         for id in ids {
-            self.move_retry(step, id);
+            self.move_delays(step, id);
             let task = &self.tasks.rows[&id];
             match (&task.row.plan.trigger, task.due) {
                 (TaskTrigger::Every { minutes, .. }, Due::Boot { at, is_estimate }) => {
@@ -178,13 +191,17 @@ impl Engine {
         }
     }
 
-    /// A delay goes by the boot clock: what a restart will read of it follows the wall clock.
-    fn move_retry(&mut self, step: &mut Step, id: TaskId) {
+    /// Delays go by the boot clock: what a restart will read of them follows the wall clock.
+    fn move_delays(&mut self, step: &mut Step, id: TaskId) {
         let Some(task) = self.tasks.rows.get_mut(&id) else { return };
         if let (Some(latch), Some(retry_at)) = (&mut task.row.state.latch, task.retry_at)
             && retry_at > step.now.boot
         {
             latch.not_before = Some(plus(step.now.wall, difference(retry_at, step.now.boot)));
+            Self::keep_task(step, id);
+        }
+        if let (Some(latch), Some(expires_at)) = (&mut task.row.state.latch, task.expires_at) {
+            latch.expires = Some(plus(step.now.wall, difference(expires_at, step.now.boot)));
             Self::keep_task(step, id);
         }
     }
@@ -239,6 +256,11 @@ impl Engine {
                 Timer::Look(id) => {
                     self.tasks.set_look(id, None);
                     self.consider_task(step, id);
+                }
+                // What may start in this very step still does.
+                Timer::Expire(id) => {
+                    self.tasks.set_expiry(id, None);
+                    step.tasks.expired.insert(id);
                 }
                 Timer::Limit(instance) => self.limit_reached(step, instance),
                 Timer::Kill(instance) => self.grace_over(step, instance),

@@ -70,7 +70,7 @@ fn an_application_that_has_to_be_in_the_foreground_waits_until_it_is() {
         let operation = NewOperation { start: false, ..world.operation("b") };
         world.create(operation).0
     };
-    let mut tell = |world: &mut World, is_held_back| {
+    let tell = |world: &mut World, is_held_back| {
         let app = world.operation("c").app;
         world.engine.observe(world.now, Fact::HeldBack { app, is_held_back })
     };

@@ -99,7 +99,7 @@ impl Connector {
                 Ok(connection) => return connection,
                 Err(error) => error,
             };
-            let reason = self.absence(address, &error);
+            let reason = absence(self.called, address, &error);
             self.state.send_if_modified(|state| match state {
                 Some(Err(told)) if *told == reason => false,
                 state => {
@@ -116,14 +116,6 @@ impl Connector {
             }
         }
     }
-
-    fn absence(&self, address: &str, error: &zbus::Error) -> String {
-        let called = self.called;
-        if is_missing(error) {
-            return format!("there is no {called} at {address}: install and start dbus");
-        }
-        format!("the {called} at {address} takes nobody in: {error}")
-    }
 }
 
 async fn attempt(address: &str) -> zbus::Result<Connection> {
@@ -132,6 +124,22 @@ async fn attempt(address: &str) -> zbus::Result<Connection> {
         Ok(connected) => connected,
         Err(_) => Err(zbus::Error::InputOutput(std::sync::Arc::new(io::ErrorKind::TimedOut.into()))),
     }
+}
+
+/// A connection for one call.
+///
+/// # Errors
+/// In words for people: why there is none.
+pub(crate) async fn connect_once(address: Option<&str>) -> Result<Connection, String> {
+    let address = address.unwrap_or(DEFAULT_ADDRESS);
+    attempt(address).await.map_err(|error| absence("system bus", address, &error))
+}
+
+fn absence(called: &str, address: &str, error: &zbus::Error) -> String {
+    if is_missing(error) {
+        return format!("there is no {called} at {address}: install and start dbus");
+    }
+    format!("the {called} at {address} takes nobody in: {error}")
 }
 
 fn is_missing(error: &zbus::Error) -> bool {

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use zbus::Connection;
 use zbus::names::OwnedUniqueName;
 
-pub(crate) use connection::{Bus, Connector};
+pub(crate) use connection::{Bus, Connector, connect_once};
 pub(crate) use owner::{Owner, Properties, Rule, Signals};
 
 use crate::facts::{Fact, Presence, Reports};
 
-const DBUS: &str = "org.freedesktop.DBus";
-const DBUS_PATH: &str = "/org/freedesktop/DBus";
+pub(crate) const DBUS: &str = "org.freedesktop.DBus";
+pub(crate) const DBUS_PATH: &str = "/org/freedesktop/DBus";
 
 /// After how long a source that failed while its daemon runs is tried again: a few times, not for ever.
 const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
@@ -151,7 +151,7 @@ async fn attend<S: BusSource>(source: &mut S, owner: &Owner, reports: &Reports) 
     }
 }
 
-async fn find_owner(bus: &Owner, name: &str) -> zbus::Result<Option<OwnedUniqueName>> {
+pub(crate) async fn find_owner(bus: &Owner, name: &str) -> zbus::Result<Option<OwnedUniqueName>> {
     match bus.call(DBUS_PATH, DBUS, "GetNameOwner", &name).await {
         Ok(reply) => Ok(Some(reply.body().deserialize()?)),
         Err(zbus::Error::FDO(error)) if matches!(*error, zbus::fdo::Error::NameHasNoOwner(_)) => Ok(None),

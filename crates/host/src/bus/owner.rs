@@ -32,11 +32,13 @@ pub(crate) struct Rule<'a> {
     interface: &'a str,
     member: &'a str,
     first_argument: Option<&'a str>,
+    /// The first argument is a name that begins so.
+    first_namespace: Option<&'a str>,
 }
 
 impl<'a> Rule<'a> {
     pub(crate) fn signal(path: &'a str, interface: &'a str, member: &'a str) -> Self {
-        Self { path, is_tree: false, interface, member, first_argument: None }
+        Self { path, is_tree: false, interface, member, first_argument: None, first_namespace: None }
     }
 
     /// Changes of the properties that `interface` has on `path`.
@@ -46,6 +48,10 @@ impl<'a> Rule<'a> {
 
     pub(crate) fn with_first_argument(self, argument: &'a str) -> Self {
         Self { first_argument: Some(argument), ..self }
+    }
+
+    pub(crate) fn with_first_namespace(self, namespace: &'a str) -> Self {
+        Self { first_namespace: Some(namespace), ..self }
     }
 
     pub(crate) fn with_tree(self) -> Self {
@@ -59,6 +65,10 @@ impl<'a> Rule<'a> {
             .interface(self.interface)
             .member(self.member);
         let rule = if self.is_tree { rule.path_namespace(self.path) } else { rule.path(self.path) };
+        let rule = match self.first_namespace {
+            Some(namespace) => rule.arg0ns(namespace),
+            None => rule,
+        };
         match self.first_argument {
             Some(argument) => rule.add_arg(argument).build(),
             None => rule.build(),
@@ -69,6 +79,11 @@ impl<'a> Rule<'a> {
 impl Owner {
     pub(crate) fn new(connection: &Connection, name: &OwnedUniqueName) -> Self {
         Self { connection: connection.clone(), name: name.to_string() }
+    }
+
+    /// Whoever owns a well-known name at the time of each call; started if need be.
+    pub(crate) fn called(connection: &Connection, name: &str) -> Self {
+        Self { connection: connection.clone(), name: name.to_owned() }
     }
 
     /// The bus as a daemon of its own.

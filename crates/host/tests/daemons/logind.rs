@@ -4,10 +4,14 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use longhaul_host::{HostChange, HostWatch, Machine};
+use longhaul_host::{HostChange, HostWatch, Inhibitors, Machine};
 use longhaul_lab::process::{Guarded, program, spawn};
+use longhaul_lab::wait_until;
 
 use crate::rig::{DEADLINE, Rig, Watch, is, source};
+
+const LOGIN: &str = "org.freedesktop.login1";
+const MANAGER_LIST: &str = "org.freedesktop.login1.Manager.ListInhibitors";
 
 /// What logind asks of systemd: every job is done soon, and units end when they are let go.
 const SERVICE_MANAGER: &str = r#"
@@ -140,6 +144,14 @@ async fn the_real_daemon_tells_of_sessions_and_sleep() {
         order(&format!("{what} off"));
         watch.until(what, |state| is(&state.user_present, &true)).await;
     }
+    let inhibitors = Inhibitors::of(&rig.machine());
+    let listed = || rig.bus.call(LOGIN, "/org/freedesktop/login1", MANAGER_LIST, &[]);
+    let lock = inhibitors.hold("A test needs the network").await.unwrap();
+    assert_eq!(lock.what(), "sleep:idle");
+    let locks = listed();
+    assert!(locks.contains("'sleep:idle', 'Longhaul', 'A test needs the network', 'block'"), "{locks}");
+    drop(lock);
+    wait_until("the end of the lock", DEADLINE, || (!listed().contains("'block'")).then_some(()));
     order("sleep");
     let HostChange::Suspending(delay) = watch.event().await else { panic!("not suspending") };
     assert!(delay.is_held());
@@ -150,5 +162,7 @@ async fn the_real_daemon_tells_of_sessions_and_sleep() {
     order("logout");
     watch.until("logged out", |state| is(&state.session_connected, &false)).await;
     drop(daemon);
+    let refused = inhibitors.hold("A test").await.unwrap_err();
+    assert!(refused.contains("systemd-logind is not running"), "{refused}");
     watch.until("gone", |state| state.session_connected.value().is_none()).await;
 }

@@ -88,7 +88,7 @@ fn supervise(channels: Channels, held: &Held) -> io::Result<()> {
     let task = loop {
         match inbox.next::<Order>()? {
             Some(Order::Run(task)) => break task,
-            Some(Order::Cancel { .. } | Order::Kill) => return Ok(()),
+            Some(Order::Cancel { .. } | Order::Kill | Order::Leftovers(_)) => return Ok(()),
             None if wire::receive(&channels.control, &mut inbox)? => {}
             None => return Ok(()),
         }
@@ -252,6 +252,7 @@ impl Watch {
             match order {
                 Order::Run(_) => {}
                 Order::Kill => self.begin_killing(),
+                Order::Leftovers(leftovers) => self.leftovers = leftovers,
                 Order::Cancel { reason, grace } => self.ask_to_end(&reason, grace),
             }
         }
@@ -305,8 +306,12 @@ impl Watch {
                 Reaped::Child { .. } => {}
             }
         }
-        let has_ended = self.outcome.is_some();
-        if has_ended && self.leftovers == Leftovers::Kill && !matches!(self.ending, Ending::Killing { .. }) {
+        let is_to_be_cleared = match (&self.outcome, self.leftovers) {
+            (None, _) | (Some(_), Leftovers::Await) => false,
+            (Some(_), Leftovers::Kill) => true,
+            (Some(outcome), Leftovers::AwaitAfterSuccess) => *outcome != Outcome::Exited { code: 0 },
+        };
+        if is_to_be_cleared && !matches!(self.ending, Ending::Killing { .. }) {
             let now = Instant::now();
             self.ending = Ending::Killing { since: now, next: now, interval: SWEEP_FIRST };
         }

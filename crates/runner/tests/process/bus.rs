@@ -11,10 +11,10 @@ use crate::world::{GONE_WITHIN, GRACE, World, holds_within, is_alive, lab, until
 
 const NAME: &str = "org.example.Bus-Lab";
 
-struct BusWorld {
+pub(crate) struct BusWorld {
     world: World,
     daemon: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Drop for BusWorld {
@@ -25,7 +25,7 @@ impl Drop for BusWorld {
 }
 
 impl BusWorld {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         let folder = world.folder();
         fs::create_dir(folder.join("services")).expect("a folder");

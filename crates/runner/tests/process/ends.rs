@@ -145,3 +145,37 @@ async fn a_start_that_nobody_waits_for_leaves_nothing() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn what_becomes_of_what_is_left_behind_can_be_decided_while_it_runs() {
+    let world = World::new();
+    let marks = world.marks();
+    let go = marks.join("go").display().to_string();
+    let script = |code: u8| {
+        format!("sleep 1000 & echo up; while ! test -e {go}; do sleep 0.01; done; echo over; exit {code}")
+    };
+    let running = world.start(shell(&script(0))).await;
+    let order = running.leftovers_order();
+    order.give(Leftovers::AwaitAfterSuccess).await;
+    std::fs::write(marks.join("go"), "").unwrap();
+    until_said(&running, "over").await;
+    assert!(
+        !holds_within(Duration::from_millis(200), || running.ended().is_some()).await,
+        "it is waited for"
+    );
+    order.give(Leftovers::Kill).await;
+    let ended = within(running.wait()).await;
+    assert_eq!((&ended.outcome, ended.leftovers_killed), (&exited(0), 1));
+    order.give(Leftovers::Await).await;
+
+    std::fs::remove_file(marks.join("go")).unwrap();
+    let running = world.start(shell(&script(5))).await;
+    running.leftovers_order().give(Leftovers::AwaitAfterSuccess).await;
+    std::fs::write(marks.join("go"), "").unwrap();
+    let ended = within(running.wait()).await;
+    assert_eq!(
+        (&ended.outcome, ended.leftovers_killed),
+        (&exited(5), 1),
+        "after a failure nothing is waited for"
+    );
+}

@@ -5,6 +5,7 @@
 
 mod bus;
 mod cancel;
+mod delegated;
 mod ends;
 mod output;
 mod sandbox;

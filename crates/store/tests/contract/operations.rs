@@ -370,13 +370,13 @@ fn every_write_is_repeatable(mut trial: Boxed) {
     let patch = PatchDownload { priority: Some(Priority::High), ..PatchDownload::default() };
     for write in [
         create(1),
-        updated(full_row(1)),
+        updated(Row { kind: OperationKind::Download, ..full_row(1) }),
         Write::Change(Change::Counted { id: id(1), fruitless_attempts: 2, has_bytes: false }),
         Write::Change(Change::Patched { id: id(1), patch: Box::new(patch) }),
         Write::Change(Change::Started { id: id(1), time: time(3) }),
         journal(1, 5, b"r"),
         waited(1, ReasonCode::Folder, time(3), time(9)),
-        ended(Row { phase: StoredPhase::Completed, ..full_row(1) }, 10),
+        ended(Row { kind: OperationKind::Download, phase: StoredPhase::Completed, ..full_row(1) }, 10),
         consumed(1, 11),
         Write::Change(Change::Removed { id: id(1) }),
     ] {

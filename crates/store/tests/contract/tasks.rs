@@ -1,5 +1,6 @@
 //! Background tasks: registrations, their instances, and what belongs to them.
 
+use longhaul_contract::instance::{InstanceLimit, LimitKind};
 use longhaul_contract::{
     AccessStatus, Condition, Instance, InstanceId, InstanceState, ReasonCode, RegisterTaskRequest, RunCause,
     TaskGroupId, TaskId, TaskName, Timestamp, TriggerKind,
@@ -66,6 +67,7 @@ pub(crate) fn busy_state(variety: u64) -> TaskState {
         attempt: 1,
         not_before: Some(time(9)),
         has_fired: true,
+        expires: Some(time(9)),
         details: r#"{"a":1}"#.into(),
     };
     TaskState {
@@ -131,6 +133,14 @@ pub(crate) fn instance(number: u64, of: u64, state: InstanceState) -> Instance {
         was_killed: false,
         cpu_milliseconds: Some(3),
         memory_peak: None,
+        ran_out_of_memory: true,
+        limits: vec![InstanceLimit {
+            limit: LimitKind::Memory,
+            is_enforced: true,
+            means: Some("cgroup".to_owned()),
+            detail: None,
+        }],
+        keep_awake: None,
     }
 }
 

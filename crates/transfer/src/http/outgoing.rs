@@ -77,7 +77,9 @@ pub(crate) struct Patience {
 
 /// Called with the status and the fields of each interim response.
 #[derive(Clone)]
-pub(crate) struct Interim(pub(crate) Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>);
+pub(crate) struct Interim(pub(crate) Arc<InterimHook>);
+
+type InterimHook = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
 impl Course {
     /// `waits_for_continue`: nothing is sent before [`Self::heard`] was told of a 100, or a while has passed.

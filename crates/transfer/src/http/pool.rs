@@ -34,12 +34,12 @@ pub(crate) struct Traits {
     pub(crate) needs_http1: bool,
     /// Agreed on HTTP/1.1 when HTTP/2 was offered.
     pub(crate) chose_http1: bool,
-    /// When its path last lost packets although none waited in a queue.
-    pub(crate) lossy: Option<Instant>,
     /// Does not answer `Expect: 100-continue`, or refuses it.
     pub(crate) ignores_expect: bool,
     /// Has taken a large body.
     pub(crate) takes_bodies: bool,
+    /// When its path last lost packets although none waited in a queue.
+    pub(crate) lossy: Option<Instant>,
 }
 
 pub(crate) struct Pool {

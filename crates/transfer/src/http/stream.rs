@@ -227,9 +227,16 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
+        if self.is_write_broken {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+        };
+        match self.settle_write(flushed.map_ok(|()| 0)) {
+            Poll::Pending if self.is_write_broken => Poll::Ready(Ok(())),
+            settled => settled.map_ok(|_| ()),
         }
     }
 

@@ -284,9 +284,8 @@ impl Upload {
 
     async fn stop(&self, mode: StopMode) -> UploadEnd {
         if mode == StopMode::Keep {
-            match tokio::time::timeout(KEEP_MAX, self.desk.save()).await {
-                Ok(Err(failure)) => return self.failed(failure.into()).await,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(failure)) = tokio::time::timeout(KEEP_MAX, self.desk.save()).await {
+                return self.failed(failure.into()).await;
             }
             // Asked to discard after all while it was being kept.
             if self.desk.live.stop_mode() != Some(StopMode::Discard) {

@@ -2,6 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
+type Change = fn(&std::path::Path);
+
 #[derive(Default)]
 struct Count(AtomicU64);
 
@@ -103,7 +105,7 @@ fn fault_078_what_would_break_the_framing_of_a_part_is_refused() {
 fn fault_101_a_source_that_is_no_longer_the_same_never_comes_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.bin");
-    let changes: [(&str, fn(&std::path::Path)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("grown", |path| std::fs::write(path, vec![1; 1_000_001]).unwrap()),
         ("shrunk", |path| std::fs::write(path, vec![1; 10]).unwrap()),
         ("replaced", |path| {

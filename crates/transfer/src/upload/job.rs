@@ -81,7 +81,8 @@ pub struct UploadJob {
 /// Sent by an upload worker; `id` and `attempt` travel beside it.
 #[derive(Debug, Clone)]
 pub enum UploadReport {
-    /// The server has taken the first new bytes of this attempt, as far as this side can tell, and more are missing.
+    /// The server has acknowledged the first new bytes of this attempt, for good, and more are missing. A plain request
+    /// has no such moment: when it breaks off, all of it was in vain.
     Progressed,
     /// A final response came (each new one replaces the last).
     Response(ResponseInformation),
@@ -100,6 +101,7 @@ pub enum UploadEnd {
     Stopped,
     Failed {
         failure: Failure,
+        /// Whether the server has more of the bytes, for good, than before the attempt.
         has_progressed: bool,
         response: Option<ResponseInformation>,
         /// Body of the response that told the failure; empty when none did.

@@ -109,10 +109,9 @@ impl Upload {
             }
         }
         is_news |= self.note_limits(headers)?;
-        if let Some(offset) = fields::integer(headers, &UPLOAD_OFFSET) {
-            if offset <= self.content.total {
-                self.note_offset(offset);
-            }
+        let offset = fields::integer(headers, &UPLOAD_OFFSET);
+        if let Some(offset) = offset.filter(|offset| *offset <= self.content.total) {
+            self.note_offset(offset);
         }
         if is_news {
             self.desk.save().await?;

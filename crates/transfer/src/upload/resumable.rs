@@ -100,11 +100,11 @@ impl Upload {
                 Appended::TooLarge(said) => {
                     let tried = append_max.min(self.content.total - before);
                     append_max = self.smaller(tried).ok_or_else(|| self.refused(*said, true))?;
+                    continue;
                 }
             }
-            let is_fruitless = self.desk.offset() <= before && is_offset_known;
-            fruitless = if is_fruitless || !is_offset_known { fruitless + 1 } else { 0 };
-            if fruitless > FRUITLESS_MAX + append_max.leading_zeros() {
+            fruitless = if self.desk.offset() > before { 0 } else { fruitless + 1 };
+            if fruitless > FRUITLESS_MAX {
                 return Err(self.fruitless().into());
             }
         }
@@ -162,7 +162,7 @@ impl Upload {
     }
 
     /// Takes over the upload URL of a final response, which has to be the one the server named before, if it did.
-    fn note_location(&self, said: &Said) -> Result<(), Trouble> {
+    fn note_location(&self, said: &Said) -> Result<(), Failure> {
         let Some(location) = fields::text(&said.head.headers, &header::LOCATION) else { return Ok(()) };
         let url = said.url.join(location).map_err(|error| {
             needs_input(Cause::InvalidResponse, format!("{} names no upload URL: {error}", self.host()))
@@ -170,7 +170,7 @@ impl Upload {
         match self.desk.upload_url() {
             Some(known) if known != url => {
                 let detail = format!("{} named two upload URLs for one request", self.host());
-                Err(permanent(Cause::InvalidResponse, detail).into())
+                Err(permanent(Cause::InvalidResponse, detail))
             }
             Some(_) => Ok(()),
             None => {
@@ -185,7 +185,7 @@ impl Upload {
     ///
     /// # Errors
     /// The content does not fit.
-    pub(super) fn note_limits(&self, headers: &HeaderMap) -> Result<bool, Trouble> {
+    pub(super) fn note_limits(&self, headers: &HeaderMap) -> Result<bool, Failure> {
         let Some((limits, max_age)) = fields::limits(headers) else { return Ok(false) };
         {
             let mut record = self.desk.record();
@@ -198,8 +198,7 @@ impl Upload {
             Some(most) if most < self.content.total => Err(permanent(
                 Cause::SizeMismatch,
                 format!("{} takes at most {most} bytes, and these are {}", self.host(), self.content.total),
-            )
-            .into()),
+            )),
             _ => Ok(true),
         }
     }

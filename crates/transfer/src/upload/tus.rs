@@ -41,6 +41,8 @@ const LOCK_PAUSES: [Duration; 7] = [
     Duration::from_secs(8),
     Duration::from_secs(8),
 ];
+/// How long an address has to say whether it speaks tus.
+const DISCOVERY_MAX: Duration = Duration::from_secs(10);
 /// Servers that are remembered.
 const SERVERS_MAX: usize = 256;
 
@@ -113,7 +115,26 @@ pub(super) fn greet(mut order: Order) -> Order {
 impl Upload {
     /// Whether the address takes tus uploads; asked once for each address.
     pub(super) async fn speaks_tus(&self) -> Result<bool, Trouble> {
-        Ok(self.tus_server().await?.is_tus)
+        let Ok(asked) = tokio::time::timeout(DISCOVERY_MAX, self.tus_server()).await else {
+            return Ok(false);
+        };
+        match asked {
+            Ok(server) => Ok(server.is_tus),
+            // It was there and had nothing to say to such a question.
+            Err(trouble)
+                if matches!(
+                    trouble.failure.cause,
+                    Cause::ResponseTimeout
+                        | Cause::ConnectionClosed
+                        | Cause::ConnectionReset
+                        | Cause::InvalidResponse
+                        | Cause::Redirect
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 
     async fn tus_server(&self) -> Result<TusServer, Trouble> {
@@ -245,7 +266,7 @@ impl Upload {
     /// Makes an upload and tells where it is.
     pub(super) async fn create_tus(&self, order: Order) -> Result<(Url, Said), Trouble> {
         let said = self.call(order, None).await?;
-        if said.status() != 201 {
+        if !said.is_success() {
             return Err(self.refused(said, false));
         }
         let location = fields::text(&said.head.headers, &header::LOCATION);

@@ -100,6 +100,8 @@ impl Meter {
         let received = self.received.load(Ordering::Relaxed);
         let total = self.total.load(Ordering::Relaxed);
         let (sent, to_send) = (self.sent.load(Ordering::Relaxed), self.to_send.load(Ordering::Relaxed));
+        // A part that is sent again was counted before.
+        let sent = sent.min(to_send);
         let bytes_per_second = self.bytes_per_second();
         let left = if to_send > 0 { to_send.saturating_sub(sent) } else { total.saturating_sub(received) };
         let seconds_left = ((total > 0 || to_send > 0) && bytes_per_second > 0)
@@ -113,7 +115,6 @@ impl Meter {
             has_restarted: self.has_restarted.load(Ordering::Relaxed),
             bytes_per_second,
             seconds_left,
-            ..Progress::default()
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Uploads against servers that misbehave and against real ones; a test of a row of the table of faults is named after
 //! its number.
 
-//AUTO
+mod auto;
 mod early;
-//PARTS
+mod parts;
 mod plain;
-//REAL
-//RES
+mod real;
+mod resumable;
 mod secrets;
 mod support;
-//TUS
+mod tus;

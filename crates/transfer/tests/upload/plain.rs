@@ -150,7 +150,11 @@ fn fault_102_a_put_is_repeated_from_its_first_byte() {
 #[test]
 fn fault_102_a_post_whose_answer_was_lost_is_not_repeated_blindly() {
     let world = World::new();
-    let server = Server::start(|exchange| exchange.reset());
+    let server = Server::start(|exchange| {
+        // All of it has come.
+        assert_eq!(exchange.request.body.len() as u64, SMALL.length);
+        exchange.reset();
+    });
     let post = UploadJob { method: http::Method::POST, ..world.job(&server.url("/f"), SMALL) };
     let outcome = world.run(&post);
     assert_eq!(outcome.why(), (Cause::Unconfirmed, Remedy::NeedsInput), "{:?}", outcome.failure());
@@ -260,7 +264,10 @@ fn a_server_that_takes_nothing_more_is_a_stall_and_a_limit_of_our_own_is_not() {
 #[test]
 fn a_server_that_does_not_answer_is_left() {
     let world = World::new();
-    let server = Server::start(|exchange| exchange.stall());
+    let server = Server::start(|exchange| {
+        assert_eq!(exchange.request.body.len() as u64, SMALL.length);
+        exchange.stall();
+    });
     let job = world.job(&server.url("/f"), SMALL);
     let outcome = world.run(&job);
     assert_eq!(outcome.why(), (Cause::ResponseTimeout, Remedy::Transient));

@@ -1,10 +1,11 @@
 //! What of the caller's secrets goes to whom, and what of the server's is shown.
 
 use longhaul_contract::{Cause, Credential, Remedy, Secret};
-use longhaul_lab::{Content, Response, Server};
-use longhaul_transfer::{UploadJob, UploadProtocol};
+use longhaul_lab::tls::Flaw;
+use longhaul_lab::{Authority, Content, Response, Server};
+use longhaul_transfer::{Settings, UploadJob, UploadProtocol};
 
-use crate::support::World;
+use crate::support::{World, settings};
 
 const CONTENT: Content = Content::new(21, 50_000);
 const SECRETS: [&str; 3] = ["authorization", "x-api-key", "cookie"];
@@ -26,7 +27,7 @@ fn fault_063_064_065_another_origin_gets_the_body_and_no_secret() {
     let other = Server::start(|exchange| exchange.respond(Response::new(201)));
     let target = other.url("/there");
     let home = Server::start(move |exchange| {
-        exchange.respond(Response::new(307).header("Location", target.clone()))
+        exchange.respond(Response::new(307).header("Location", target.clone()));
     });
     let job = with_secrets(world.job(&home.url("/f"), CONTENT));
     world.run(&job).receipt();
@@ -76,6 +77,37 @@ fn fault_070_a_signed_query_is_not_shown() {
     let outcome = world.run(&job);
     assert!(!format!("{outcome:?}").contains("0123456789abcdef0123"), "{outcome:?}");
     assert!(server.requests()[0].target.contains("0123456789abcdef0123"));
+}
+
+#[test]
+fn fault_067_a_named_credential_is_not_mixed_with_the_one_in_the_url() {
+    let world = World::new();
+    let server = Server::start(|exchange| exchange.respond(Response::new(200)));
+    let url = server.url("/f").replace("http://", "http://other@");
+    let credential = Some(Credential { user: "u".to_owned(), password: Secret::new("p") });
+    let outcome = world.run(&UploadJob { credential, ..world.job(&url, CONTENT) });
+    assert_eq!(outcome.receipt().chain[0].url, server.url("/f"));
+    assert_eq!(server.requests()[0].header("authorization"), Some("Basic dTpw"));
+}
+
+#[test]
+fn fault_071_neither_a_redirect_nor_an_upload_url_falls_back_to_http() {
+    let authority = Authority::new();
+    let world = World::with(Settings { ca_certificates: vec![authority.root_file()], ..settings() });
+    let target = Server::start(|exchange| exchange.respond(Response::new(204)));
+    for (status, protocol) in [(307, UploadProtocol::Plain), (201, UploadProtocol::Tus)] {
+        let place = target.url("/there");
+        let server = Server::build().tls(&authority.issue(Flaw::None)).start(move |exchange| {
+            let response = match exchange.request.method.as_str() {
+                "OPTIONS" => Response::new(204).header("Tus-Version", "1.0.0"),
+                _ => Response::new(status).header("Location", place.clone()),
+            };
+            exchange.respond(response);
+        });
+        let job = UploadJob { protocol, ..world.job(&server.url("/f"), CONTENT) };
+        assert_eq!(world.run(&job).why(), (Cause::RedirectToHttp, Remedy::NeedsInput), "{protocol:?}");
+    }
+    assert_eq!(target.connections(), 0);
 }
 
 #[test]

@@ -3,14 +3,17 @@
 //! The program is taken from `LONGHAUL_BIN`, else from cargo's folder of this profile. `LONGHAUL_FULL=1` runs the long
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
+mod asking;
 mod blockers;
 mod completion;
+mod components;
 mod contract;
 mod cost;
 mod crash;
 mod data_plan;
 mod devices;
 mod get;
+mod guests;
 mod host_table;
 mod idle;
 mod input_output;
@@ -29,6 +32,7 @@ mod sleep;
 mod steps;
 mod systemd;
 mod task_cli;
+mod task_runs;
 mod task_scenarios;
 mod upload_samples;
 mod uploads;

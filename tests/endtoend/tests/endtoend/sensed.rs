@@ -1,6 +1,8 @@
 //! What sources of the machine tell, from the bus to the standard input of a task's process: by the real daemons where they
 //! run without hardware, else by daemons that are played.
 
+mod session;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -337,105 +339,4 @@ fn a_signal_that_flaps_every_second_starts_a_task_once_a_minute_at_most() {
     let explained = format!("{TASKS}/{}/explain", all[0]["id"].as_str().unwrap());
     let explained = scene.call("GET", &explained, None).expect_status(200).json();
     assert_eq!(explained["blocking"][0]["code"], "flapping", "{explained:#}");
-}
-
-const ACCOUNTS: &str = "org.gnome.OnlineAccounts";
-
-/// A daemon that has these accounts from the moment it is there (a template of python-dbusmock).
-const TEMPLATE: &str = r#"
-BUS_NAME = 'org.gnome.OnlineAccounts'
-MAIN_OBJ = '/org/gnome/OnlineAccounts'
-MAIN_IFACE = 'org.gnome.OnlineAccounts.Manager'
-SYSTEM_BUS = False
-IS_OBJECT_MANAGER = True
-
-def load(mock, parameters):
-    for name in parameters['names']:
-        mock.AddObject(MAIN_OBJ + '/Accounts/' + name, 'org.gnome.OnlineAccounts.Account', {
-            'Id': name,
-            'ProviderType': 'google',
-            'PresentationIdentity': name + '@example.org',
-            'AttentionNeeded': False,
-        }, [])
-"#;
-
-/// A daemon with these accounts, by name.
-fn start_accounts(scene: &Scene, names: &[&str]) -> longhaul_lab::process::Guarded {
-    let template = scene.folder.path().join("accounts.py");
-    std::fs::write(&template, TEMPLATE).unwrap();
-    let mut command = std::process::Command::new("/usr/bin/python3");
-    command.args(["-m", "dbusmock", "--session", "--template"]).arg(template);
-    command.args(["--parameters", &json!({ "names": names }).to_string()]);
-    command.env("DBUS_SESSION_BUS_ADDRESS", scene.session.address());
-    scene.session.start_daemon(command, ACCOUNTS)
-}
-
-#[test]
-fn accounts_that_come_start_a_task_also_while_the_daemon_restarted() {
-    let scene = Scene::new();
-    scene.assert_refused(&event("OnlineIdConnectedStateChange"), "install the package gnome-online-accounts");
-    let daemon = start_accounts(&scene, &["me"]);
-    let task = scene.register(&event("OnlineIdConnectedStateChange"));
-    drop(daemon);
-    let daemon = start_accounts(&scene, &["me", "work"]);
-    let change = &scene.details(1)["accounts"][0];
-    assert_eq!((&change["id"], &change["change"]), (&"work".into(), &"added".into()), "{task:#}");
-    drop(daemon);
-    let _daemon = start_accounts(&scene, &["work"]);
-    let explain = format!("{TASKS}/{}/explain", task["id"].as_str().unwrap());
-    wait_until("a further firing", DEADLINE, || {
-        let explained = scene.call("GET", &explain, None).expect_status(200).json();
-        (explained["blocking"][0]["code"] == "flapping").then_some(())
-    });
-}
-
-#[test]
-fn the_privilege_to_run_always_is_told_to_the_application() {
-    let scene = Scene::new();
-    let _added = scene.register(&event("LockScreenApplicationAdded"));
-    let put = |status: &str| {
-        let body = json!({ "status": status });
-        let _ = scene.call("PUT", &format!("/apps/{APP}/access"), Some(&body)).expect_status(200);
-    };
-    put("AlwaysAllowed");
-    let _ = scene.details(1);
-    let all = scene.call("GET", TASKS, None).expect_status(200).json();
-    let _ =
-        scene.call("DELETE", &format!("{TASKS}/{}", all[0]["id"].as_str().unwrap()), None).expect_status(204);
-    let _removed = scene.register(&event("LockScreenApplicationRemoved"));
-    put("AllowedSubjectToSystemPolicy");
-    let _ = scene.details(2);
-}
-
-#[test]
-fn an_application_for_the_foreground_transfers_only_while_it_is_there() {
-    let scene = Scene::new();
-    let content = longhaul_lab::Content::new(1, 40_000_000);
-    let server = longhaul_lab::Server::build().pace(1_000_000).start(move |exchange| {
-        exchange.respond(longhaul_lab::Resource::new(content).answer(&exchange.request));
-    });
-    let policy = format!("/apps/{APP}/policy");
-    let put = |foreground_only: bool| {
-        let body = json!({ "foregroundOnly": foreground_only });
-        let _ = scene.call("PUT", &policy, Some(&body)).expect_status(200);
-    };
-    put(true);
-    let spec = scene.house.spec(&format!("http://{}/f", server.address()), "f");
-    let made = scene.call("POST", longhaul_endtoend::DOWNLOADS, Some(&spec)).expect_status(201).json();
-    let path = format!("{}/{}", longhaul_endtoend::DOWNLOADS, made["id"].as_str().unwrap());
-    let until = |status: &str| {
-        wait_until(status, DEADLINE, || {
-            let now = scene.call("GET", &path, None).expect_status(200).json();
-            (now["status"] == status).then_some(())
-        });
-    };
-    until("PausedSystemPolicy");
-    let explained = scene.call("GET", &format!("{path}/explain"), None).expect_status(200).json();
-    assert_eq!(explained["blocking"][0]["code"], "foregroundOnly", "{explained:#}");
-    let watching = scene.api.stream("GET", "/events?kinds=removed", None).expect("the event stream opens");
-    until("Running");
-    drop(watching);
-    until("PausedSystemPolicy");
-    put(false);
-    until("Running");
 }

@@ -56,7 +56,7 @@ fn scenario_2a_one_file_is_posted_as_it_is() {
     let body = house.call("GET", &format!("{UPLOADS}/{id}/response/body")).expect_status(200);
     assert_eq!(body.text(), format!("took {SIZE} bytes"));
     assert_eq!(body.header("content-type"), Some("text/plain"));
-    house.call("GET", &format!("{DOWNLOADS}/{id}")).expect_status(404);
+    let _ = house.call("GET", &format!("{DOWNLOADS}/{id}")).expect_status(404);
     let attached = house.command_upload(&id, "attach");
     assert_eq!(status_of(&attached), "Completed");
     let left = house.call("GET", UPLOADS).expect_status(200).json();
@@ -128,8 +128,8 @@ fn scenario_2d_a_canceled_upload_is_canceled_and_nothing_more() {
     let canceled = house.wait_for_upload(&id, "Canceled");
     assert_eq!(canceled["error"], Value::Null, "{canceled:#}");
     assert!(house.result("film").is_file(), "the source is the user's");
-    house.call("DELETE", &format!("{UPLOADS}/{id}")).expect_status(204);
-    house.call("GET", &format!("{UPLOADS}/{id}")).expect_status(404);
+    let _ = house.call("DELETE", &format!("{UPLOADS}/{id}")).expect_status(204);
+    let _ = house.call("GET", &format!("{UPLOADS}/{id}")).expect_status(404);
 }
 
 #[test]

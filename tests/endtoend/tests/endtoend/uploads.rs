@@ -1,11 +1,12 @@
 //! Uploads to nginx and Apache, over kills and breaks; what is repeated and what is not.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use longhaul_endtoend::{Far, House, QUICK, UPLOADS, assert_exit, sent};
+use longhaul_endtoend::{DEADLINE, Far, House, QUICK, UPLOADS, assert_exit, is_full, sent};
 use longhaul_lab::process::Guarded;
+use longhaul_lab::resumable::{DraftOptions, DraftServer};
 use longhaul_lab::servers::{ServerKind, WebServer};
-use longhaul_lab::{Content, Response, Server, wait_until};
+use longhaul_lab::{Content, Request, Response, Server, wait_until};
 use serde_json::json;
 
 const SIZE: u64 = 4_000_000;
@@ -20,21 +21,21 @@ fn is_put_by_the_command_line(kind: ServerKind) {
     let content = Content::new(1, SIZE);
     content.write_to(&house.result("film"));
     let file = house.result("film");
-    let output = house.run(&["put", file.to_str().unwrap(), &server.url("/dav/")]);
+    let output = house.run(&["put", file.to_str().unwrap(), &server.url("/uploads/")]);
     assert_exit(&output, 0);
-    content.assert_file(&server.root().join("dav/film"));
+    content.assert_file(&server.root().join("uploads/film"));
     // A second time the file is replaced: PUT may be repeated.
     let newer = Content::new(2, SIZE / 2);
     newer.write_to(&file);
-    assert_exit(&house.run(&["put", "--quiet", file.to_str().unwrap(), &server.url("/dav/film")]), 0);
-    newer.assert_file(&server.root().join("dav/film"));
+    assert_exit(&house.run(&["put", "--quiet", file.to_str().unwrap(), &server.url("/uploads/film")]), 0);
+    newer.assert_file(&server.root().join("uploads/film"));
 }
 
 fn is_put_again_after_kills(kind: ServerKind) {
     let server = WebServer::start(kind);
     let mut house = House::new();
     let content = Content::new(1, SIZE);
-    let mut spec = house.upload_spec("PUT", &server.url("/dav/film"), "film", content);
+    let mut spec = house.upload_spec("PUT", &server.url("/uploads/film"), "film", content);
     spec["rateLimit"] = (SIZE / 2).into();
     let id = house.create_upload(&spec);
     for part in [4, 2] {
@@ -43,7 +44,7 @@ fn is_put_again_after_kills(kind: ServerKind) {
         house.launch();
     }
     house.wait_for_upload(&id, "Completed");
-    content.assert_file(&server.root().join("dav/film"));
+    content.assert_file(&server.root().join("uploads/film"));
     let receipt = house.of_upload(&id, "receipt");
     assert_eq!(
         (&receipt["size"], &receipt["upload"]["protocol"]),
@@ -72,9 +73,16 @@ macro_rules! of_each_server {
 
 of_each_server!(nginx Nginx, apache Apache);
 
-/// Kills the service while the body of a POST is under way.
-fn killed_post(key: Option<&str>) -> (House, Server, String) {
-    let server = Server::start(|exchange| exchange.respond(taken()));
+/// Kills the service while a POST, of which so many bytes have left, waits for its answer. The server answers the next.
+fn killed_post(sent: u64, key: Option<&str>) -> (House, Server, String) {
+    let has_stalled = AtomicBool::new(false);
+    let server = Server::start(move |exchange| {
+        if exchange.request.method == "POST" && !has_stalled.swap(true, Ordering::SeqCst) {
+            exchange.stall();
+        } else {
+            exchange.respond(taken());
+        }
+    });
     let mut house = House::new();
     let mut spec = house.upload_spec("POST", &server.url("/f"), "film", Content::new(1, SIZE));
     spec["rateLimit"] = SIZE.into();
@@ -82,35 +90,73 @@ fn killed_post(key: Option<&str>) -> (House, Server, String) {
         spec["idempotencyKey"] = key.into();
     }
     let id = house.create_upload(&spec);
-    house.wait_for_sent(&id, SIZE / 4);
+    house.wait_for_sent(&id, sent);
     house.kill();
     house.launch();
     (house, server, id)
 }
 
+fn posts(server: &Server) -> Vec<Request> {
+    server.requests().into_iter().filter(|request| request.method == "POST").collect()
+}
+
+#[test]
+fn fault_102_a_post_that_was_cut_off_cannot_have_been_done_and_is_made_again() {
+    let (house, server, id) = killed_post(SIZE / 4, None);
+    house.wait_for_upload(&id, "Completed");
+    assert!(posts(&server).last().unwrap().body == Content::new(1, SIZE).all());
+}
+
 #[test]
 fn fault_102_a_post_without_an_answer_is_not_made_again_unless_its_caller_says_so() {
-    let (house, server, id) = killed_post(None);
+    let (house, server, id) = killed_post(SIZE, None);
     let waiting = house.wait_for_upload(&id, "PausedRecoverableWebErrorStatus");
     assert_eq!(waiting["error"]["cause"], "unconfirmed", "{waiting:#}");
     assert_eq!(waiting["waiting"][0]["code"], "needsInput", "{waiting:#}");
-    let posts =
-        || -> Vec<_> { server.requests().into_iter().filter(|request| request.method == "POST").collect() };
-    let before = posts().len();
+    let before = posts(&server).len();
     house.command_upload(&id, "resume");
     house.wait_for_upload(&id, "Completed");
-    assert_eq!(posts().len(), before + 1);
-    assert!(posts().last().unwrap().body == Content::new(1, SIZE).all());
+    assert_eq!(posts(&server).len(), before + 1);
+    assert!(posts(&server).last().unwrap().body == Content::new(1, SIZE).all());
 }
 
 #[test]
 fn fault_102_a_post_with_an_idempotency_key_is_made_again() {
-    let (house, server, id) = killed_post(Some("8e03978e-40d5-43dd-bc93-6894a57f9324"));
+    let (house, server, id) = killed_post(SIZE, Some("8e03978e-40d5-43dd-bc93-6894a57f9324"));
     house.wait_for_upload(&id, "Completed");
-    let requests = server.requests();
+    let requests = posts(&server);
     let last = requests.last().unwrap();
     assert!(last.header("idempotency-key").unwrap().contains("8e03978e-40d5-43dd-bc93-6894a57f9324"));
     assert!(last.body == Content::new(1, SIZE).all());
+}
+
+/// Counted where the bytes arrive, so that what a kill cut off counts too.
+#[test]
+fn ten_kills_of_a_resumable_upload_cost_little_and_harm_nothing() {
+    let (size, rate) = if is_full() { (1 << 30, 64 << 20) } else { (48 << 20, 8 << 20) };
+    let server = DraftServer::start(DraftOptions::default());
+    let mut house = House::new();
+    let content = Content::new(7, size);
+    let mut spec = house.upload_spec("PUT", &server.url("/film"), "film", content);
+    spec["rateLimit"] = rate.into();
+    let id = house.create_upload(&spec);
+    for kill in 1..=10 {
+        house.wait_for_sent(&id, kill * size / 11);
+        house.kill();
+        house.launch();
+    }
+    let done = house.wait_for_upload(&id, "Completed");
+    assert_eq!(sent(&done), size);
+    assert!(server.stored("/film").expect("it is there") == content.all());
+    let receipt = house.of_upload(&id, "receipt");
+    assert_eq!(
+        (&receipt["upload"]["protocol"], &receipt["restarts"]),
+        (&json!("resumable"), &json!(0)),
+        "{receipt:#}"
+    );
+    let share = server.received() as f64 / size as f64;
+    println!("{share:.3} times the size was sent over ten kills");
+    assert!(share <= 1.1, "{share}");
 }
 
 #[test]
@@ -129,7 +175,7 @@ fn an_expired_address_is_renewed_and_the_upload_goes_on() {
     let body = house.call("GET", &format!("{UPLOADS}/{id}/response/body")).expect_status(200);
     assert_eq!(body.text(), "expired");
     let patch = json!({ "requestedUri": server.url("/f?signature=new") });
-    house.send("PATCH", &format!("{UPLOADS}/{id}"), &patch).expect_status(200);
+    let _ = house.send("PATCH", &format!("{UPLOADS}/{id}"), &patch).expect_status(200);
     house.command_upload(&id, "resume");
     house.wait_for_upload(&id, "Completed");
     assert!(server.requests().last().unwrap().body == content.all());
@@ -238,12 +284,14 @@ fn running_uploads_follow_the_cost_of_the_network_both_ways() {
     let mut bus = longhaul_lab::Bus::in_folder(folder.path());
     bus.start();
     let _manager: Guarded = bus.start_template("networkmanager", MANAGER, "{}");
-    bus.call(
-        MANAGER,
-        MANAGER_PATH,
-        "org.freedesktop.DBus.Mock.AddProperty",
-        &[&format!("'{MANAGER}'"), "'Metered'", "<uint32 2>"],
-    );
+    for (property, value) in [
+        ("Metered", "<uint32 2>"),
+        ("PrimaryConnection", "<objectpath '/org/freedesktop/NetworkManager/ActiveConnection/1'>"),
+        ("PrimaryConnectionType", "<'802-3-ethernet'>"),
+    ] {
+        let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
+        bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
+    }
     let far = Far::new(1, 1_000);
     let house = House::with(longhaul_lab::ServiceOptions {
         config: QUICK.to_owned(),
@@ -257,14 +305,15 @@ fn running_uploads_follow_the_cost_of_the_network_both_ways() {
     spec["rateLimit"] = (SIZE / 20).into();
     let id = house.create_upload(&spec);
     house.wait_for_sent(&id, 1);
-    for (metered, expected) in [(1, "PausedCostedNetwork"), (2, "Running"), (1, "PausedCostedNetwork")] {
+    let tell = |metered: u32| {
         bus.set(MANAGER, MANAGER_PATH, MANAGER, &format!("{{'Metered': <uint32 {metered}>}}"));
-        house.wait_for_upload(&id, expected);
-    }
+    };
+    tell(1);
+    house.wait_for_upload(&id, "PausedCostedNetwork");
     let explained = house.of_upload(&id, "explain");
     assert_eq!(explained["blocking"][0]["code"], "networkCost", "{explained:#}");
+    tell(2);
+    house.wait_for_upload(&id, "Running");
     house.command_upload(&id, "cancel");
-    wait_until("the end", Duration::from_secs(60), || {
-        (house.upload(&id)["status"] == "Canceled").then_some(())
-    });
+    wait_until("the end", DEADLINE, || (house.upload(&id)["status"] == "Canceled").then_some(()));
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use longhaul_contract::{InstanceId, TaskId};
-use longhaul_engine::Wake;
 use longhaul_engine::task::TaskFact;
 use longhaul_store::Store as _;
 
@@ -82,9 +81,10 @@ impl TaskWorld {
         }
         self.complete_all()?;
         let wake = self.engine.next_wake();
-        ensure(wake == Wake::default(), Invariant::EverythingEnds, || {
-            format!("nothing is left to do, and yet {wake:?}")
-        })?;
+        // Completion groups are forgotten some day.
+        let has_groups = (0..3).any(|number| !self.engine.completion_groups(&app(number)).is_empty());
+        let is_calm = wake.boot.is_none() && (wake.wall.is_none() || has_groups);
+        ensure(is_calm, Invariant::EverythingEnds, || format!("nothing is left to do, and yet {wake:?}"))?;
         let loaded = self.store.load().map_err(|error| broken(&error))?;
         ensure(loaded.tasks.is_empty() && loaded.left_over.is_empty(), Invariant::NoOrphans, || {
             format!("left are {:?} and {:?}", loaded.tasks, loaded.left_over)

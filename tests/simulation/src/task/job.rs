@@ -35,6 +35,9 @@ fn engine_end(end: End) -> Box<InstanceEnd> {
         suspended_count: 0,
         cpu_milliseconds: None,
         memory_peak: None,
+        ran_out_of_memory: false,
+        limits: Vec::new(),
+        keep_awake: None,
     })
 }
 

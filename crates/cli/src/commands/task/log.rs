@@ -1,7 +1,5 @@
 //! `longhaul task log`.
 
-use std::time::Duration;
-
 use longhaul_client::Task;
 use longhaul_contract::instance::InstanceOutput;
 use longhaul_contract::{ErrorCode, Instance, InstanceId};
@@ -33,9 +31,6 @@ struct Logged<'a> {
     output: &'a InstanceOutput,
 }
 
-/// How often a run that is followed is asked for news.
-const FOLLOW_PERIOD: Duration = Duration::from_millis(250);
-
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
     let task = tasks::resolve(&client, &arguments.task).await?;
@@ -48,7 +43,8 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         let instance = task.instance(id).await?;
         context.console.json(&Logged { instance: &instance, output: &output })?;
     } else {
-        show(context, &mut Shown::default(), &output)?;
+        show(context, &output.text)?;
+        tell_limits(context, &task.instance(id).await?);
     }
     Ok(Exit::Success)
 }
@@ -74,26 +70,48 @@ pub(super) async fn find(task: &Task, text: Option<&str>) -> Result<InstanceId, 
 
 /// Shows the run's output until it is over; its end decides the exit code.
 pub(super) async fn follow(context: &Context, task: &Task, id: InstanceId) -> Result<Exit, Trouble> {
-    let mut shown = Shown::default();
-    loop {
-        // Asked before its output: what comes with the end is not missed.
-        let instance = task.instance(id).await?;
-        let output = output_of(task, id).await?;
-        let is_over = instance.state.is_over() && !output.is_running;
+    let mut reader = task.follow_output(id).await?;
+    let mut rest = Vec::new();
+    while let Some(chunk) = reader.chunk().await? {
         if !context.console.is_json {
-            show(context, &mut shown, &output)?;
-        } else if is_over {
-            context.console.json(&Logged { instance: &instance, output: &output })?;
+            rest.extend_from_slice(&chunk);
+            show(context, &letters(&mut rest))?;
         }
-        if is_over {
-            if !context.console.is_json {
-                let view = context.console.err_view();
-                let (state, style) = tasks::instance_state(&instance);
-                context.console.say(&view.paint.paint(style, &state));
-            }
-            return Ok(tasks::exit_of(&instance));
-        }
-        tokio::time::sleep(FOLLOW_PERIOD).await;
+    }
+    let instance = task.instance(id).await?;
+    if context.console.is_json {
+        context.console.json(&Logged { instance: &instance, output: &output_of(task, id).await? })?;
+    } else {
+        let view = context.console.err_view();
+        let (state, style) = tasks::instance_state(&instance);
+        context.console.say(&view.paint.paint(style, &state));
+        tell_limits(context, &instance);
+    }
+    Ok(tasks::exit_of(&instance))
+}
+
+/// Takes the letters that have come whole; the service sends nothing but UTF-8.
+fn letters(bytes: &mut Vec<u8>) -> String {
+    let whole = match std::str::from_utf8(bytes) {
+        Ok(text) => text.len(),
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        Err(_) => bytes.len(),
+    };
+    let taken: Vec<u8> = bytes.drain(..whole).collect();
+    String::from_utf8_lossy(&taken).into_owned()
+}
+
+/// What of its limits and its sandbox did not hold as it was asked for, on standard error.
+fn tell_limits(context: &Context, instance: &Instance) {
+    let view = context.console.err_view();
+    let mut lines = Vec::new();
+    lines.extend(instance.ran_out_of_memory.then(|| "its memory limit was reached".to_owned()));
+    let weak = instance.limits.iter().filter(|limit| !limit.is_enforced || limit.detail.is_some());
+    lines.extend(weak.map(tasks::limit));
+    let asleep = instance.keep_awake.as_ref().filter(|keep_awake| !keep_awake.is_held);
+    lines.extend(asleep.map(|keep_awake| format!("kept awake: {}", tasks::keep_awake(keep_awake))));
+    for line in lines {
+        context.console.say(&format!("{} {line}", view.paint.warning_mark()));
     }
 }
 
@@ -109,55 +127,13 @@ async fn output_of(task: &Task, id: InstanceId) -> Result<InstanceOutput, Troubl
     }
 }
 
-/// How much of an output has been shown, in bytes from its beginning.
-#[derive(Debug, Default)]
-struct Shown(usize);
-
-impl Shown {
-    /// What is new. The beginning of an output stays; behind a gap its end moves on.
-    fn news(&mut self, output: &InstanceOutput) -> String {
-        let gap = gap(output.dropped);
-        let (head, tail) = match output.text.split_once(&gap) {
-            Some((head, tail)) if output.dropped > 0 => (head, tail),
-            _ => (output.text.as_str(), ""),
-        };
-        let tail_start = head.len() + usize::try_from(output.dropped).unwrap_or(usize::MAX / 2);
-        let mut news = from(head, self.0).to_owned();
-        if !tail.is_empty() {
-            let seen = self.0.max(head.len());
-            if tail_start > seen {
-                news.push_str(&self::gap((tail_start - seen) as u64));
-            }
-            news.push_str(from(tail, seen.saturating_sub(tail_start)));
-        }
-        let total = if tail.is_empty() { head.len() } else { tail_start + tail.len() };
-        self.0 = self.0.max(total);
-        news
-    }
-}
-
-/// The line that the service puts where it left out so many bytes.
-fn gap(dropped: u64) -> String {
-    format!("\n[{dropped} bytes left out]\n")
-}
-
-/// Behind so many bytes, or the end of the letter that they cut.
-fn from(text: &str, offset: usize) -> &str {
-    let mut offset = offset.min(text.len());
-    while !text.is_char_boundary(offset) {
-        offset += 1;
-    }
-    &text[offset..]
-}
-
-fn show(context: &Context, shown: &mut Shown, output: &InstanceOutput) -> Result<(), Trouble> {
-    let text = shown.news(output);
+fn show(context: &Context, text: &str) -> Result<(), Trouble> {
     if context.console.is_out_terminal {
         let line = |line: &str| line.split('\t').map(escape).collect::<Vec<_>>().join("\t");
         let safe: Vec<_> = text.split('\n').map(line).collect();
         context.console.text(&safe.join("\n"))
     } else {
-        context.console.text(&text)
+        context.console.text(text)
     }
 }
 
@@ -165,34 +141,11 @@ fn show(context: &Context, shown: &mut Shown, output: &InstanceOutput) -> Result
 mod tests {
     use super::*;
 
-    fn output(text: &str, dropped: u64) -> InstanceOutput {
-        InstanceOutput { text: text.to_owned(), dropped, is_running: true }
-    }
-
-    #[test]
-    fn only_news_are_shown() {
-        let mut shown = Shown::default();
-        assert_eq!(shown.news(&output("", 0)), "");
-        assert_eq!(shown.news(&output("one\n", 0)), "one\n");
-        assert_eq!(shown.news(&output("one\n", 0)), "");
-        assert_eq!(shown.news(&output("one\nzwölf\n", 0)), "zwölf\n");
-        // "zwö" is dropped; the rest has been seen.
-        assert_eq!(shown.news(&output("one\n\n[4 bytes left out]\nlf\nnext\n", 4)), "next\n");
-        assert_eq!(
-            shown.news(&output("one\n\n[90 bytes left out]\nlast\n", 90)),
-            "\n[78 bytes left out]\nlast\n"
-        );
-        assert_eq!(shown.news(&output("one\n\n[90 bytes left out]\nlast\n", 90)), "");
-    }
-
-    #[test]
-    fn an_output_with_a_gap_is_shown_with_it() {
-        let whole = "head\n[5000 bytes left out]\ntail";
-        assert_eq!(Shown::default().news(&output(whole, 5_000)), whole);
-    }
-
     #[test]
     fn a_letter_is_never_cut() {
-        assert_eq!(Shown(1).news(&output("ää", 0)), "ä");
+        let mut bytes = b"a\xc3".to_vec();
+        assert_eq!(letters(&mut bytes), "a");
+        bytes.extend_from_slice(b"\xa4b");
+        assert_eq!((letters(&mut bytes), bytes.len()), ("\u{e4}b".to_owned(), 0));
     }
 }

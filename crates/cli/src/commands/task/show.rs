@@ -27,6 +27,8 @@ pub(crate) struct Why {
     /// The task, by its name, its id or the beginning of it
     #[arg(value_name = "TASK")]
     task: String,
+    #[command(flatten)]
+    supposing: why::Supposing,
 }
 
 pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Trouble> {
@@ -36,10 +38,11 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<Exit
     Ok(Exit::Success)
 }
 
-pub(crate) async fn why(arguments: &Why, context: &Context) -> Result<Exit, Trouble> {
+pub(crate) async fn why(arguments: Why, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
-    let explanation = tasks::resolve(&client, &arguments.task).await?.explain().await?;
-    context.console.data(&explanation, |view| why::render(&explanation, view))?;
+    let supposed = arguments.supposing.read()?;
+    let explanation = tasks::resolve(&client, &arguments.task).await?.explain_if(&supposed).await?;
+    context.console.data(&explanation, |view| why::render(&explanation, &supposed, view))?;
     Ok(Exit::Success)
 }
 
@@ -87,6 +90,13 @@ fn render(detail: &BackgroundTaskDetail, view: &View) -> String {
         }),
     );
     add("last ended", detail.last_completed_time.map(|time| view.instant(time)));
+    if let Some(newest) = detail.history.first() {
+        add("kept awake", newest.keep_awake.as_ref().map(tasks::keep_awake));
+        add("out of memory", yes(newest.ran_out_of_memory));
+        for (place, limit) in newest.limits.iter().enumerate() {
+            add(if place == 0 { "limits" } else { "" }, Some(tasks::limit(limit)));
+        }
+    }
     for warning in &detail.warnings {
         add("mind", Some(escaped(warning)));
     }
@@ -122,6 +132,7 @@ fn history(instances: &[Instance], view: &View) -> String {
         let code = instance.exit_code.map(|code| code.to_string());
         let killed = instance.signal.map(|signal| format!("signal {signal}"));
         let state = if instance.was_killed { state + ", killed" } else { state };
+        let state = if instance.ran_out_of_memory { state + ", out of memory" } else { state };
         table.row([
             Cell::from(id),
             Cell::from(view.instant(instance.started_time)),

@@ -58,6 +58,15 @@ impl World {
     }
 
     fn join(&mut self, number: u64, group: Option<CompletionGroupId>) -> Result<OperationId, Refusal> {
+        self.join_marked(number, group, Marks::notifying(group.is_none(), group.is_none()))
+    }
+
+    fn join_marked(
+        &mut self,
+        number: u64,
+        group: Option<CompletionGroupId>,
+        marks: Marks,
+    ) -> Result<OperationId, Refusal> {
         let operation = NewOperation {
             id: operation_id(number),
             kind: OperationKind::Download,
@@ -71,7 +80,7 @@ impl World {
             not_before: None,
             recoverable: [].into(),
             completion_group: group,
-            marks: Marks::notifying(group.is_none(), group.is_none()),
+            marks,
             start: true,
             spec: longhaul_contract::CreateDownload::new("https://host/file", "/folder/file").into(),
         };
@@ -267,6 +276,26 @@ fn operations_that_want_it_are_shown_by_themselves() {
     assert_eq!(shown(&world.fail(other)), [(Notified::Operation(other), false)]);
     assert_eq!(world.kept.operations[&one].phase, StoredPhase::Completed);
     assert!(shown(&world.restart(1)).is_empty());
+}
+
+#[test]
+fn whoever_is_named_is_asked_when_input_is_needed_and_again_after_a_restart() {
+    let mut world = World::new();
+    let asked = |plan: &Plan| {
+        let is_question = |effect: &&Effect| matches!(effect, Effect::AskInput { .. });
+        plan.effects.iter().filter(is_question).count()
+    };
+    let silent = world.join(1, None).unwrap();
+    let asking = world.join_marked(2, None, Marks::default().asking_for_input()).unwrap();
+    let forbidden = || AttemptEnd::Failed {
+        failure: failure(Remedy::NeedsInput, WebErrorStatus::Forbidden),
+        has_progressed: true,
+        response: None,
+    };
+    assert_eq!(asked(&world.end_attempt(silent, forbidden())), 0);
+    assert_eq!(asked(&world.end_attempt(asking, forbidden())), 1);
+    assert_eq!(asked(&world.restart(5)), 1);
+    assert_eq!(asked(&world.pass(HOUR)), 0);
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod completion;
 mod edges;
 mod explaining;
 mod firing;
+mod messages;
+mod policy;
 mod registering;
 mod runs;
 mod time;

@@ -6,13 +6,11 @@ use longhaul_contract::{
 };
 
 use super::world::{
-    MINUTE, World, answer, battery, canceled, conditions, end, external, failed, killed, me, plan, push,
-    retry, started,
+    MINUTE, World, battery, canceled, conditions, end, external, failed, killed, me, plan, push, retry,
+    started,
 };
 use crate::Effect;
-use crate::task::{
-    InstanceOutcome, Missed, TaskAnswer, TaskEffect, TaskFact, TaskPlan, TaskTrigger, TaskWish,
-};
+use crate::task::{Missed, TaskEffect, TaskFact, TaskPlan, TaskTrigger, TaskWish};
 use crate::tests::{app, known};
 
 fn running(plan: TaskPlan) -> (World, longhaul_contract::TaskId) {

@@ -152,6 +152,9 @@ pub(crate) fn end(outcome: InstanceOutcome) -> Box<InstanceEnd> {
         suspended_count: 0,
         cpu_milliseconds: None,
         memory_peak: None,
+        ran_out_of_memory: false,
+        limits: Vec::new(),
+        keep_awake: None,
     })
 }
 

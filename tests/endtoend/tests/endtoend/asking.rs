@@ -1,0 +1,96 @@
+//! Links that expire: a webhook or a task of the application is asked for a fresh one, and the bytes are kept.
+
+use longhaul_endtoend::{House, shown};
+use longhaul_lab::hostile::Cut;
+use longhaul_lab::service::binary;
+use longhaul_lab::{Content, Request, Resource, Response, Server};
+use serde_json::{Value, json};
+
+const SIZE: u64 = 400_000;
+
+/// Gives the first half for the key `old` once and refuses it from then on; the key `new` gets everything.
+fn server(content: Content) -> Server {
+    let resource = Resource::new(content);
+    Server::start(move |exchange| {
+        let request = &exchange.request;
+        let answer = match (request.query("key"), request.range_start()) {
+            (Some("new"), _) => resource.answer(request),
+            (Some("old"), 0) => resource.answer(request).cut_after(SIZE / 2, Cut::Reset),
+            _ => Response::new(403).text("the link has expired"),
+        };
+        exchange.respond(answer);
+    })
+}
+
+/// The request that ended it goes on where the first one was cut.
+fn assert_bytes_were_kept(server: &Server) {
+    let last = server.requests().into_iter().rfind(|request: &Request| request.query("key") == Some("new"));
+    let start = last.expect("the fresh link was used").range_start();
+    assert!(start > 0, "it began again at byte 0");
+}
+
+#[test]
+fn a_webhook_is_asked_for_a_fresh_link() {
+    let content = Content::new(9, SIZE);
+    let server = server(content);
+    let fresh = server.url("/film?key=new");
+    let webhook = Server::start(move |exchange| {
+        assert_eq!(exchange.request.method, "POST");
+        let answer = Response::new(200).header("content-type", "application/json");
+        exchange.respond(answer.text(&json!({ "requestedUri": fresh }).to_string()));
+    });
+    let house = House::new();
+    let mut spec = house.spec(&server.url("/film?key=old"), "film");
+    spec["inputCallback"] = json!({ "webhook": webhook.url("/renew") });
+    let id = house.create(&spec);
+    house.complete(&id);
+    content.assert_file(&house.result("film"));
+    assert_bytes_were_kept(&server);
+    assert_eq!(webhook.requests().len(), 1);
+}
+
+#[test]
+fn an_answer_that_does_not_help_is_no_storm() {
+    let server = Server::start(|exchange| exchange.respond(Response::new(403)));
+    let same = server.url("/film");
+    let webhook = Server::start(move |exchange| {
+        exchange.respond(Response::new(200).text(&json!({ "requestedUri": same }).to_string()));
+    });
+    let house = House::new();
+    let mut spec = house.spec(&server.url("/film"), "film");
+    spec["inputCallback"] = json!({ "webhook": webhook.url("/renew") });
+    let id = house.create(&spec);
+    let _ = webhook.wait_for_requests(3, longhaul_endtoend::DEADLINE);
+    let _ = server.wait_for_requests(4, longhaul_endtoend::DEADLINE);
+    house.wait_for_status(&id, "PausedRecoverableWebErrorStatus");
+    // A barrier: what follows the fourth refusal has been decided by then.
+    house.patch(&id, &json!({ "priority": "High" }));
+    assert_eq!(webhook.requests().len(), 3);
+}
+
+#[test]
+fn a_task_is_asked_for_a_fresh_link() {
+    let content = Content::new(11, SIZE);
+    let server = server(content);
+    let house = House::new();
+    let program = binary().display().to_string();
+    let fresh = server.url("/film?key=new");
+    let script = format!(
+        "for id in $(grep -o '[0-9a-f]\\{{8\\}}-[0-9a-f-]*'); do \
+         {program} set $id requestedUri={fresh} && {program} resume $id && echo $id >> asked; done"
+    );
+    let added = house.run(&["task", "add", "renew", "--trigger", "app", "--", "sh", "-c", &script]);
+    assert!(added.status.success(), "{}", shown(&added));
+    let task = String::from_utf8(added.stdout).unwrap().trim().to_owned();
+    let url = server.url("/film?key=old");
+    let got = house.run(&["--json", "get", &url, "-o", "film", "--ask-task", &task, "--detach"]);
+    assert!(got.status.success(), "{}", shown(&got));
+    let id = house.list("")[0]["id"].as_str().map(str::to_owned).unwrap();
+    house.complete(&id);
+    content.assert_file(&house.result("film"));
+    assert_bytes_were_kept(&server);
+    assert_eq!(std::fs::read_to_string(house.result("asked")).unwrap(), format!("{id}\n"));
+    let shown: Value =
+        serde_json::from_slice(&house.run(&["--json", "task", "show", "renew"]).stdout).unwrap();
+    assert_eq!(shown["history"][0]["triggerDetails"]["needsInput"], json!([id]));
+}
