@@ -189,7 +189,7 @@ impl Channels {
                     self.registered.insert(*id, channel.clone());
                 }
                 Err(reason) => {
-                    tracing::warn!(channel, reason, "the push distributor does not take a channel")
+                    tracing::warn!(channel, reason, "the push distributor does not take a channel");
                 }
             }
         }
