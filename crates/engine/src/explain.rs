@@ -100,6 +100,7 @@ fn system_status(rule: Rule) -> Option<TransferStatus> {
 }
 
 /// Only for what is blocked by one thing, so that the command is enough.
+#[expect(clippy::unnested_or_patterns, reason = "the codes of the other side have one name")]
 fn override_of(code: ReasonCode, question: &Question<'_>) -> Option<String> {
     let id = question.entry.id;
     let caps = question.engine.queue.caps();
@@ -200,6 +201,7 @@ impl Words<'_> {
     }
 
     /// What holds the operation back, in one sentence.
+    #[expect(clippy::unnested_or_patterns, reason = "the codes of the other side have one name")]
     fn detail(&self, code: ReasonCode) -> String {
         let engine = self.question.engine;
         let entry = self.question.entry;
@@ -353,6 +355,7 @@ impl Words<'_> {
         Some(word.to_owned())
     }
 
+    #[expect(clippy::unnested_or_patterns, reason = "the codes of the other side have one name")]
     fn ends_when(&self, code: ReasonCode) -> Option<String> {
         if let Some(until) = self.until {
             return Some(until.wall(self.question.now).to_string());

@@ -330,6 +330,7 @@ impl Words<'_> {
         }
     }
 
+    #[expect(clippy::unnested_or_patterns, reason = "the codes of the other side have one name")]
     fn ends_when(&self, code: ReasonCode) -> Option<String> {
         if let Some(until) = self.until {
             return Some(until.wall(self.question.now).to_string());

@@ -65,9 +65,9 @@ fn the_strictest_rule_holds_and_what_is_allowed_needs_no_decision() {
     };
     let allowed = rules(AccessRule::Allow);
     assert_eq!(say(&mut world, &[]), AccessStatus::DeniedByUser);
-    assert_eq!(say(&mut world, &[allowed.clone()]), AccessStatus::AllowedSubjectToSystemPolicy);
+    assert_eq!(say(&mut world, std::slice::from_ref(&allowed)), AccessStatus::AllowedSubjectToSystemPolicy);
     let owned = AccessRules { owner: BTreeSet::from([me()]), ..rules(AccessRule::Deny) };
-    assert_eq!(say(&mut world, &[owned.clone()]), AccessStatus::DeniedByUser);
+    assert_eq!(say(&mut world, std::slice::from_ref(&owned)), AccessStatus::DeniedByUser);
     let denied = AccessRules { deny: BTreeSet::from([me()]), allow: BTreeSet::from([me()]), ..owned };
     assert_eq!(say(&mut world, &[allowed, denied]), AccessStatus::DeniedBySystemPolicy);
 }
