@@ -18,6 +18,7 @@ pub mod limits;
 pub mod manifest;
 pub mod metalink;
 pub mod names;
+pub mod operation;
 pub mod page;
 pub mod paths;
 pub mod problem;
@@ -38,8 +39,8 @@ pub use completion::{
     CompletionDetails, CompletionGroup, CompletionGroupDetail, CreateCompletionGroup, Notification,
 };
 pub use download::{
-    Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, Operation,
-    OperationError, PatchDownload, Progress, RequestHeader, ResponseInformation, WaitingReason,
+    Checksum, ChecksumAlgorithm, CreateDownload, Credential, Expectation, IfExists, PatchDownload,
+    RequestHeader,
 };
 pub use event::{Event, EventKind, RangesAdded};
 pub use explain::{Decision, Explanation, Reason, ReasonCode};
@@ -53,6 +54,7 @@ pub use id::{AppId, CompletionGroupId, GroupName, InstanceId, OperationId, TaskG
 pub use input::{InputCallback, InputNeeded};
 pub use instance::{CancelReason, Instance, InstanceState, RunCause};
 pub use limits::{Limits, ScheduledRate};
+pub use operation::{Operation, OperationError, Progress, ResponseInformation, WaitingReason};
 pub use page::Page;
 pub use paths::ServicePaths;
 pub use problem::{ErrorCode, Problem};

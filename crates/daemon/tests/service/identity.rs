@@ -74,7 +74,7 @@ fn tokens_speak_for_one_application_in_its_scopes() {
     let apps = admin.get("/apps").unwrap().expect_status(200).json();
     let photos = json!({
         "id": PHOTOS, "liveOperations": 1, "tokens": 3, "scopes": ["submit", "read", "admin"], "tasks": 0,
-        "access": "Unspecified",
+        "access": "Unspecified", "foregroundOnly": false,
     });
     assert!(apps["items"].as_array().unwrap().contains(&photos), "{apps}");
     assert_eq!(admin.get(&format!("/apps/{PHOTOS}")).unwrap().expect_status(200).json(), photos);
