@@ -176,7 +176,12 @@ impl Upload {
         };
         self.desk.live.meter.set_to_send(self.content.total);
         self.desk.live.meter.set_sent(offset);
-        if self.desk.record().is_unanswered && !self.is_repeatable() {
+        // What the server had made resumable can be asked about.
+        let may_be_done = {
+            let record = self.desk.record();
+            record.is_unanswered && record.upload_url.is_none()
+        };
+        if may_be_done && !self.is_repeatable() {
             let lost = transient(
                 longhaul_contract::Cause::ConnectionClosed,
                 format!("the answer of {} was lost", self.host()),
