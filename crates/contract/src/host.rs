@@ -105,6 +105,33 @@ pub struct HostState {
     pub work_cost: Signal<WorkCost>,
     /// IANA name of the machine's zone.
     pub time_zone: Signal<String>,
+    /// The owner's data plans, by connection. What follows from them is in the cost of the network; they stand here as of
+    /// this moment, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_plans: Vec<DataPlanUse>,
+}
+
+/// A connection's data plan as the owner set it, and what was used of it (DataPlanStatus).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataPlanUse {
+    /// A connection of NetworkManager, or a network interface.
+    pub connection: String,
+    /// Whether the way to the Internet goes through it now.
+    pub is_in_use: bool,
+    /// For one period, sent and received together.
+    pub limit_bytes: u64,
+    /// In this period up to now, by the kernel's counters.
+    pub used_bytes: u64,
+    /// What will have been used at the end of the period if it goes on like this.
+    pub projected_bytes: u64,
+    /// When this period began.
+    pub since: Timestamp,
+    /// When the next one begins.
+    pub resets_time: Timestamp,
+    /// On track to exceed the limit.
+    pub is_approaching_limit: bool,
+    pub is_over_limit: bool,
 }
 
 impl HostState {
@@ -122,6 +149,7 @@ impl HostState {
             user_present: Signal::unknown("no source of user presence on this host"),
             work_cost: Signal::unknown("no source of work cost on this host"),
             time_zone: Signal::unknown("the time zone has not been looked up yet"),
+            data_plans: Vec::new(),
         }
     }
 }

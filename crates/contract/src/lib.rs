@@ -46,7 +46,8 @@ pub use explain::{Decision, Explanation, Reason, ReasonCode};
 pub use failure::{Blocker, Cause, Failure, Remedy};
 pub use group::{Group, TransferBehavior};
 pub use host::{
-    BatteryStatus, HostSignal, HostState, Network, NetworkCost, NetworkLevel, Power, Signal, WorkCost,
+    BatteryStatus, DataPlanUse, HostSignal, HostState, Network, NetworkCost, NetworkLevel, Power, Signal,
+    WorkCost,
 };
 pub use id::{AppId, CompletionGroupId, GroupName, InstanceId, OperationId, TaskGroupId, TaskId, TaskName};
 pub use input::{InputCallback, InputNeeded};

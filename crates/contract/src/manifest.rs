@@ -31,6 +31,10 @@ pub struct ManifestApp {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The system's packages that the application is made of: another version of one of them is an update of the
+    /// application, also where no program of the manifest shows it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// One class and what it is: exactly one of `exec`, `dbus`, `wasm` and `in-process`.

@@ -23,6 +23,8 @@ numbered_enum! {
         MediaProcessingTrigger = 9,
         ApplicationTrigger = 10,
         CompletionGroupTrigger = 11,
+        DeviceConnectionChangeTrigger = 12,
+        DeviceServicingTrigger = 13,
     }
 }
 
@@ -81,7 +83,7 @@ pub const FRESHNESS_MINUTES_MAX: u32 = 43_200;
 /// | PushNotificationTrigger | `channel`, `distributor` (`unifiedpush`: messages come by way of the user's distributor too; the detail of the task then has `endpoint`, the address to send to) |
 /// | LocationTrigger | `geofences` (JSON) |
 /// | BluetoothLEAdvertisementWatcherTrigger | `advertisementFilter`, `signalStrengthFilter` (JSON), `allowExtendedAdvertisements` |
-/// | DeviceUseTrigger | `deviceId` |
+/// | DeviceUseTrigger, DeviceServicingTrigger, DeviceConnectionChangeTrigger | `deviceId`: `usb:VENDOR:PRODUCT` or `usb:VENDOR:PRODUCT:SERIAL`, or `SUBSYSTEM:NAME` as in `/sys/class` |
 /// | ActivitySensorTrigger | `reportInterval` (milliseconds), `subscribedActivities` (comma-separated) |
 /// | GattCharacteristicNotificationTrigger | `deviceId`, `service`, `characteristic`, `mode` (`Serial`, `Batch`, `KeepLatest`) |
 /// | CompletionGroupTrigger | `completionGroup` |
@@ -155,7 +157,22 @@ impl TriggerKind {
     /// Whether `POST /background-tasks/{id}/request` fires it.
     #[must_use]
     pub const fn is_requested(self) -> bool {
-        matches!(self, Self::ApplicationTrigger | Self::MediaProcessingTrigger | Self::DeviceUseTrigger)
+        matches!(
+            self,
+            Self::ApplicationTrigger
+                | Self::MediaProcessingTrigger
+                | Self::DeviceUseTrigger
+                | Self::DeviceServicingTrigger
+        )
+    }
+
+    /// Whether the firing is about a device that `deviceId` names.
+    #[must_use]
+    pub const fn has_device(self) -> bool {
+        matches!(
+            self,
+            Self::DeviceUseTrigger | Self::DeviceServicingTrigger | Self::DeviceConnectionChangeTrigger
+        )
     }
 
     /// Whether one application may have only one registration of it [W 2.2].
@@ -175,7 +192,9 @@ impl TriggerKind {
             Self::BluetoothLEAdvertisementWatcherTrigger => {
                 &["advertisementFilter", "signalStrengthFilter", "allowExtendedAdvertisements"]
             }
-            Self::DeviceUseTrigger => &["deviceId"],
+            Self::DeviceUseTrigger | Self::DeviceServicingTrigger | Self::DeviceConnectionChangeTrigger => {
+                &["deviceId"]
+            }
             Self::ActivitySensorTrigger => &["reportInterval", "subscribedActivities"],
             Self::GattCharacteristicNotificationTrigger => &["deviceId", "service", "characteristic", "mode"],
             Self::CompletionGroupTrigger => &["completionGroup"],
@@ -203,6 +222,8 @@ impl TriggerKind {
             Self::MediaProcessingTrigger => "a request to process media",
             Self::ApplicationTrigger => "a request of the application itself",
             Self::CompletionGroupTrigger => "the end of a set of transfers",
+            Self::DeviceConnectionChangeTrigger => "a device that comes or goes",
+            Self::DeviceServicingTrigger => "a request to service a device, such as to update its firmware",
         }
     }
 }

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::tz::TimeZone;
 use longhaul_contract::{
-    BatteryStatus, ErrorCode, HostSignal, HostState, NetworkCost, NetworkLevel, Power, Signal, Timestamp,
-    WorkCost,
+    BatteryStatus, DataPlanUse, ErrorCode, HostSignal, HostState, NetworkCost, NetworkLevel, Power, Signal,
+    Timestamp, WorkCost,
 };
 use longhaul_engine::Fact;
 use longhaul_host::SupportTable;
+use longhaul_host::data_plan::DataPlan;
 use longhaul_store::{Reader, StoreError, Write, Writer};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use crate::data_plans::{Count, DataPlans};
 use crate::heart::Heart;
 use crate::http::{Answer, Refused};
 use crate::triggers::Reach;
@@ -41,11 +44,22 @@ pub(crate) struct HostDesk {
     support: watch::Receiver<SupportTable>,
     /// One administrator at a time: what is kept is what holds.
     turn: tokio::sync::Mutex<()>,
+    /// Counts of data plans are to be looked at.
+    prod: Notify,
 }
 
-/// What the sources say, and what is set in its place.
+/// What the sources say now.
+#[derive(Debug, Clone)]
+pub(crate) struct Sensed {
+    pub(crate) state: HostState,
+    /// NetworkManager's name of the way to the Internet.
+    pub(crate) connection: Option<String>,
+}
+
+/// What the sources say, what follows from the owner's data plans, and what is set in its place.
 pub(crate) struct Told {
-    sensed: HostState,
+    sensed: Sensed,
+    plans: DataPlans,
     overrides: Overrides,
 }
 
@@ -56,7 +70,14 @@ impl HostDesk {
         told: Told,
         support: watch::Receiver<SupportTable>,
     ) -> Self {
-        Self { heart, writer, state: Mutex::new(told), support, turn: tokio::sync::Mutex::default() }
+        Self {
+            heart,
+            writer,
+            state: Mutex::new(told),
+            support,
+            turn: tokio::sync::Mutex::default(),
+            prod: Notify::new(),
+        }
     }
 
     /// What the machine is like and what it can tell, for questions about triggers.
@@ -74,10 +95,54 @@ impl HostDesk {
     }
 
     /// The sources say this.
-    pub(crate) fn sensed(&self, sensed: HostState) {
+    pub(crate) fn sensed(&self, sensed: Sensed) {
         let mut state = self.state();
+        // What went over the line up to now belongs to the connection of before.
+        state.count();
         state.sensed = sensed;
+        state.count();
         self.heart.report(None, Fact::Host(Box::new(state.host())));
+        drop(state);
+        self.prod();
+    }
+
+    /// The network or the clock is not as it was, or the machine is about to stop: what was used up to now is to be kept.
+    pub(crate) fn prod(&self) {
+        self.prod.notify_one();
+    }
+
+    pub(crate) async fn prodded(&self) {
+        self.prod.notified().await;
+    }
+
+    pub(crate) fn has_data_plans(&self) -> bool {
+        !self.state().plans.is_empty()
+    }
+
+    /// What was used of each data plan up to now. The engine hears what follows from it.
+    pub(crate) fn data_plans(&self) -> Vec<DataPlanUse> {
+        self.look().usages
+    }
+
+    fn look(&self) -> Count {
+        let mut state = self.state();
+        let count = state.count();
+        if count.is_verdict_new {
+            self.heart.report(None, Fact::Host(Box::new(state.host())));
+        }
+        count
+    }
+
+    /// Counts, and keeps the counts: soon, or now if it `is_urgent`. Answers when a verdict ends by itself.
+    pub(crate) async fn count(&self, is_urgent: bool) -> Option<Timestamp> {
+        let count = self.look();
+        let write = self.state().plans.take_unkept(is_urgent || count.is_verdict_new);
+        if let Some(write) = write
+            && let Err(error) = self.writer.submit(vec![write]).await
+        {
+            tracing::warn!(%error, "what was used of data plans cannot be kept");
+        }
+        count.changes_at
     }
 
     /// Sets a signal by hand, or gives it back to its source. It is kept when this returns, and the engine has heard of
@@ -112,16 +177,25 @@ impl HostDesk {
 
 impl Told {
     /// With what the store keeps.
-    pub(crate) fn with_kept(sensed: HostState, reader: &dyn Reader) -> Self {
+    pub(crate) fn with_kept(sensed: Sensed, plans: BTreeMap<String, DataPlan>, reader: &dyn Reader) -> Self {
         let overrides = kept(reader).unwrap_or_else(|error| {
             tracing::error!(%error, "host signals that were set by hand cannot be read");
             Overrides::new()
         });
-        Self { sensed, overrides }
+        let mut told = Self { sensed, plans: DataPlans::load(plans, reader), overrides };
+        told.count();
+        told
+    }
+
+    fn count(&mut self) -> Count {
+        let zone = self.host().time_zone.value().and_then(|name| TimeZone::get(name).ok());
+        let zone = zone.unwrap_or(TimeZone::UTC);
+        self.plans.count(self.sensed.connection.as_deref(), &zone, Timestamp::now())
     }
 
     pub(crate) fn host(&self) -> HostState {
-        let mut host = self.sensed.clone();
+        let mut host = self.sensed.state.clone();
+        self.plans.apply(&mut host);
         for (signal, set) in &self.overrides {
             if let Err(problem) = apply(&mut host, *signal, set) {
                 tracing::warn!(signal = signal.word(), %problem, "a host signal set by hand does not count");
@@ -212,7 +286,7 @@ fn work_cost(value: &str) -> Result<WorkCost, String> {
 }
 
 fn time_zone(value: &str) -> Result<String, String> {
-    match jiff::tz::TimeZone::get(value) {
+    match TimeZone::get(value) {
         Ok(_) => Ok(value.to_owned()),
         Err(_) => Err(format!("{value:?} is no time zone of the IANA database, such as Europe/Berlin")),
     }

@@ -8,6 +8,7 @@ mod admission;
 mod apps;
 mod asks;
 pub mod config;
+mod data_plans;
 mod foreground;
 mod heart;
 mod host_desk;

@@ -1,11 +1,12 @@
 //! Carries what the host senses to the loop and to the workers. Deliberately absent: what follows from it.
 
 mod blockers;
+mod devices;
+mod meter;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_contract::HostState;
 use longhaul_engine::Fact;
 use longhaul_engine::task::TaskFact;
 use longhaul_host::wants::WantId;
@@ -14,20 +15,29 @@ use longhaul_transfer::Transfers;
 use tokio::sync::mpsc;
 
 use crate::heart::Heart;
-use crate::host_desk::HostDesk;
+use crate::host_desk::{HostDesk, Sensed};
 use crate::http::details_of_push;
 use crate::wants;
 
 pub(crate) use blockers::{Blockers, Orders, keep_watch};
+pub(crate) use devices::{Devices, attached, describe};
+pub(crate) use meter::meter;
 
 /// Time for a checkpoint that is under way when the machine wants to sleep, and for the one after it.
 const SYNCS_MAX: Duration = Duration::from_secs(1);
 
+/// From waking up to the first new connection.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// The first look at the host, and the watch that tells of changes. Sources that are missing leave their signals
 /// unknown.
-pub(crate) async fn look() -> (HostState, HostWatch) {
+pub(crate) async fn look() -> (Sensed, HostWatch) {
     let watch = HostWatch::open(Machine::here()).await;
-    (watch.state().clone(), watch)
+    (sensed(&watch), watch)
+}
+
+fn sensed(watch: &HostWatch) -> Sensed {
+    Sensed { state: watch.state().clone(), connection: watch.connection().map(ToOwned::to_owned) }
 }
 
 /// Reports every change, for ever. `unsaved_max` is how long bytes that have arrived may wait to be made durable.
@@ -36,6 +46,7 @@ pub(crate) async fn sense(
     desk: Arc<HostDesk>,
     heart: Heart,
     transfers: Transfers,
+    devices: Devices,
     unsaved_max: Duration,
     kept: mpsc::UnboundedSender<(WantId, serde_json::Value)>,
 ) {
@@ -44,29 +55,35 @@ pub(crate) async fn sense(
             HostChange::State => {
                 let state = watch.state();
                 tracing::info!(level = ?state.network.level.value(), "the host changed");
-                desk.sensed(state.clone());
+                desk.sensed(sensed(&watch));
             }
             HostChange::Moved => {
                 tracing::info!("the network changed");
                 transfers.network_changed();
+                desk.prod();
             }
             HostChange::Clock(change) => {
                 tracing::info!(shift_micros = change.shift_micros, slept = ?change.slept, "the clock changed");
+                desk.prod();
                 heart.report(None, Fact::Task(TaskFact::ClockChanged));
             }
             HostChange::Suspending(delay) => {
                 tracing::info!(waits = delay.is_held(), "the machine is about to sleep");
+                desk.prod();
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
             HostChange::Resumed => {
                 tracing::info!("the machine woke up");
                 transfers.network_changed();
+                tokio::spawn(renew(transfers.clone()));
                 heart.report(None, Fact::Task(TaskFact::ClockChanged));
             }
             HostChange::ShuttingDown(delay) => {
                 tracing::info!(waits = delay.is_held(), "the machine is about to shut down");
+                desk.prod();
                 tokio::spawn(hold(delay, heart.clone(), unsaved_max));
             }
+            HostChange::Device(event) => devices.seen(event),
             HostChange::Wanted(id, details) => {
                 let (id, details) = (wants::task_of(id), Arc::from(details.to_string()));
                 tracing::info!(task = %id, "what a task waits for has come");
@@ -86,6 +103,13 @@ pub(crate) async fn sense(
             }
         }
     }
+}
+
+/// Connections from before a sleep are made anew, once the network has had time to come back: its own links, and what
+/// gives out addresses. Where it needs longer, the level of the network tells.
+async fn renew(transfers: Transfers) {
+    tokio::time::sleep(SETTLE).await;
+    transfers.resumed();
 }
 
 /// Lets the machine go on once what has arrived up to now is durable: the workers begin to see to that at least every

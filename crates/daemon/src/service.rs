@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use longhaul_contract::paths::NoHome;
 use longhaul_contract::{AppId, HostState};
@@ -26,7 +25,7 @@ use crate::asks::Asks;
 use crate::config::{ConfigError, Configuration};
 use crate::foreground::{self, ForegroundDesk};
 use crate::heart::{Beat, Circumstances, Heart, Inbox, Parts};
-use crate::host_desk::{HostDesk, Told};
+use crate::host_desk::{HostDesk, Sensed, Told};
 use crate::http::{Door, Names, Rooms, router, serve};
 use crate::identity::Doorkeeper;
 use crate::ids::Ids;
@@ -92,7 +91,7 @@ pub struct Service {
     socket: Option<SocketFile>,
     configuration: Configuration,
     beat: JoinHandle<()>,
-    sensing: [JoinHandle<()>; 5],
+    sensing: [JoinHandle<()>; 6],
     server: JoinHandle<()>,
 }
 
@@ -153,11 +152,11 @@ impl Service {
             desk: Arc::clone(&host_desk),
             wants: Arc::clone(&wants),
             transfers,
+            workers: workers.clone(),
             orders,
-            unsaved_max: configuration.transfer.checkpoint_interval,
             access: access_files.watch(heart.clone(), configuration.engine.tasks.access_rules.clone()),
         };
-        let sensing = hands.sense(sense).await;
+        let sensing = hands.sense(&configuration, sense).await;
         let (stopping, stops) = watch::channel(false);
         let desks =
             Desks { workers, runs, host: host_desk, push, foreground, wants, stopping: stops.clone() };
@@ -221,9 +220,8 @@ struct Senses<A> {
     desk: Arc<HostDesk>,
     wants: Arc<WantDesk>,
     transfers: Transfers,
+    workers: Workers,
     orders: sense::Orders,
-    /// How long bytes that have arrived may wait to be made durable.
-    unsaved_max: Duration,
     /// Carries on what administrators say of background access.
     access: A,
 }
@@ -329,16 +327,31 @@ impl Hands {
     }
 
     /// Begins to watch the machine, what stands in the way of downloads, and manifests.
-    async fn sense(&self, senses: Senses<impl Future<Output = ()> + Send + 'static>) -> [JoinHandle<()>; 5] {
+    async fn sense(
+        &self,
+        configuration: &Configuration,
+        senses: Senses<impl Future<Output = ()> + Send + 'static>,
+    ) -> [JoinHandle<()>; 6] {
         let Self { reader, writer, heart, apps, .. } = self;
         let (reader, heart) = (Arc::clone(reader), heart.clone());
-        let Senses { watch, desk, wants, transfers, orders, unsaved_max, access } = senses;
+        let Senses { watch, desk, wants, transfers, workers, orders, access } = senses;
+        // How long bytes that have arrived may wait to be made durable.
+        let unsaved_max = configuration.transfer.checkpoint_interval;
+        let databases = configuration.service.package_databases.clone();
+        let devices = sense::Devices::attend(heart.clone(), Arc::clone(&reader));
         let (keep, kept) = mpsc::unbounded_channel();
         let keeping = heart.clone();
-        let watcher =
-            Watcher::begin(Arc::clone(apps), heart.clone(), writer.clone(), Arc::clone(&reader)).await;
+        let watcher = Watcher::begin(
+            Arc::clone(apps),
+            databases.into(),
+            heart.clone(),
+            writer.clone(),
+            Arc::clone(&reader),
+        )
+        .await;
         [
-            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, unsaved_max, keep)),
+            tokio::spawn(sense::meter(Arc::clone(&desk), workers)),
+            tokio::spawn(sense::sense(watch, desk, heart.clone(), transfers, devices, unsaved_max, keep)),
             tokio::spawn(async move { wants.keep_all(keeping, kept).await }),
             tokio::spawn(sense::keep_watch(orders, reader, heart)),
             tokio::spawn(access),
@@ -390,13 +403,14 @@ struct Adopted<S> {
 /// Makes the engine of what the store holds, in a thread that may block.
 async fn adopt<S: GroupStore>(
     configuration: &Configuration,
-    sensed: HostState,
+    sensed: Sensed,
     mut store: S,
     reader: Arc<dyn Reader>,
 ) -> Result<Adopted<S>, StartError> {
     let (policy, limits) = (configuration.engine.clone(), configuration.limits.clone());
+    let plans = configuration.data_plans.clone();
     let adopted = blocking(move || {
-        let told = Told::with_kept(sensed, &*reader);
+        let told = Told::with_kept(sensed, plans, &*reader);
         let restricted = foreground::kept(&*reader)?;
         let held_back = restricted.clone();
         let circumstances = Circumstances { policy, limits, host: told.host(), held_back };

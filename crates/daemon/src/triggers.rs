@@ -53,15 +53,18 @@ pub(crate) fn support(kind: TriggerKind, reach: &Reach) -> Support {
     match kind {
         TriggerKind::SystemTrigger => Support::by("the machine's signals, each type for itself"),
         TriggerKind::TimeTrigger => Support::by("the machine's clocks"),
-        TriggerKind::MaintenanceTrigger => Support::by("the machine's clocks and power"),
         TriggerKind::PushNotificationTrigger => Support::by("POST /push/{channel}"),
-        TriggerKind::DeviceUseTrigger
-        | TriggerKind::MediaProcessingTrigger
-        | TriggerKind::ApplicationTrigger => Support::by("POST /background-tasks/{id}/request"),
-        TriggerKind::LocationTrigger
+        TriggerKind::MaintenanceTrigger
+        | TriggerKind::DeviceUseTrigger
+        | TriggerKind::DeviceServicingTrigger
+        | TriggerKind::DeviceConnectionChangeTrigger
+        | TriggerKind::LocationTrigger
         | TriggerKind::BluetoothLEAdvertisementWatcherTrigger
         | TriggerKind::GattCharacteristicNotificationTrigger
         | TriggerKind::ActivitySensorTrigger => Support::told(reach.table.trigger(kind)),
+        TriggerKind::MediaProcessingTrigger | TriggerKind::ApplicationTrigger => {
+            Support::by("POST /background-tasks/{id}/request")
+        }
         TriggerKind::CompletionGroupTrigger => Support::by("the transfers of the completion group"),
     }
 }
@@ -80,8 +83,9 @@ pub(crate) fn system_support(event: SystemTriggerType, reach: &Reach) -> Support
         SystemTriggerType::TimeZoneChange => Support::of(&host.time_zone, "the time zone"),
         SystemTriggerType::BackgroundWorkCostChange => Support::of(&host.work_cost, "the work cost"),
         SystemTriggerType::PowerStateChange => Support::of(&host.power, "the power"),
-        SystemTriggerType::SmsReceived => Support::told(reach.table.system_trigger(event)),
-        SystemTriggerType::ControlChannelReset => Support::none("Linux has no control channels"),
+        SystemTriggerType::SmsReceived | SystemTriggerType::ControlChannelReset => {
+            Support::told(reach.table.system_trigger(event))
+        }
         SystemTriggerType::LockScreenApplicationAdded | SystemTriggerType::LockScreenApplicationRemoved => {
             Support::by("the owner's list of applications that may always run: `longhaul access`")
         }

@@ -32,6 +32,9 @@ pub struct Policy {
     pub tasks: TaskPolicy,
 }
 
+/// How long a device may be serviced until the task is cancelled [W 2.10].
+const SERVICING_RUN_MS: u64 = 1_795_000;
+
 /// What holds for background tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPolicy {
@@ -123,6 +126,7 @@ impl TaskPolicy {
     pub const fn limits(&self, kind: TriggerKind) -> RunLimits {
         let cancel_after_ms = match kind {
             TriggerKind::MaintenanceTrigger => self.maintenance_run_ms,
+            TriggerKind::DeviceServicingTrigger => SERVICING_RUN_MS,
             _ if kind.is_requested() => self.long_run_ms,
             _ => self.run_ms,
         };

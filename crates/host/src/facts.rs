@@ -7,7 +7,10 @@ use longhaul_contract::{HostState, Network, NetworkCost, NetworkLevel, Power, Si
 use tokio::sync::mpsc;
 
 use crate::watch::HostChange;
-use crate::{activity, bluetooth, location, login, modem, network, network_manager, power, work_cost};
+use crate::{
+    activity, bluetooth, console, location, login, modem, network, network_manager, networkd, power,
+    work_cost,
+};
 
 /// What a source says, or why it cannot say anything.
 pub(crate) type Found<T> = Result<T, String>;
@@ -24,6 +27,10 @@ pub(crate) enum Slot {
     Profiles,
     OldProfiles,
     Zone,
+    Networkd,
+    Consoles,
+    Pressure,
+    Devices,
     Bluetooth,
     Location,
     Activity,
@@ -32,7 +39,7 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Reach,
         Self::Manager,
         Self::Modems,
@@ -42,6 +49,10 @@ impl Slot {
         Self::Profiles,
         Self::OldProfiles,
         Self::Zone,
+        Self::Networkd,
+        Self::Consoles,
+        Self::Pressure,
+        Self::Devices,
         Self::Bluetooth,
         Self::Location,
         Self::Activity,
@@ -64,6 +75,12 @@ pub(crate) enum Fact {
     Profiles(Found<bool>),
     OldProfiles(Found<bool>),
     Zone(Found<(String, &'static str)>),
+    Networkd(Found<networkd::Managed>),
+    Consoles(Found<console::Consoles>),
+    /// Whether work has to wait for processors, memory or disks.
+    Pressure(Found<bool>),
+    /// Whether the kernel tells of devices at all.
+    Devices(Found<()>),
     Bluetooth(Found<bluetooth::Radio>),
     Location(Found<location::Positions>),
     Activity(Found<activity::Told>),
@@ -85,6 +102,10 @@ impl Fact {
             Self::Profiles(_) => Slot::Profiles,
             Self::OldProfiles(_) => Slot::OldProfiles,
             Self::Zone(_) => Slot::Zone,
+            Self::Networkd(_) => Slot::Networkd,
+            Self::Consoles(_) => Slot::Consoles,
+            Self::Pressure(_) => Slot::Pressure,
+            Self::Devices(_) => Slot::Devices,
             Self::Bluetooth(_) => Slot::Bluetooth,
             Self::Location(_) => Slot::Location,
             Self::Activity(_) => Slot::Activity,
@@ -142,12 +163,16 @@ pub(crate) struct Facts {
     /// because nobody is left to ask; it holds until the network changes.
     gone: Option<network_manager::Managed>,
     pub(crate) modems: Found<modem::ModemState>,
-    login: Found<login::Sessions>,
+    pub(crate) login: Found<login::Sessions>,
     upower: Found<Power>,
     supplies: Found<Power>,
     profiles: Found<bool>,
     old_profiles: Found<bool>,
     pub(crate) zone: Found<(String, &'static str)>,
+    networkd: Found<networkd::Managed>,
+    pub(crate) consoles: Found<console::Consoles>,
+    pressure: Found<bool>,
+    pub(crate) devices: Found<()>,
     pub(crate) bluetooth: Found<bluetooth::Radio>,
     pub(crate) location: Found<location::Positions>,
     pub(crate) activity: Found<activity::Told>,
@@ -172,6 +197,10 @@ impl Default for Facts {
             profiles: nothing(),
             old_profiles: nothing(),
             zone: nothing(),
+            networkd: nothing(),
+            consoles: nothing(),
+            pressure: nothing(),
+            devices: nothing(),
             bluetooth: nothing(),
             location: nothing(),
             activity: nothing(),
@@ -206,6 +235,10 @@ impl Facts {
             Fact::Profiles(found) => self.profiles = found,
             Fact::OldProfiles(found) => self.old_profiles = found,
             Fact::Zone(found) => self.zone = found,
+            Fact::Networkd(found) => self.networkd = found,
+            Fact::Consoles(found) => self.consoles = found,
+            Fact::Pressure(found) => self.pressure = found,
+            Fact::Devices(found) => self.devices = found,
             Fact::Bluetooth(found) => self.bluetooth = found,
             Fact::Location(found) => self.location = found,
             Fact::Activity(found) => self.activity = found,
@@ -240,8 +273,9 @@ impl Facts {
     pub(crate) fn state(&self, before: &HostState, now: Timestamp) -> HostState {
         let power = self.power(now);
         let energy_saver = self.energy_saver(now);
-        let user_present = self.session(now, |sessions| sessions.is_present);
-        let work_cost = work_cost::of(power.value(), energy_saver.value(), user_present.value());
+        let user_present = self.session(now, |sessions| sessions.is_present, |consoles| consoles.is_present);
+        let is_pressed = self.pressure == Ok(true);
+        let work_cost = work_cost::of(power.value(), energy_saver.value(), user_present.value(), is_pressed);
         let work_cost = match work_cost {
             Ok((value, source)) => known(value, source, now),
             Err(reason) => Signal::unknown(reason),
@@ -255,7 +289,7 @@ impl Facts {
             power: keep(&before.power, power),
             session_connected: keep(
                 &before.session_connected,
-                self.session(now, |sessions| sessions.is_connected),
+                self.session(now, |sessions| sessions.is_connected, |consoles| Some(consoles.is_connected)),
             ),
             user_present: keep(&before.user_present, user_present),
             work_cost: keep(&before.work_cost, work_cost),
@@ -266,17 +300,34 @@ impl Facts {
                     Err(reason) => Signal::unknown(reason),
                 },
             ),
+            data_plans: Vec::new(),
         }
+    }
+
+    /// The connection of NetworkManager that leads to the Internet, as its owner calls it.
+    pub(crate) fn connection(&self) -> Option<&str> {
+        self.manager.as_ref().ok()?.connection.as_deref()
     }
 
     /// The kernel knows first that a link is gone; NetworkManager knows whether anything answers. It counts only for
     /// a way to the Internet that it manages.
     fn level(&self, now: Timestamp) -> Signal<NetworkLevel> {
         let verdict = self.manager.as_ref().ok().and_then(network_manager::Managed::verdict);
+        let verdict = verdict.map(|level| (level, network_manager::SOURCE)).or_else(|| {
+            let managed = self.networkd.as_ref().ok()?;
+            Some((managed.level?, networkd::SOURCE))
+        });
         match (&self.reach, verdict) {
-            (Ok(reach), Some(verdict)) if verdict <= *reach => known(verdict, network_manager::SOURCE, now),
+            // NetworkManager asks somebody beyond the network; networkd knows no more than the kernel's tables, and
+            // counts where it knows of less.
+            (Ok(reach), Some((verdict, networkd::SOURCE))) if verdict < *reach => {
+                known(verdict, networkd::SOURCE, now)
+            }
+            (Ok(reach), Some((verdict, network_manager::SOURCE))) if verdict <= *reach => {
+                known(verdict, network_manager::SOURCE, now)
+            }
             (Ok(reach), _) => known(*reach, network::SOURCE, now),
-            (Err(_), Some(verdict)) => known(verdict, network_manager::SOURCE, now),
+            (Err(_), Some((verdict, source))) => known(verdict, source, now),
             (Err(reason), None) => Signal::unknown(reason),
         }
     }
@@ -285,7 +336,16 @@ impl Facts {
         let (managed, is_gone) = match (&self.manager, &self.gone) {
             (Ok(managed), _) => (managed, false),
             (Err(_), Some(gone)) => (gone, true),
-            (Err(reason), None) => return Signal::unknown(reason),
+            (Err(reason), None) => {
+                return match &self.networkd {
+                    // It tells what a lease says, and only that the network is metered.
+                    Ok(networkd::Managed { is_lease_metered: true, .. }) => {
+                        let cost = NetworkCost { is_metered: true, ..NetworkCost::default() };
+                        known(cost, networkd::SOURCE_GUESSED, now)
+                    }
+                    _ => Signal::unknown(reason),
+                };
+            }
         };
         let Some(metered) = managed.metered else {
             return Signal::unknown("NetworkManager does not know whether the connection is metered");
@@ -315,10 +375,20 @@ impl Facts {
         }
     }
 
-    fn session(&self, now: Timestamp, of: impl Fn(&login::Sessions) -> bool) -> Signal<bool> {
-        match &self.login {
-            Ok(sessions) => known(of(sessions), login::SOURCE, now),
-            Err(reason) => Signal::unknown(reason),
+    /// logind knows of sessions; without it, who is logged in at terminals does.
+    fn session(
+        &self,
+        now: Timestamp,
+        of: impl Fn(&login::Sessions) -> bool,
+        of_consoles: impl Fn(&console::Consoles) -> Option<bool>,
+    ) -> Signal<bool> {
+        match (&self.login, self.consoles.as_ref().ok().and_then(of_consoles)) {
+            (Ok(sessions), _) => known(of(sessions), login::SOURCE, now),
+            (Err(_), Some(value)) => known(value, console::SOURCE, now),
+            (Err(reason), None) => match &self.consoles {
+                Ok(_) => Signal::unknown("nobody tells whether the user of a graphical session is there"),
+                Err(_) => Signal::unknown(reason),
+            },
         }
     }
 }

@@ -1,13 +1,19 @@
 //! Carries what the kernel tells to where all sources meet, and opens a source again that broke.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::clock::ClockWatch;
-use crate::facts::{Fact, Reports};
+use crate::console::{ConsoleWatch, Consoles};
+use crate::devices::DeviceEvent;
+use crate::facts::{Fact, Found, Reports};
 use crate::network::NetworkWatch;
 use crate::power::SupplyWatch;
+use crate::pressure::PressureWatch;
 use crate::time_zone::{TimeZoneError, TimeZoneWatch};
+use crate::uevent::UeventWatch;
 use crate::watch::HostChange;
 
 /// Before a source that broke is opened again; three times in a row, then it is given up.
@@ -106,5 +112,116 @@ pub(crate) async fn follow_clock(reports: Reports) {
         };
         tracing::warn!(%error, "the clocks are watched anew");
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+pub(crate) async fn follow_devices(reports: Reports) {
+    for _ in 0..OPENINGS_MAX {
+        let error = match UeventWatch::open() {
+            Ok(mut watch) => {
+                reports.fact(Fact::Devices(Ok(())));
+                loop {
+                    match watch.next().await {
+                        Ok(Some(event)) => {
+                            if let Some(event) = DeviceEvent::of(event) {
+                                reports.change(HostChange::Device(Some(event)));
+                            }
+                        }
+                        Ok(None) => reports.change(HostChange::Device(None)),
+                        Err(error) => break error,
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "devices are watched anew");
+        reports.fact(Fact::Devices(Err(format!("the kernel tells nothing of devices: {error}"))));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The kernel tells of pressure with a delay of up to two windows.
+const PRESSURE_TOLD: Duration = Duration::from_secs(5);
+/// While there is pressure the kernel is asked again only now and then: it would tell of every window.
+const PRESSURE_REST: Duration = Duration::from_secs(20);
+
+/// The kernel tells of windows that were too full, and never that one was not: the time of calm is measured, but only
+/// after there was pressure.
+pub(crate) async fn follow_pressure(root: PathBuf, reports: Reports) {
+    let error = loop {
+        let mut watch = match PressureWatch::open(&root) {
+            Ok(watch) => watch,
+            Err(error) => break error,
+        };
+        reports.fact(Fact::Pressure(Ok(false)));
+        watch.stalled().await;
+        // One full window is nothing yet.
+        if tokio::time::timeout(PRESSURE_TOLD, watch.stalled()).await.is_err() {
+            continue;
+        }
+        drop(watch);
+        reports.fact(Fact::Pressure(Ok(true)));
+        if let Err(error) = until_calm(&root).await {
+            break error;
+        }
+    };
+    reports.fact(Fact::Pressure(Err(format!("the kernel tells nothing of pressure: {error}"))));
+}
+
+async fn until_calm(root: &Path) -> std::io::Result<()> {
+    loop {
+        tokio::time::sleep(PRESSURE_REST).await;
+        let mut watch = PressureWatch::open(root)?;
+        if tokio::time::timeout(PRESSURE_TOLD, watch.stalled()).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Follows the terminals for as long as logind does not tell of sessions.
+pub(crate) async fn follow_consoles(
+    root: PathBuf,
+    uid: Option<u32>,
+    mut has_login: watch::Receiver<Option<bool>>,
+    reports: Reports,
+) {
+    loop {
+        let Ok(has_login_now) = has_login.wait_for(Option::is_some).await.map(|known| *known) else { return };
+        if has_login_now == Some(true) {
+            reports.fact(Fact::Consoles(Err("logind tells of sessions".to_owned())));
+            if has_login.wait_for(|known| *known != Some(true)).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        // What cannot be watched now is tried again when logind went away once more: nothing tells earlier.
+        let watching = async {
+            let error = consoles(&root, uid, &reports).await;
+            reports.fact(Fact::Consoles(Err(format!("terminals cannot be watched: {error}"))));
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = watching => {}
+            changed = has_login.wait_for(|known| *known == Some(true)) => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn consoles(root: &Path, uid: Option<u32>, reports: &Reports) -> std::io::Error {
+    let mut watch = match ConsoleWatch::open(root, uid) {
+        Ok(watch) => watch,
+        Err(error) => return error,
+    };
+    loop {
+        let found: Found<Consoles> =
+            watch.look().map_err(|error| format!("/run/utmp cannot be read: {error}"));
+        reports.fact(Fact::Consoles(found));
+        if let Err(error) = watch.changed().await {
+            return error;
+        }
     }
 }

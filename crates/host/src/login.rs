@@ -42,6 +42,11 @@ impl Login {
         Self { user: Some(uid).filter(|uid| *uid >= PERSON_MIN) }
     }
 
+    /// The user whose sessions count, if not everybody's do.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     async fn run(&mut self, owner: &Owner, reports: &Reports) -> zbus::Result<Infallible> {
         let mut signals = owner
             .listen(&[

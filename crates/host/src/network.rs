@@ -17,6 +17,8 @@ mod netlink;
 
 use netlink::{Link, Questions, Way, drain, subscribe};
 
+pub use netlink::LinkTraffic;
+
 /// The name of this source in `GET /host`.
 pub const SOURCE: &str = "rtnetlink";
 
@@ -125,6 +127,30 @@ impl NetworkWatch {
         }
         self.last = reading;
         (is_moved || is_level_new).then(|| NetworkNews { level: self.level.clone(), is_moved })
+    }
+}
+
+/// One look at the counters of all interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    pub links: Vec<LinkTraffic>,
+    /// Index of the interface through which the Internet would be reached.
+    pub way_out: Option<u32>,
+}
+
+impl Traffic {
+    /// # Errors
+    /// The kernel gives no rtnetlink socket, for example because of a sandbox.
+    pub fn look() -> Result<Self, NetworkError> {
+        let mut questions = Questions::open().map_err(not_read)?;
+        let links = questions.traffic().map_err(not_read)?;
+        let mut way_out = None;
+        for destination in INTERNET {
+            if way_out.is_none() {
+                way_out = questions.way_to(destination).map_err(not_read)?.map(|way| way.link);
+            }
+        }
+        Ok(Self { links, way_out })
     }
 }
 

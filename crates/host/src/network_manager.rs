@@ -20,6 +20,7 @@ pub(crate) const SOURCE_GONE: &str = "NetworkManager (gone since)";
 
 const PATH: &str = "/org/freedesktop/NetworkManager";
 const MANAGER: &str = "org.freedesktop.NetworkManager";
+const ACTIVE: &str = "org.freedesktop.NetworkManager.Connection.Active";
 
 /// Types of connections that go through a modem.
 const MOBILE: [&str; 2] = ["gsm", "cdma"];
@@ -38,10 +39,12 @@ pub(crate) struct Managed {
     has_primary: bool,
     pub(crate) metered: Option<Metered>,
     pub(crate) is_mobile: bool,
+    /// What the owner calls the primary connection.
+    pub(crate) connection: Option<String>,
 }
 
 impl Managed {
-    fn read(properties: &Properties) -> Self {
+    fn read(properties: &Properties, connection: Option<String>) -> Self {
         let metered = match properties.get::<u32>("Metered") {
             Some(1) => Some(Metered { is_metered: true, is_guessed: false }),
             Some(2) => Some(Metered { is_metered: false, is_guessed: false }),
@@ -57,6 +60,7 @@ impl Managed {
                 .is_some_and(|path| path.as_str() != "/"),
             metered,
             is_mobile: MOBILE.contains(&kind.as_str()),
+            connection,
         }
     }
 
@@ -83,9 +87,21 @@ impl NetworkManager {
         loop {
             signals.take_all();
             let properties = owner.properties(PATH, MANAGER).await?;
-            reports.fact(Fact::Manager(Ok(Managed::read(&properties))));
+            let connection = Self::connection(owner, &properties).await;
+            reports.fact(Fact::Manager(Ok(Managed::read(&properties, connection))));
             signals.next().await?;
         }
+    }
+}
+
+impl NetworkManager {
+    /// One that ended meanwhile has no name, and the next change is on its way.
+    async fn connection(owner: &Owner, properties: &Properties) -> Option<String> {
+        let path = properties.get::<OwnedObjectPath>("PrimaryConnection")?;
+        if path.as_str() == "/" {
+            return None;
+        }
+        owner.properties(path.as_str(), ACTIVE).await.ok()?.get("Id")
     }
 }
 

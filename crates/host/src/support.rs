@@ -17,7 +17,8 @@ use crate::location::Location;
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
-use crate::{login, network, network_manager, work_cost};
+use crate::networkd::Networkd;
+use crate::{console, login, network, network_manager, networkd, work_cost};
 
 /// Whether something can be told here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +86,9 @@ enum Need {
     /// The service itself brings it about.
     Own(&'static str),
     Daemon(Daemon),
+    /// logind, or whoever stands in for it.
+    Session,
+    Devices,
     Modem,
     Radio,
     Positions,
@@ -106,6 +110,9 @@ pub struct SupportTable {
     power: Result<&'static str, String>,
     zone: Result<&'static str, String>,
     has_messaging: bool,
+    /// Whether logins at terminals are told.
+    consoles: Result<(), String>,
+    devices: Result<(), String>,
     radio: Option<Radio>,
     position_trouble: Option<String>,
     activity: Result<Told, String>,
@@ -126,6 +133,8 @@ impl SupportTable {
             account_trouble: facts.accounts.clone().err(),
             push: facts.push.clone(),
             has_messaging: facts.modems.as_ref().is_ok_and(|modems| modems.has_messaging),
+            consoles: facts.consoles.as_ref().map(|_| ()).map_err(Clone::clone),
+            devices: facts.devices.clone(),
         }
     }
 
@@ -139,8 +148,10 @@ impl SupportTable {
             TriggerKind::PushNotificationTrigger
             | TriggerKind::ApplicationTrigger
             | TriggerKind::MediaProcessingTrigger
-            | TriggerKind::CompletionGroupTrigger
-            | TriggerKind::DeviceUseTrigger => Need::Own("longhaul"),
+            | TriggerKind::CompletionGroupTrigger => Need::Own("longhaul"),
+            TriggerKind::DeviceUseTrigger
+            | TriggerKind::DeviceServicingTrigger
+            | TriggerKind::DeviceConnectionChangeTrigger => Need::Devices,
             TriggerKind::LocationTrigger => Need::Positions,
             TriggerKind::BluetoothLEAdvertisementWatcherTrigger
             | TriggerKind::GattCharacteristicNotificationTrigger => Need::Radio,
@@ -154,7 +165,7 @@ impl SupportTable {
             SystemTriggerType::SmsReceived => Need::Modem,
             SystemTriggerType::UserPresent
             | SystemTriggerType::UserAway
-            | SystemTriggerType::SessionConnected => Need::Daemon(LOGIN),
+            | SystemTriggerType::SessionConnected => Need::Session,
             SystemTriggerType::NetworkStateChange | SystemTriggerType::InternetAvailable => Need::Network,
             SystemTriggerType::ServicingComplete
             | SystemTriggerType::LockScreenApplicationAdded
@@ -176,7 +187,7 @@ impl SupportTable {
             Condition::UserPresent
             | Condition::UserNotPresent
             | Condition::SessionConnected
-            | Condition::SessionDisconnected => Need::Daemon(LOGIN),
+            | Condition::SessionDisconnected => Need::Session,
             Condition::InternetAvailable | Condition::InternetNotAvailable => Need::Network,
             Condition::FreeNetworkAvailable => Need::Daemon(MANAGER),
             Condition::BackgroundWorkCostNotHigh => Need::WorkCost,
@@ -214,6 +225,16 @@ impl SupportTable {
         match need {
             Need::Own(source) => told_by(source),
             Need::Daemon(daemon) => self.by_daemon(daemon),
+            Need::Session => match (self.by_daemon(LOGIN), &self.consoles) {
+                (Support { is_supported: false, reason, .. }, Ok(())) => {
+                    Support { reason, ..told_by(console::SOURCE) }
+                }
+                (support, _) => support,
+            },
+            Need::Devices => match &self.devices {
+                Ok(()) => told_by("the kernel's events and sysfs"),
+                Err(reason) => unsupported(reason),
+            },
             Need::Modem => {
                 let missing = "no modem that takes messages is plugged in or switched on now";
                 self.by_daemon_with(MODEMS, (!self.has_messaging).then_some(missing))
@@ -243,6 +264,9 @@ impl SupportTable {
             Need::Network => match (&self.network, self.by_daemon(MANAGER)) {
                 (Ok(()), Support { reason: None, .. }) => {
                     told_by(&format!("{} and {}", network_manager::SOURCE, network::SOURCE))
+                }
+                (Ok(()), _) if self.presences.get(Networkd::NAME) == Some(&Presence::Running) => {
+                    told_by(&format!("{} and {}", networkd::SOURCE, network::SOURCE))
                 }
                 (Ok(()), _) => told_by(network::SOURCE),
                 (Err(reason), _) => unsupported(reason),

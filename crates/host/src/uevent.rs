@@ -15,13 +15,17 @@ const KERNEL_GROUP: u32 = 1;
 const BUFFER: usize = 8 << 10;
 
 /// One event. Everything the kernel says beyond these stays out until somebody needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Uevent {
     /// `add`, `remove`, `change`, `bind`, `unbind`, `move`, `online` or `offline`.
     pub(crate) action: String,
     pub(crate) subsystem: String,
     /// Below /sys.
     pub(crate) path: String,
+    /// What kind of device it is within its subsystem, such as `usb_device`; often empty.
+    pub(crate) kind: String,
+    /// Of USB devices: vendor, product and release in hexadecimal without zeros in front.
+    pub(crate) product: String,
 }
 
 /// Must live inside a tokio runtime.
@@ -67,12 +71,14 @@ impl UeventWatch {
 /// `action@path`, then `NAME=value`, each ended by a zero byte.
 fn parse(message: &[u8]) -> Option<Uevent> {
     let fields = message.split(|byte| *byte == 0).filter_map(|field| std::str::from_utf8(field).ok());
-    let mut event = Uevent { action: String::new(), subsystem: String::new(), path: String::new() };
+    let mut event = Uevent::default();
     for (name, value) in fields.filter_map(|field| field.split_once('=')) {
         match name {
             "ACTION" => value.clone_into(&mut event.action),
             "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
             "DEVPATH" => value.clone_into(&mut event.path),
+            "DEVTYPE" => value.clone_into(&mut event.kind),
+            "PRODUCT" => value.clone_into(&mut event.product),
             _ => {}
         }
     }

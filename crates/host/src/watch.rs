@@ -18,12 +18,14 @@ use crate::activity::follow_activity;
 use crate::bluetooth::Bluetooth;
 use crate::bus::{Connector, follow};
 use crate::clock::ClockChange;
-use crate::facts::{Facts, Report, Reports, Slot};
+use crate::devices::DeviceEvent;
+use crate::facts::{Fact, Facts, Report, Reports, Slot};
 use crate::kernel;
 use crate::location::Location;
 use crate::login::Login;
 use crate::modem::Modems;
 use crate::network_manager::NetworkManager;
+use crate::networkd::Networkd;
 use crate::power::{Profiles, Upower};
 use crate::support::SupportTable;
 use crate::unified_push::follow_push;
@@ -72,7 +74,7 @@ fn session_bus() -> Option<String> {
 /// What happened to the machine.
 #[derive(Debug)]
 pub enum HostChange {
-    /// [`HostWatch::state`] is another one.
+    /// [`HostWatch::state`] or [`HostWatch::connection`] is another one.
     State,
     /// Addresses of this machine went away or the way to the Internet is another one: connections from before may be
     /// dead without either end having said so.
@@ -85,6 +87,8 @@ pub enum HostChange {
     Resumed,
     /// As [`Self::Suspending`], for the end of everything.
     ShuttingDown(Delay),
+    /// A device has come or gone; `None` when events were lost.
+    Device(Option<DeviceEvent>),
     /// What only concerns tasks that wait for it, with the details they get.
     Event(SystemTriggerType, serde_json::Value),
     /// What somebody wants to know has happened, with the details they get.
@@ -120,6 +124,8 @@ pub struct HostWatch {
     support: watch::Sender<SupportTable>,
     wants: watch::Sender<Wants>,
     reports: mpsc::UnboundedReceiver<Report>,
+    /// Whether logind tells of sessions, for those who stand in for it.
+    has_login: watch::Sender<Option<bool>>,
     /// Changes seen during the first look.
     early: VecDeque<HostChange>,
     _sources: JoinSet<()>,
@@ -129,6 +135,7 @@ impl HostWatch {
     /// Starts all sources and waits until each has said something, or two seconds.
     pub async fn open(machine: Machine) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
+        let has_login = watch::Sender::new(None);
         let wants = watch::Sender::new(Wants::new());
         let mut host = Self {
             wants: wants.clone(),
@@ -137,7 +144,8 @@ impl HostWatch {
             state: HostState::unmeasured(),
             reports: receiver,
             early: VecDeque::new(),
-            _sources: start(machine, &wants, &Reports(sender)),
+            _sources: start(machine, &wants, &Reports(sender), has_login.subscribe()),
+            has_login,
         };
         let mut awaited = BTreeSet::from(Slot::ALL);
         let deadline = Instant::now() + FIRST_LOOK_MAX;
@@ -161,6 +169,12 @@ impl HostWatch {
     #[must_use]
     pub fn state(&self) -> &HostState {
         &self.state
+    }
+
+    /// The connection of NetworkManager that leads to the Internet, as its owner calls it.
+    #[must_use]
+    pub fn connection(&self) -> Option<&str> {
+        self.facts.connection()
     }
 
     /// Waits for the next change. May be dropped and called again at any point.
@@ -200,10 +214,15 @@ impl HostWatch {
     fn take(&mut self, report: Report) -> Option<HostChange> {
         match report {
             Report::Fact(fact) => {
+                if let Fact::Login(found) = &fact {
+                    let has_login = Some(found.is_ok());
+                    self.has_login.send_if_modified(|known| std::mem::replace(known, has_login) != has_login);
+                }
+                let connection = self.connection().map(ToOwned::to_owned);
                 self.facts.take(fact);
                 self.update_support();
                 let state = self.facts.state(&self.state, Timestamp::now());
-                let is_other = state != self.state;
+                let is_other = state != self.state || connection.as_deref() != self.connection();
                 self.state = state;
                 is_other.then_some(HostChange::State)
             }
@@ -223,20 +242,31 @@ impl HostWatch {
     }
 }
 
-fn start(machine: Machine, wants: &watch::Sender<Wants>, reports: &Reports) -> JoinSet<()> {
+fn start(
+    machine: Machine,
+    wants: &watch::Sender<Wants>,
+    reports: &Reports,
+    has_login: watch::Receiver<Option<bool>>,
+) -> JoinSet<()> {
+    let login = Login::of(machine.uid);
+    let (root, of_user) = (machine.root.clone(), login.user());
     let mut sources = JoinSet::new();
     sources.spawn(kernel::follow_network(reports.clone()));
     sources.spawn(kernel::follow_zone(machine.root.clone(), machine.time_zone, reports.clone()));
     sources.spawn(kernel::follow_supplies(machine.root.clone(), reports.clone()));
     sources.spawn(follow_activity(machine.root, wants.subscribe(), reports.clone()));
     sources.spawn(kernel::follow_clock(reports.clone()));
+    sources.spawn(kernel::follow_devices(reports.clone()));
+    sources.spawn(kernel::follow_pressure(root.clone(), reports.clone()));
+    sources.spawn(kernel::follow_consoles(root.clone(), of_user, has_login, reports.clone()));
     let (connector, bus) = Connector::system(machine.system_bus);
     sources.spawn(connector.run());
-    sources.spawn(follow(bus.clone(), Login::of(machine.uid), reports.clone()));
+    sources.spawn(follow(bus.clone(), login, reports.clone()));
     sources.spawn(follow(bus.clone(), Upower, reports.clone()));
     sources.spawn(follow(bus.clone(), Profiles::<false>, reports.clone()));
     sources.spawn(follow(bus.clone(), Profiles::<true>, reports.clone()));
     sources.spawn(follow(bus.clone(), NetworkManager, reports.clone()));
+    sources.spawn(follow(bus.clone(), Networkd::new(root), reports.clone()));
     sources.spawn(follow(bus.clone(), Modems::default(), reports.clone()));
     sources.spawn(follow(bus.clone(), Bluetooth::new(wants.subscribe()), reports.clone()));
     sources.spawn(follow(bus, Location::new(wants.subscribe()), reports.clone()));

@@ -157,6 +157,11 @@ impl Transfers {
         self.shared.client.network_changed();
     }
 
+    /// The machine has slept: every connection from before is made anew, as the other ends have long given them up.
+    pub fn resumed(&self) {
+        self.shared.client.resumed();
+    }
+
     /// Removes the part file a stopped download left, if it is still the one we made.
     ///
     /// # Errors

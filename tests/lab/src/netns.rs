@@ -31,26 +31,28 @@ impl Cable {
         for side in [&cable.left, &cable.right] {
             ip(&["netns", "add", side]);
         }
-        ip(&[
-            "link",
-            "add",
-            "cable",
-            "netns",
-            &cable.left,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "cable",
-            "netns",
-            &cable.right,
-        ]);
-        for (side, address) in [(&cable.left, "10.77.0.1/24"), (&cable.right, "10.77.0.2/24")] {
-            ip(&["-n", side, "address", "add", address, "dev", "cable"]);
-            ip(&["-n", side, "link", "set", "cable", "up"]);
+        for side in [&cable.left, &cable.right] {
             ip(&["-n", side, "link", "set", "lo", "up"]);
         }
+        cable.lay();
         cable
+    }
+
+    fn lay(&self) {
+        let (left, right) = (&self.left, &self.right);
+        let link = ["link", "add", "cable", "netns", left, "type", "veth"];
+        ip(&[&link[..], &["peer", "name", "cable", "netns", right]].concat());
+        for (side, address) in [(left, "10.77.0.1/24"), (right, "10.77.0.2/24")] {
+            ip(&["-n", side, "address", "add", address, "dev", "cable"]);
+            ip(&["-n", side, "link", "set", "cable", "up"]);
+        }
+    }
+
+    /// Takes the cable away and lays another, whose counters begin at 0, with the default route of the left end.
+    pub fn relay(&self) {
+        self.left_ip("link delete cable");
+        self.lay();
+        self.left_ip(&format!("route add default via {}", Self::RIGHT_ADDRESS));
     }
 
     /// `program` inside the left namespace.

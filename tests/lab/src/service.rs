@@ -41,6 +41,14 @@ pub struct Service {
     running: Option<Guarded>,
 }
 
+/// Words that a command has to be put behind, after others of that kind, to see nothing of how busy this machine is. Needs
+/// root.
+#[must_use]
+pub fn calm_wrapper() -> Vec<String> {
+    let script = "mount -t tmpfs none /proc/pressure && exec \"$0\" \"$@\"";
+    ["unshare", "--mount", "sh", "-c", script].map(str::to_owned).to_vec()
+}
+
 /// The program under test: `LONGHAUL_BIN`, else `longhaul` in the folder cargo builds this profile into.
 ///
 /// # Panics

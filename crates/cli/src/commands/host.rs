@@ -1,10 +1,11 @@
 //! `longhaul host`.
 
-use longhaul_contract::{BatteryStatus, HostSignal, HostState, NetworkCost, Power, Signal};
+use longhaul_contract::{BatteryStatus, DataPlanUse, HostSignal, HostState, NetworkCost, Power, Signal};
 
 use crate::connect::Context;
 use crate::console::{FAINT, View};
 use crate::exit::Exit;
+use crate::measure;
 use crate::table::pairs;
 use crate::text::escape;
 use crate::trouble::Trouble;
@@ -69,7 +70,26 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 }
 
 fn render(host: &HostState, view: &View) -> String {
-    pairs(view, lines(host, view).into_iter().map(named))
+    let plans = host.data_plans.iter().map(|plan| ("data plan", data_plan(plan, view)));
+    pairs(view, lines(host, view).into_iter().map(named).chain(plans))
+}
+
+fn data_plan(plan: &DataPlanUse, view: &View) -> String {
+    let verdict = match plan {
+        DataPlanUse { is_over_limit: true, .. } => ", over its limit",
+        DataPlanUse { is_approaching_limit: true, .. } => ", on track to exceed it",
+        _ => "",
+    };
+    let connection = escape(&plan.connection);
+    let (used, limit) = (measure::bytes(plan.used_bytes), measure::bytes(plan.limit_bytes));
+    let unused = if plan.is_in_use { "" } else { "not in use now; " };
+    let origin = format!(
+        "({unused}since {}, resets {}, would reach {})",
+        view.instant(plan.since),
+        view.instant(plan.resets_time),
+        measure::bytes(plan.projected_bytes)
+    );
+    format!("{connection}: {used} of {limit}{verdict} {}", view.paint.paint(FAINT, &origin))
 }
 
 fn named((_, name, value): (HostSignal, &'static str, String)) -> (&'static str, String) {
@@ -161,6 +181,17 @@ mod tests {
                 source: "UPower".to_owned(),
             },
             user_present: Signal::Known { value: false, since: NOW, source: "set by hand".to_owned() },
+            data_plans: vec![DataPlanUse {
+                connection: "My phone".to_owned(),
+                is_in_use: true,
+                limit_bytes: 10 << 30,
+                used_bytes: 9 << 30,
+                projected_bytes: 18 << 30,
+                since: NOW,
+                resets_time: NOW,
+                is_approaching_limit: true,
+                is_over_limit: false,
+            }],
             ..HostState::unmeasured()
         };
         insta::assert_snapshot!(render(&host, &sample::view(100)));

@@ -22,13 +22,15 @@ pub(crate) const fn syntax(kind: TriggerKind) -> &'static str {
         TriggerKind::MediaProcessingTrigger => "media",
         TriggerKind::ApplicationTrigger => "app",
         TriggerKind::CompletionGroupTrigger => "completion:ID",
+        TriggerKind::DeviceConnectionChangeTrigger => "device-change:ID",
+        TriggerKind::DeviceServicingTrigger => "device-servicing:ID",
     }
 }
 
 pub(crate) const HELP: &str = "time:60 (every 60 minutes), time:60,once, time:60,now (and at once the first time), \
     \"time:30 2 * * *@Europe/Berlin\" (minute, hour, day, month, weekday), maintenance:1440 (on mains only), \
     system:TimeZoneChange, push:CHANNEL, location:FILE.json, ble:FILE.json, gatt:DEVICE/SERVICE/CHARACTERISTIC, \
-    activity:Walking,Running, device:USB-ID, media, app, completion:ID, or FILE.json with a trigger of the API. A word \
+    activity:Walking,Running, device:usb:VENDOR:PRODUCT, device-change:usb:VENDOR:PRODUCT, device-servicing:ID, media, app, completion:ID, or FILE.json with a trigger of the API. A word \
     ,skip leaves out what fell into a time when the machine was off";
 
 /// Reads a trigger; files are read here.
@@ -66,6 +68,12 @@ pub(crate) fn parse(text: &str) -> Result<TriggerSpec, Trouble> {
         "gatt" => gatt(needed("a device, a service and a characteristic")?),
         "activity" => activity(needed("activities")?),
         "device" => Ok(with(TriggerKind::DeviceUseTrigger, &[("deviceId", needed("a device")?)])),
+        "device-change" => {
+            Ok(with(TriggerKind::DeviceConnectionChangeTrigger, &[("deviceId", needed("a device")?)]))
+        }
+        "device-servicing" => {
+            Ok(with(TriggerKind::DeviceServicingTrigger, &[("deviceId", needed("a device")?)]))
+        }
         "completion" => {
             Ok(with(TriggerKind::CompletionGroupTrigger, &[("completionGroup", needed("a group")?)]))
         }
@@ -92,6 +100,8 @@ fn example(word: &str) -> String {
         "gatt" => TriggerKind::GattCharacteristicNotificationTrigger,
         "activity" => TriggerKind::ActivitySensorTrigger,
         "device" => TriggerKind::DeviceUseTrigger,
+        "device-change" => TriggerKind::DeviceConnectionChangeTrigger,
+        "device-servicing" => TriggerKind::DeviceServicingTrigger,
         _ => TriggerKind::CompletionGroupTrigger,
     };
     format!("Write {}.", syntax(kind))

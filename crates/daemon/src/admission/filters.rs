@@ -2,6 +2,7 @@
 //! characteristics [W 2.11].
 
 use longhaul_contract::{CompletionGroupId, ErrorCode, Timestamp, TriggerKind, TriggerSpec};
+use longhaul_host::devices::DeviceId;
 use longhaul_host::wants::{Activity, AdvertisementFilter, Characteristic, Fence, Fences, RangeRule, Want};
 use serde::Deserialize;
 use std::time::Duration;
@@ -40,7 +41,9 @@ pub(super) fn check_parameters(spec: &TriggerSpec) -> Answer<()> {
         TriggerKind::PushNotificationTrigger => check_channel(spec),
         TriggerKind::LocationTrigger => check_geofences(&document::<Vec<Geofence>>(spec, "geofences")?),
         TriggerKind::BluetoothLEAdvertisementWatcherTrigger => check_advertisements(spec).map(drop),
-        TriggerKind::DeviceUseTrigger => given(spec, "deviceId").map(drop),
+        TriggerKind::DeviceUseTrigger
+        | TriggerKind::DeviceServicingTrigger
+        | TriggerKind::DeviceConnectionChangeTrigger => check_device(spec),
         TriggerKind::ActivitySensorTrigger => check_activities(spec).map(drop),
         TriggerKind::GattCharacteristicNotificationTrigger => check_characteristic(spec).map(drop),
         TriggerKind::CompletionGroupTrigger => completion_group(spec).map(drop),
@@ -390,6 +393,11 @@ fn uuid(name: &str, text: &str) -> Answer<String> {
         Ok(uuid) => Ok(uuid.hyphenated().to_string()),
         Err(_) => Err(refuse(name, format!("{text:?} is no Bluetooth UUID"))),
     }
+}
+
+fn check_device(spec: &TriggerSpec) -> Answer<()> {
+    let checked = given(spec, "deviceId")?.parse::<DeviceId>();
+    checked.map(drop).map_err(|error| refuse("deviceId", error.to_string()))
 }
 
 fn check_characteristic(spec: &TriggerSpec) -> Answer<Characteristic> {

@@ -1,7 +1,7 @@
 //! What a new registration of a background task has to be like. Names, quotas and access are the engine's to judge.
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
-use longhaul_contract::{AppId, Condition, ErrorCode, RegisterTaskRequest, TaskId, TriggerKind};
+use longhaul_contract::{AppId, Condition, ErrorCode, RegisterTaskRequest, TaskId};
 use longhaul_engine::TaskPolicy;
 use longhaul_engine::task::{NewTask, RunLimits, TaskPlan};
 
@@ -35,8 +35,9 @@ fn refuse(code: ErrorCode, field: &str, detail: impl Into<String>) -> Refused {
 pub(crate) fn check_task(spec: &mut RegisterTaskRequest, reach: &Reach) -> Answer<CheckedTask> {
     check_form(spec)?;
     let trigger = check_trigger(&spec.trigger, reach)?;
-    if spec.trigger.kind == TriggerKind::DeviceUseTrigger && !spec.conditions.is_empty() {
-        let detail = "a task with a DeviceUseTrigger takes no conditions: leave them out";
+    let is_for_device = spec.trigger.kind.has_device() && spec.trigger.kind.is_requested();
+    if is_for_device && !spec.conditions.is_empty() {
+        let detail = format!("a task with a {} takes no conditions: leave them out", spec.trigger.kind);
         return Err(refuse(ErrorCode::InvalidCondition, "/conditions", detail));
     }
     spec.conditions.sort_by_key(|condition| condition.number());

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use longhaul_contract::manifest::{EntryPointKind, Manifest};
+use longhaul_host::packages::{self, PackagesError, Versions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +16,8 @@ pub(super) struct Identity {
     manifest: String,
     /// By path; `None` for one that is missing.
     programs: BTreeMap<PathBuf, Option<FileIdentity>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    packages: Versions,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +41,16 @@ impl FileIdentity {
 }
 
 impl Identity {
-    pub(super) fn of(manifest: &Manifest) -> Self {
+    /// # Errors
+    /// A package of the application cannot be judged now.
+    pub(super) fn of(manifest: &Manifest, databases: &[PathBuf]) -> Result<Self, PackagesError> {
+        let packages = packages::versions(databases, &manifest.app.packages)?;
         let mut manifest = manifest.clone();
         manifest.entry_points.retain(|entry_point| !entry_point.is_command());
         let programs = programs(&manifest).map(|path| (path.clone(), FileIdentity::of(&path))).collect();
         // What a manifest says is plain data, which always has a JSON form.
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
-        Self { manifest: hex::encode(Sha256::digest(text)), programs }
+        Ok(Self { manifest: hex::encode(Sha256::digest(text)), programs, packages })
     }
 
     /// The folders in which a change may show.
@@ -77,7 +83,7 @@ mod tests {
     use super::*;
 
     fn identity(text: &str) -> Identity {
-        Identity::of(&toml::from_str(text).unwrap())
+        Identity::of(&toml::from_str(text).unwrap(), &[]).unwrap()
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Watches manifests and the programs that they name. A changed one is an update of its application: running instances
+//! Watches manifests, and the programs and packages that they name. A changed one is an update of its application: running instances
 //! end, and its ServicingComplete tasks fire, once. One that is gone is an application that is gone.
 //!
 //! What was seen last is kept in the store, so that a change while the service was down is one all the same. It is kept
 //! after the engine has taken note: a crash between the two tells of the change twice, and never not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use longhaul_contract::{AppId, CancelReason, SystemTriggerType};
@@ -20,6 +21,8 @@ use crate::signs::{SETTLE, Signs};
 /// Watches the folder of manifests.
 pub(crate) struct Watcher {
     apps: Arc<Apps>,
+    /// Folders in which databases of packages may be.
+    databases: Arc<[PathBuf]>,
     heart: Heart,
     writer: Writer,
     /// What was seen last.
@@ -34,6 +37,7 @@ impl Watcher {
     /// The store cannot be read, or the kernel gives no watch.
     pub(crate) async fn begin(
         apps: Arc<Apps>,
+        databases: Arc<[PathBuf]>,
         heart: Heart,
         writer: Writer,
         reader: Arc<dyn Reader>,
@@ -43,7 +47,7 @@ impl Watcher {
             .map_err(std::io::Error::other)??;
         let known = kept.into_iter().map(|(app, identity)| (app, serde_json::from_str(&identity).ok()));
         let known = known.collect();
-        let mut watcher = Self { apps, heart, writer, known, signs: Signs::open()? };
+        let mut watcher = Self { apps, databases, heart, writer, known, signs: Signs::open()? };
         watcher.look().await;
         Ok(watcher)
     }
@@ -66,10 +70,15 @@ impl Watcher {
         // Asked before looking: who has a task has had a manifest by then. One that came and went between two looks was
         // never known, and its tasks have to go all the same.
         let users = self.heart.ask(|engine, _| engine.task_apps()).await.ok()?;
-        let apps = Arc::clone(&self.apps);
-        let Some(found) = tokio::task::spawn_blocking(move || look(&apps)).await.ok()? else {
+        let (apps, databases) = (Arc::clone(&self.apps), Arc::clone(&self.databases));
+        let Some(found) = tokio::task::spawn_blocking(move || look(&apps, &databases)).await.ok()? else {
             return Some(());
         };
+        if found.has_packages {
+            // Watched for the first time, they may have changed since they were read; the next sign tells.
+            self.databases.iter().for_each(|folder| self.signs.look_at(folder));
+        }
+        let found = found.apps;
         for identity in found.values().filter_map(Option::as_ref) {
             identity.folders().for_each(|folder| self.signs.look_at(folder));
         }
@@ -131,17 +140,33 @@ pub(crate) enum WatchError {
     System(#[from] std::io::Error),
 }
 
-/// What there is; without an identity where the manifest does not count at present. `None`: there is no folder, which
-/// says nothing about any application.
-fn look(apps: &Apps) -> Option<BTreeMap<AppId, Option<Identity>>> {
-    let found = apps.all()?.into_iter().map(|(app, manifest)| match manifest {
-        Ok(manifest) => (app, Some(Identity::of(&manifest))),
-        Err(error) => {
-            tracing::warn!(%error, "a manifest does not count");
-            (app, None)
-        }
-    });
-    Some(found.collect())
+/// What there is.
+struct Found {
+    /// Without an identity where the manifest does not count at present, or a package is half installed.
+    apps: BTreeMap<AppId, Option<Identity>>,
+    /// Some application is made of packages.
+    has_packages: bool,
+}
+
+/// `None`: there is no folder, which says nothing about any application.
+fn look(apps: &Apps, databases: &[PathBuf]) -> Option<Found> {
+    let mut found = Found { apps: BTreeMap::new(), has_packages: false };
+    for (app, manifest) in apps.all()? {
+        let identity = match manifest {
+            Ok(manifest) => {
+                found.has_packages |= !manifest.app.packages.is_empty();
+                Identity::of(&manifest, databases)
+                    .inspect_err(|error| tracing::info!(%app, %error, "it is not judged now"))
+                    .ok()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a manifest does not count");
+                None
+            }
+        };
+        found.apps.insert(app, identity);
+    }
+    Some(found)
 }
 
 fn tell_update(heart: &Heart, app: &AppId) {

@@ -41,6 +41,7 @@ keys! {
     "service.socket" ("LONGHAUL_SOCKET"), Text, service.socket, "The Unix socket to listen on.";
     "service.state" ("LONGHAUL_STATE"), Text, service.state, "The folder that holds the records.";
     "service.apps" ("LONGHAUL_APPS"), Text, service.apps, "The folder that holds the manifests of applications.";
+    "service.package-databases", Texts, service.package_databases, "Folders of databases of packages (dpkg, rpm), for applications whose manifest names packages.";
     "service.listen", Texts, service.listen, "Loopback addresses to listen on as well; calls there need a token.";
     "service.hosts", Texts, service.hosts, "Further values of the Host header to accept over TCP, with their port.";
     "service.origins", Texts, service.origins, "Web origins (`https://host`) whose pages may call over TCP, with a token.";

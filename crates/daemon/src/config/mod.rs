@@ -3,7 +3,9 @@
 
 mod keys;
 mod origin;
+mod plans;
 mod reference;
+mod schedule;
 mod value;
 
 use std::collections::BTreeMap;
@@ -13,12 +15,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longhaul_contract::paths::{self, NoHome, ServicePaths};
-use longhaul_contract::{AppId, Limits, ScheduledRate};
+use longhaul_contract::{AppId, Limits};
 use longhaul_engine::{Policy, is_time_zone};
+use longhaul_host::data_plan::DataPlan;
+use longhaul_host::packages;
 use longhaul_host::time_zone::{self, TimeZone};
 use serde::Deserialize;
 
 use keys::{KEYS, nearest};
+use schedule::ScheduleEntry;
 use value::Value;
 
 pub use origin::Origin;
@@ -46,6 +51,8 @@ pub struct ServiceSettings {
     pub state: String,
     /// The folder of manifests.
     pub apps: String,
+    /// Folders of databases of packages.
+    pub package_databases: Vec<PathBuf>,
     pub listen: Vec<SocketAddr>,
     pub hosts: Vec<String>,
     pub origins: Vec<String>,
@@ -76,6 +83,8 @@ pub struct Configuration {
     pub apps: BTreeMap<AppId, AppSettings>,
     /// Files of rules for background access beside the machine's own.
     pub policy_files: Vec<String>,
+    /// By connection of NetworkManager or by network interface.
+    pub data_plans: BTreeMap<String, DataPlan>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
@@ -161,6 +170,7 @@ impl Configuration {
                 socket: found.socket.display().to_string(),
                 state: found.state.display().to_string(),
                 apps: found.apps.display().to_string(),
+                package_databases: packages::DATABASES.map(PathBuf::from).to_vec(),
                 listen: Vec::new(),
                 hosts: Vec::new(),
                 origins: Vec::new(),
@@ -176,6 +186,7 @@ impl Configuration {
             limits: Limits::default(),
             apps: BTreeMap::new(),
             policy_files: Vec::new(),
+            data_plans: BTreeMap::new(),
             launcher: None,
             components: false,
             origins: BTreeMap::new(),
@@ -212,6 +223,7 @@ impl Configuration {
                 origin: origin("apps"),
             });
         }
+        values.extend(plans::values(&self.data_plans, &origin(plans::SECTION)));
         values
     }
 
@@ -234,12 +246,24 @@ impl Configuration {
         for (section, content) in table {
             let unknown = |name: String| ConfigError::UnknownKey {
                 place: place(),
-                suggestion: nearest(&name, KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(["apps"]))
-                    .map(str::to_owned),
+                suggestion: nearest(
+                    &name,
+                    KEYS.iter().map(|key| key.name).chain(SECTIONS).chain(["apps", plans::SECTION]),
+                )
+                .map(str::to_owned),
                 name,
             };
             if section == "apps" {
                 self.read_apps(&content, &place())?;
+                continue;
+            }
+            if section == plans::SECTION {
+                self.data_plans = plans::read(&content).map_err(|problem| ConfigError::InvalidValue {
+                    place: place(),
+                    name: section,
+                    problem,
+                })?;
+                self.origins.insert(plans::SECTION, place());
                 continue;
             }
             let toml::Value::Table(entries) = content else { return Err(unknown(section)) };
@@ -333,33 +357,6 @@ impl Configuration {
             self.transfer.ca_certificates.extend(options.ca_certificates.iter().cloned());
             self.origins.insert("transfer.ca-certificates", Origin::Flag);
         }
-    }
-}
-
-/// `[[limits.schedule]]`.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ScheduleEntry {
-    #[serde(default)]
-    weekdays: Vec<String>,
-    from: String,
-    to: String,
-    time_zone: Option<String>,
-    rate: toml::Value,
-}
-
-impl ScheduleEntry {
-    fn into_rate(self) -> Result<ScheduledRate, String> {
-        let Value::Number(bytes_per_second) = Value::from_toml(value::Form::Rate, &self.rate)? else {
-            return Err("rate must be a number of bytes per second".to_owned());
-        };
-        Ok(ScheduledRate {
-            weekdays: self.weekdays,
-            from: self.from,
-            to: self.to,
-            time_zone: self.time_zone,
-            bytes_per_second,
-        })
     }
 }
 

@@ -63,6 +63,18 @@ time-zone = \"Europe/Berlin\"                         # absent: the machine's
 rate = \"2MiB\"
 ```
 
+## `[data-plan.\"CONNECTION\"]`
+
+What a connection's contract allows in a month. CONNECTION is a network interface, or a connection of NetworkManager by its name (as
+`nmcli connection` shows it). Such a connection is metered; [the host](../concepts/host.md) says what happens near and beyond the limit.
+
+```toml
+[data-plan.\"My phone\"]
+limit = \"10GB\"                                      # sent and received together
+resets-on-day = 15                                  # of the month; absent: 1
+used = \"2GB\"                                        # before Longhaul counted; write another number to correct the count
+```
+
 ## `[apps.\"APPLICATION\"]`
 
 What an application may do that is confined: sandboxed, or calling over TCP with a token. Without an entry it may name files

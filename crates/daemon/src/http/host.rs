@@ -22,7 +22,9 @@ use super::rooms::Rooms;
     responses((status = 200, description = "Every signal, or why it is unknown", body = HostState), Problems)
 )]
 pub(crate) async fn get(State(rooms): State<Arc<Rooms>>) -> Answer<Json<HostState>> {
-    rooms.heart.ask(|engine, _| engine.host()).await.map(Json)
+    let data_plans = rooms.host.data_plans();
+    let host = rooms.heart.ask(|engine, _| engine.host()).await?;
+    Ok(Json(HostState { data_plans, ..host }))
 }
 
 /// Whether each condition holds now, by the rules that start tasks.

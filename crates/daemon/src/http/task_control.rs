@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use longhaul_contract::task::{TaskGroup, TaskRequest, TaskRequestAnswer, TaskRunAnswer};
-use longhaul_contract::{
-    ErrorCode, Explanation, Page, RequestResult, Scope, TaskGroupId, TaskId, TriggerKind,
-};
+use longhaul_contract::{ErrorCode, Explanation, Page, RequestResult, Scope, TaskGroupId, TaskId};
 use longhaul_engine::task::{TaskAnswer, TaskWish};
 use longhaul_engine::{Engine, Now};
 
@@ -18,13 +16,15 @@ use super::rooms::Rooms;
 use super::supposition::{Supposition, add_history};
 use super::task_rooms::no_task;
 use crate::identity::Caller;
+use crate::sense::{attached, describe};
 
 /// Bytes of all names and values of a request's arguments.
 const ARGUMENTS_BYTES_MAX: usize = 64 << 10;
 
-/// Fires a task with ApplicationTrigger, MediaProcessingTrigger or DeviceUseTrigger (RequestAsync).
+/// Fires a task with ApplicationTrigger, MediaProcessingTrigger, DeviceUseTrigger or DeviceServicingTrigger
+/// (RequestAsync).
 ///
-/// `Allowed` means accepted, not started.
+/// `Allowed` means accepted, not started. `DeniedBySystem` is also the answer about a device that is not there.
 #[utoipa::path(
     post,
     path = "/background-tasks/{taskId}/request",
@@ -47,8 +47,11 @@ pub(crate) async fn request(
     }
     let (record, _) = rooms.task(&caller, id).await?;
     let mut details = serde_json::json!({ "arguments": request.arguments });
-    if record.spec.trigger.kind == TriggerKind::DeviceUseTrigger {
-        details["deviceId"] = record.spec.trigger.parameters.get("deviceId").cloned().into();
+    if record.spec.trigger.kind.has_device() {
+        let Some(device) = attached(&record.spec.trigger).await? else {
+            return Ok(Json(TaskRequestAnswer { result: RequestResult::DeniedBySystem }));
+        };
+        describe(&mut details, &record.spec.trigger, &device);
     }
     let details = details.to_string().into();
     match rooms.wish_task(TaskWish::Request { app: caller.app, id, details }).await? {

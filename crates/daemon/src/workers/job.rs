@@ -39,8 +39,8 @@ pub(super) fn prepare(
     id: OperationId,
     attempt: u32,
 ) -> Result<Option<(AppId, Prepared)>, Failure> {
-    let Some(record) = reader.operation(id).map_err(unreadable)? else { return Ok(None) };
-    let kept = reader.journal(id).map_err(unreadable)?;
+    let Some(record) = reader.operation(id).map_err(|error| unreadable(&error))? else { return Ok(None) };
+    let kept = reader.journal(id).map_err(|error| unreadable(&error))?;
     let app = record.row.app;
     let prepared = match record.spec {
         Spec::Download(spec) => {
@@ -63,7 +63,7 @@ pub(super) fn prepare(
     Ok(Some((app, prepared)))
 }
 
-fn unreadable(error: StoreError) -> Failure {
+fn unreadable(error: &StoreError) -> Failure {
     Failure {
         remedy: Remedy::Blocked { on: Blocker::Store },
         cause: Cause::StoreUnavailable,

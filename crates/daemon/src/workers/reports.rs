@@ -124,7 +124,7 @@ impl Teller<'_> {
 
     /// It is written along with the end of the attempt, which is told after this.
     fn keep_body(&self, body: ResponseBody) {
-        let body = StoredBody { bytes: body.bytes.to_vec(), is_cut: body.is_truncated };
+        let body = StoredBody { bytes: body.bytes.into(), is_cut: body.is_truncated };
         let _acknowledgement =
             self.parts.writer.submit(vec![Write::ResponseBody(ResponseBodyWrite { id: self.id, body })]);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longhaul_contract::trigger::ConditionStanding;
 use longhaul_contract::{
     AccessStatus, AppId, Condition, Explanation, HostState, Instance, InstanceId, ReasonCode,
-    SystemTriggerType, TaskGroupId, TaskId, TaskName, Timestamp, WaitingReason,
+    SystemTriggerType, TaskGroupId, TaskId, TaskName, Timestamp, TriggerKind, WaitingReason,
 };
 
 use super::queue::{Place, TaskQueue};
@@ -273,6 +273,16 @@ impl Engine {
     pub fn task_ids(&self, app: &AppId, group: Option<&TaskGroupId>) -> Vec<TaskId> {
         let ids = self.tasks.apps.get(app).into_iter().flat_map(|tasks| tasks.ids.iter().copied());
         ids.filter(|id| self.tasks.rows[id].row.group.as_ref() == group).collect()
+    }
+
+    /// The registrations that are about a device, with their types.
+    #[must_use]
+    pub fn device_tasks(&self) -> Vec<(TaskId, TriggerKind)> {
+        let rows = self.tasks.rows.iter();
+        rows.filter_map(|(id, task)| {
+            Some((*id, task.row.plan.trigger.called_kind().filter(|kind| kind.has_device())?))
+        })
+        .collect()
     }
 
     /// The applications that have registrations.

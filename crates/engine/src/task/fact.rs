@@ -70,6 +70,10 @@ pub enum TaskFact {
         app: Option<AppId>,
         reason: CancelReason,
     },
+    /// The device that the registration is about is gone.
+    DeviceGone {
+        id: TaskId,
+    },
     /// A program began or ceased to serve a class of its application.
     Serving {
         app: AppId,

@@ -20,6 +20,9 @@ use crate::task::TaskAnswer;
 use crate::task::timer::Due;
 use crate::wish::Refusal;
 
+/// Charge in per cent that servicing a device needs more than, on a battery.
+const SERVICING_PERCENT: u8 = 33;
+
 /// Trigger details of what says nothing.
 pub(crate) fn no_details() -> Arc<str> {
     static NONE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("{}"));
@@ -199,11 +202,13 @@ impl Engine {
             RequestResult::CurrentlyRunning
         } else if !access.is_allowed() || task.is_quarantined(&self.policy.tasks) {
             match (kind, access) {
-                (TriggerKind::DeviceUseTrigger, AccessStatus::DeniedByUser) => RequestResult::DeniedByUser,
-                (TriggerKind::DeviceUseTrigger, _) => RequestResult::DeniedBySystem,
+                (kind, AccessStatus::DeniedByUser) if kind.has_device() => RequestResult::DeniedByUser,
+                (kind, _) if kind.has_device() => RequestResult::DeniedBySystem,
                 _ => RequestResult::DisabledByPolicy,
             }
-        } else if kind == TriggerKind::DeviceUseTrigger && saves_energy {
+        } else if (kind.has_device() && saves_energy)
+            || (kind == TriggerKind::DeviceServicingTrigger && self.has_low_battery())
+        {
             RequestResult::LowBattery
         } else {
             RequestResult::Allowed
@@ -213,6 +218,13 @@ impl Engine {
             self.fire(step, id, details);
         }
         Ok(())
+    }
+
+    /// Too low to service a device: what is cut off in the middle may never work again [W 2.10].
+    fn has_low_battery(&self) -> bool {
+        self.host.power.value().is_some_and(|power| {
+            !power.is_external && power.percent.is_some_and(|percent| percent <= SERVICING_PERCENT)
+        })
     }
 
     /// A run by hand: it asks neither the trigger nor the conditions, and takes along a firing that waits.

@@ -54,6 +54,7 @@ impl Engine {
             TaskFact::Running { id, instance } => self.run_is_up(step, id, instance),
             TaskFact::Ended { id, instance, end } => self.run_ended(step, id, instance, &end),
             TaskFact::Revoked { app, reason } => self.revoke(step, app.as_ref(), reason),
+            TaskFact::DeviceGone { id } => self.device_gone(step, id),
             TaskFact::Serving { app, class, is_connected } => {
                 let served = (app.clone(), class);
                 if is_connected {

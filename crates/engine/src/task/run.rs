@@ -269,6 +269,14 @@ impl Engine {
         }
     }
 
+    /// What works with a device may not go on without it.
+    pub(crate) fn device_gone(&mut self, step: &mut Step, id: TaskId) {
+        let running = self.tasks.runs.iter().find(|(_, run)| run.task == id).map(|(instance, _)| *instance);
+        if let Some(instance) = running {
+            self.cancel_run(step, instance, CancelReason::ResourceRevocation);
+        }
+    }
+
     /// Cancels what may not go on, on the machine and with the access there is now.
     pub(crate) fn end_forbidden_runs(&mut self, step: &mut Step) {
         let ending: Vec<(InstanceId, CancelReason)> = self

@@ -44,6 +44,15 @@ pub(super) struct Link {
     pub(super) is_running: bool,
 }
 
+/// What went over a network interface since it was made, by the kernel's counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkTraffic {
+    pub index: u32,
+    pub name: String,
+    /// Sent and received together. The counters begin at 0 with the interface.
+    pub bytes: u64,
+}
+
 /// An address of this machine, other than those that only the machine itself can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LocalAddress {
@@ -108,6 +117,16 @@ impl Questions {
         self.ask(RTM_GETLINK, NLM_F_DUMP, &[0; 16], |kind, body| {
             if kind == RTM_NEWLINK {
                 links.extend(parse_link(body));
+            }
+        })?;
+        Ok(links)
+    }
+
+    pub(super) fn traffic(&mut self) -> io::Result<Vec<LinkTraffic>> {
+        let mut links = Vec::new();
+        self.ask(RTM_GETLINK, NLM_F_DUMP, &[0; 16], |kind, body| {
+            if kind == RTM_NEWLINK {
+                links.extend(parse_traffic(body));
             }
         })?;
         Ok(links)
@@ -214,6 +233,23 @@ fn parse_link(body: &[u8]) -> Option<Link> {
     })
 }
 
+/// `struct rtnl_link_stats64` begins with packets received and sent, then bytes received and sent.
+fn parse_traffic(body: &[u8]) -> Option<LinkTraffic> {
+    let index = u32_at(body, 4)?;
+    let mut name = None;
+    let mut bytes = None;
+    for (kind, value) in Attributes(body.get(16..)?) {
+        match kind {
+            libc::IFLA_IFNAME => {
+                name = std::str::from_utf8(value).ok().map(|name| name.trim_end_matches('\0').to_owned());
+            }
+            libc::IFLA_STATS64 => bytes = Some(u64_at(value, 16)?.saturating_add(u64_at(value, 24)?)),
+            _ => {}
+        }
+    }
+    Some(LinkTraffic { index, name: name?, bytes: bytes? })
+}
+
 fn parse_address(body: &[u8]) -> Option<LocalAddress> {
     let scope = *body.get(3)?;
     let link = u32_at(body, 4)?;
@@ -256,6 +292,10 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes)
 }
 
 fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
@@ -317,6 +357,9 @@ mod tests {
         let mut questions = Questions::open().unwrap();
         let links = questions.links().unwrap();
         assert!(links.iter().any(|link| link.is_loopback), "{links:?}");
+        let traffic = questions.traffic().unwrap();
+        assert!(traffic.iter().any(|link| link.name == "lo"), "{traffic:?}");
+        assert_eq!(traffic.len(), links.len());
         assert!(questions.addresses().unwrap().iter().all(|address| !address.address.is_loopback()));
         assert_eq!(questions.way_to(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap(), None, "that is no way out");
     }

@@ -8,4 +8,5 @@ mod geoclue;
 mod logind;
 mod modem_manager;
 mod network_manager;
+mod networkd;
 mod upower;

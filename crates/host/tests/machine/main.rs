@@ -3,9 +3,11 @@
 
 mod activity;
 mod bluetooth;
+mod consoles;
 mod idle;
 mod network;
 mod power;
+mod pressure;
 mod rig;
 mod sessions;
 mod support;

@@ -66,6 +66,27 @@ async fn what_the_connection_costs_is_told_as_it_changes() {
 }
 
 #[tokio::test]
+async fn the_connection_in_use_has_the_name_its_owner_gave_it() {
+    let rig = Rig::with_bus();
+    let mut daemon = rig.manager("802-11-wireless");
+    let active = "org.freedesktop.NetworkManager.Connection.Active";
+    let object = format!("'{MANAGER_PATH}/ActiveConnection/1'");
+    let arguments = [&object, &format!("'{active}'"), "{'Id': <'My phone'>}", "@a(ssss) []"];
+    rig.bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddObject", &arguments);
+    let mut watch = rig.watch().await;
+    set(&rig, "{'Metered': <uint32 1>}");
+    let named = |watch: &crate::rig::Watch| watch.0.connection() == Some("My phone");
+    while !named(&watch) {
+        watch.next().await;
+    }
+    set(&rig, "{'PrimaryConnection': <objectpath '/'>}");
+    while named(&watch) {
+        watch.next().await;
+    }
+    daemon.kill();
+}
+
+#[tokio::test]
 async fn a_foreign_network_counts_for_a_mobile_connection() {
     let rig = Rig::with_bus();
     let _manager = rig.manager("gsm");

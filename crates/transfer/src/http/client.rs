@@ -39,6 +39,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// An HTTP/2 connection with requests under way is asked for a sign of life after this much silence.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
+/// Of the count of changes: the upper half counts how often the machine has slept.
+pub(crate) const ONE_SLEEP: u64 = 1 << 32;
+
 /// Connections and TLS for all workers of one service.
 pub(crate) struct Client {
     pub(crate) pool: Arc<Pool>,
@@ -96,7 +99,7 @@ impl Client {
         })
     }
 
-    /// Changes whenever addresses or routes of the machine did.
+    /// Changes whenever addresses or routes of the machine did, and by [`ONE_SLEEP`] when it has slept.
     pub(crate) fn network(&self) -> watch::Receiver<u64> {
         self.network.subscribe()
     }
@@ -104,6 +107,11 @@ impl Client {
     pub(crate) fn network_changed(&self) {
         self.pool.drop_idle();
         self.network.send_modify(|generation| *generation += 1);
+    }
+
+    pub(crate) fn resumed(&self) {
+        self.pool.drop_idle();
+        self.network.send_modify(|generation| *generation += ONE_SLEEP);
     }
 
     /// Sends the request that `ask` makes for the protocol of the connection, in `seat`.

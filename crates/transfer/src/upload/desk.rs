@@ -94,6 +94,9 @@ impl Desk {
             let mut record = self.record();
             let is_news = offset > record.offset;
             record.offset = offset;
+            // What left just before a crash was not recorded any more; the server has it all the same.
+            let counted = record.receipt.bytes_sent + self.unrecorded.load(Ordering::Relaxed);
+            record.receipt.bytes_sent += offset.saturating_sub(counted);
             (is_news, offset >= record.total)
         };
         self.live.meter.set_sent(offset);

@@ -17,6 +17,7 @@ use super::rein::Rein;
 use crate::digest::{DigestField, MultiHasher};
 use crate::files::{Buffer, PartFile};
 use crate::http::body::{Body, BodyError};
+use crate::http::client::ONE_SLEEP;
 use crate::http::failure::transient;
 use crate::http::stall::StallWatch;
 
@@ -84,6 +85,8 @@ struct Pump {
     piece: Option<PieceIndex>,
     stall: StallWatch,
     network: watch::Receiver<u64>,
+    /// How often the machine had slept when the flow began.
+    sleeps: u64,
     /// Resolves when the flow is to end soon, and how.
     let_go: Pin<Box<dyn Future<Output = FlowEnd> + Send>>,
     is_let_go: Option<FlowEnd>,
@@ -125,8 +128,11 @@ impl Pump {
         let (position, _) = desk.plan().room(flow.lease);
         let piece = desk.begin_piece(position, &flow.url, &flow.remote.to_string());
         let algorithms: Vec<_> = flow.content_digests.iter().map(|digest| digest.algorithm).collect();
+        let network = desk.client.network();
+        let sleeps = *network.borrow() / ONE_SLEEP;
         Self {
-            network: desk.client.network(),
+            network,
+            sleeps,
             let_go: let_go(&desk, &flow),
             is_let_go: None,
             linger: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -404,6 +410,10 @@ impl Pump {
 
     /// The network changed: a connection whose own address is gone is dead, any other has to show that it lives.
     fn doubt(&mut self) -> Result<(), FlowEnd> {
+        if *self.network.borrow() / ONE_SLEEP != self.sleeps {
+            let detail = "the connection is from before the machine slept";
+            return Err(FlowEnd::Broken(transient(Cause::ConnectionReset, detail.to_owned())));
+        }
         if UdpSocket::bind((self.flow.local.ip(), 0)).is_err() {
             return Err(FlowEnd::Broken(transient(
                 Cause::ConnectionReset,

@@ -8,7 +8,7 @@ use longhaul_lab::servers::{ServerKind, UPLOADS, WebServer};
 use longhaul_lab::tus::{TusKind, TusServer};
 use longhaul_transfer::{Settings, UploadJob, UploadProtocol, UsedProtocol};
 
-use crate::support::{World, settings};
+use crate::support::{DEADLINE, World, settings};
 
 const CONTENT: Content = Content::new(71, 8_000_003);
 
@@ -87,6 +87,22 @@ fn both_tus_servers_get_the_file_over_broken_connections_and_crashes() {
         let names = server.files();
         assert_eq!(names.len(), 1, "{kind:?}: one upload was made: {names:?}");
     }
+}
+
+#[test]
+fn the_python_server_joins_parts_that_came_side_by_side() {
+    let server = TusServer::start(TusKind::Python);
+    let world = World::with(Settings { segments_max: 3, response_timeout: DEADLINE, ..settings() });
+    let content = Content::new(72, 40_000_000);
+    let job = UploadJob {
+        method: http::Method::POST,
+        protocol: UploadProtocol::Tus,
+        ..world.job(&server.url(), content)
+    };
+    let outcome = world.run(&job);
+    assert_eq!(outcome.receipt().bytes_sent, content.length);
+    assert!(outcome.receipt().requests > 1, "it went in parts");
+    assert!(server.files().iter().any(|path| is_equal(path, content)), "the file is another");
 }
 
 #[test]

@@ -69,6 +69,61 @@ impl Cost {
     }
 }
 
+/// The whole table [W 1.12], in both directions, by signals that an administrator sets.
+#[test]
+fn the_table_of_costs_holds_for_running_downloads_in_both_directions() {
+    let far = Far::new(SIZE, PACE);
+    let limits =
+        "[limits]\nrunning-at-once = 3\nrunning-at-once-per-application = 3\nconnections-per-host = 6\n";
+    let house = House::with(ServiceOptions {
+        config: format!("{QUICK}\n{limits}"),
+        wrapper: far.cable.left_wrapper(),
+        ..ServiceOptions::default()
+    });
+    // Worst first: a gate opens once and closes once, and more than that within a minute would be damped.
+    let rows = [
+        ("over", [false, false, false]),
+        ("approaching", [false, false, true]),
+        ("roaming", [false, false, true]),
+        ("metered", [false, true, true]),
+        ("unmetered", [true, true, true]),
+        ("metered", [false, true, true]),
+        ("roaming", [false, false, true]),
+        ("approaching", [false, false, true]),
+        ("over", [false, false, false]),
+    ];
+    let set = |cost: &str| {
+        let value = serde_json::json!({ "value": cost });
+        let _ = house.send("PUT", "/host/networkCost", &value).expect_status(200);
+    };
+    set("over");
+    let ids = ["UnrestrictedOnly", "Default", "Always"].map(|policy| {
+        let mut spec = house.spec(&format!("http://{}/{policy}", far.address()), policy);
+        spec["costPolicy"] = policy.into();
+        house.create(&spec)
+    });
+    let status = |id: &String| house.operation(id)["status"].clone();
+    let mut running_before = 0;
+    for (cost, runs) in rows {
+        set(cost);
+        let told = Instant::now();
+        let expected = runs.map(|runs| if runs { "Running" } else { "PausedCostedNetwork" });
+        wait_until(&format!("{expected:?} while {cost}"), DEADLINE, || {
+            (ids.each_ref().map(status) == expected).then_some(())
+        });
+        println!("{cost} took effect within {:?}", told.elapsed());
+        // What may not go on stops at once; what may is begun anew, with a connection of its own.
+        let running = runs.iter().filter(|runs| **runs).count();
+        let reaction_max = if running > running_before { REACTION_MAX * 3 } else { REACTION_MAX };
+        running_before = running;
+        assert!(told.elapsed() < reaction_max, "{cost} {:?}", told.elapsed());
+        for (id, _) in ids.iter().zip(runs).filter(|(_, runs)| *runs) {
+            let before = longhaul_endtoend::received(&house.operation(id));
+            house.wait_for_bytes(id, before + 1);
+        }
+    }
+}
+
 #[test]
 fn running_downloads_follow_the_cost_of_the_network_both_ways() {
     let folder = tempfile::tempdir().unwrap();

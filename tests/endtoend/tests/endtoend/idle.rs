@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longhaul_endtoend::{DOWNLOADS, House, is_full};
-use longhaul_lab::wait_until;
+use longhaul_endtoend::{DOWNLOADS, House, QUICK, is_full};
+use longhaul_lab::service::calm_wrapper;
+use longhaul_lab::{ServiceOptions, wait_until};
 use serde_json::{Value, json};
 
 /// How often each thread of the process has given up or lost the processor.
@@ -26,7 +27,9 @@ fn switches(pid: u32) -> BTreeMap<String, u64> {
 
 #[test]
 fn ten_thousand_waiting_downloads_cause_no_wake_up() {
-    let house = House::new();
+    let options =
+        ServiceOptions { config: QUICK.to_owned(), wrapper: calm_wrapper(), ..ServiceOptions::default() };
+    let house = House::with(options);
     let specs: Vec<Value> = (0..10_000)
         .map(|number| {
             let mut spec = house.spec("http://127.0.0.1:9/f", &format!("f{number}"));

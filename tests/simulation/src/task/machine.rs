@@ -99,5 +99,6 @@ pub(crate) fn host_state(machine: TaskMachine) -> HostState {
         user_present: signal(machine.has_user),
         work_cost: signal(machine.is_work_dear.map(|dear| if dear { WorkCost::High } else { WorkCost::Low })),
         time_zone: known("UTC".to_owned()),
+        data_plans: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! What background tasks need: manifests that count, programs that are there, signals, and leave to run.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -98,7 +99,11 @@ pub(super) async fn service(client: &Client) -> Vec<Check> {
         ))
     };
     match asked.await {
-        Ok((status, host, triggers)) => vec![access(status), signals(&host), supported(&triggers)],
+        Ok((status, host, triggers)) => {
+            let mut checks = vec![access(status), signals(&host)];
+            checks.extend(supported(&triggers));
+            checks
+        }
         Err(error) => vec![Check::new("tasks", Grade::Bad, error.to_string())],
     }
 }
@@ -142,19 +147,52 @@ fn signals(host: &HostState) -> Check {
         .advise("install what is named, or longhaul host set SIGNAL VALUE")
 }
 
-fn supported(triggers: &[TriggerType]) -> Check {
-    let missing: Vec<_> =
-        triggers.iter().filter(|kind| !kind.supported).map(|kind| kind.kind.word()).collect();
-    let here = triggers.len() - missing.len();
-    let mut detail = format!("{here} of {} can fire here", triggers.len());
-    if !missing.is_empty() {
-        detail.push_str(&format!("; not {}. longhaul triggers tells why", missing.join(", ")));
+/// What can fire here and by which source, and for each reason what cannot, or not now.
+fn supported(triggers: &[TriggerType]) -> Vec<Check> {
+    let mut here: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut held: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
+    let mut count = (0, 0);
+    let mut note = |name: String, supported: bool, source: Option<&str>, reason: Option<&str>| {
+        count.0 += usize::from(supported);
+        count.1 += 1;
+        match (supported, source, reason) {
+            (true, Some(source), None) => here.entry(strip(source).to_owned()).or_default().push(name),
+            (_, _, reason) => {
+                let reason = reason.unwrap_or("it has no source").to_owned();
+                held.entry((supported, reason)).or_default().push(name);
+            }
+        }
+    };
+    for kind in triggers {
+        if kind.system_trigger_types.is_empty() {
+            let (source, reason) = (kind.source.as_deref(), kind.reason.as_deref());
+            note(kind.kind.word().to_owned(), kind.supported, source, reason);
+        }
+        for system in &kind.system_trigger_types {
+            let name = format!("system:{}", system.system_trigger_type);
+            note(name, system.supported, system.source.as_deref(), system.reason.as_deref());
+        }
     }
-    Check::new("triggers", Grade::Good, detail)
+    let sum = Check::new("triggers", Grade::Good, format!("{} of {} can fire here", count.0, count.1));
+    let here = here.into_iter().map(|(source, names)| {
+        Check::new("triggers", Grade::Good, format!("{}: from {source}", names.join(", ")))
+    });
+    let held = held.into_iter().map(|((supported, reason), names)| {
+        let word = if supported { "not now" } else { "not here" };
+        Check::new("triggers", Grade::Remark, format!("{}: {word}: {reason}", names.join(", ")))
+    });
+    std::iter::once(sum).chain(here).chain(held).collect()
+}
+
+/// Whether a source tells by guess is no matter here.
+fn strip(source: &str) -> &str {
+    source.strip_suffix(" (guessed)").unwrap_or(source)
 }
 
 #[cfg(test)]
 mod tests {
+    use longhaul_contract::TriggerKind;
+
     use super::*;
 
     fn paths(apps: &Path) -> ServicePaths {
@@ -193,6 +231,36 @@ mod tests {
         let check = signals(&HostState::unmeasured());
         assert_eq!(check.grade, Grade::Remark);
         assert!(check.detail.contains("power (no source of power on this host)"), "{}", check.detail);
+    }
+
+    #[test]
+    fn triggers_are_told_by_source_and_by_reason() {
+        let kind = |kind, supported, source: Option<&str>, reason: Option<&str>| TriggerType {
+            kind,
+            description: String::new(),
+            requires_lock_screen: false,
+            supports_one_shot: false,
+            supported,
+            source: source.map(str::to_owned),
+            reason: reason.map(str::to_owned),
+            system_trigger_types: Vec::new(),
+        };
+        let checks = supported(&[
+            kind(TriggerKind::TimeTrigger, true, Some("clock"), None),
+            kind(TriggerKind::LocationTrigger, false, None, Some("install geoclue")),
+            kind(TriggerKind::MaintenanceTrigger, true, Some("clock"), None),
+            kind(TriggerKind::ActivitySensorTrigger, true, None, Some("it has stopped")),
+        ]);
+        let told: Vec<_> = checks.iter().map(|check| check.detail.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "3 of 4 can fire here",
+                "TimeTrigger, MaintenanceTrigger: from clock",
+                "LocationTrigger: not here: install geoclue",
+                "ActivitySensorTrigger: not now: it has stopped",
+            ]
+        );
     }
 
     #[test]

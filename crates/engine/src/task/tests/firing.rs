@@ -313,6 +313,10 @@ fn the_table_of_requests() {
         (TriggerKind::DeviceUseTrigger, Unspecified, "", DeniedBySystem),
         (TriggerKind::DeviceUseTrigger, AllowedSubjectToSystemPolicy, "saver", LowBattery),
         (TriggerKind::DeviceUseTrigger, AlwaysAllowed, "saver", Allowed),
+        (TriggerKind::DeviceUseTrigger, AllowedSubjectToSystemPolicy, "battery", Allowed),
+        (TriggerKind::DeviceServicingTrigger, DeniedByUser, "", RequestResult::DeniedByUser),
+        (TriggerKind::DeviceServicingTrigger, AllowedSubjectToSystemPolicy, "", Allowed),
+        (TriggerKind::DeviceServicingTrigger, AlwaysAllowed, "battery", LowBattery),
     ];
     for (kind, status, circumstance, expected) in rows {
         let mut world = World::new();
@@ -322,6 +326,10 @@ fn the_table_of_requests() {
         match circumstance {
             "running" => drop(world.wish(request()).unwrap()),
             "saver" => drop(world.change_host(|host| host.energy_saver = known(true))),
+            "battery" => {
+                let power = longhaul_contract::Power { percent: Some(33), ..battery() };
+                drop(world.change_host(|host| host.power = known(power)));
+            }
             _ => {}
         }
         let done = world.wish(request()).unwrap();

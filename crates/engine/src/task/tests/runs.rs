@@ -125,6 +125,19 @@ fn rows_of_people() -> Vec<Row> {
         ),
         (
             plan(push()),
+            |world| {
+                let id = *world.kept.rows.keys().next().unwrap();
+                world.fact(TaskFact::DeviceGone { id })
+            },
+            Some(CancelReason::ResourceRevocation),
+        ),
+        (
+            plan(push()),
+            |world| world.fact(TaskFact::DeviceGone { id: longhaul_contract::TaskId::from_bytes([7; 16]) }),
+            None,
+        ),
+        (
+            plan(push()),
             |world| world.fact(TaskFact::Revoked { app: None, reason: CancelReason::IdleTask }),
             Some(CancelReason::IdleTask),
         ),
