@@ -34,7 +34,7 @@ const UNCONSTRAIN_MAX: usize = 1000;
     path = "/background-transfers/completion-groups",
     tag = "completion groups",
     operation_id = "createCompletionGroup",
-    request_body = CreateCompletionGroup,
+    request_body = Option<CreateCompletionGroup>,
     responses(
         (status = 201, description = "The completion group, durable from now on", body = CompletionGroup,
             headers(("Location" = String, description = "Path of the completion group"))),
