@@ -316,30 +316,11 @@ pub struct PatchDownload {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_policy: Option<CostPolicy>,
     /// `null` lifts the limit.
-    #[serde(with = "absent_or_null", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::absent_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub rate_limit: Option<Option<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recoverable_web_error_statuses: Option<Vec<WebErrorStatus>>,
-}
-
-mod absent_or_null {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[expect(clippy::option_option, clippy::ref_option, reason = "absent and null differ in a PATCH")]
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Option<u64>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.flatten().serialize(serializer)
-    }
-
-    #[expect(clippy::option_option, reason = "absent and null differ in a PATCH")]
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Option<u64>>, D::Error> {
-        Option::deserialize(deserializer).map(Some)
-    }
 }
 
 /// BackgroundDownloadProgress and BackgroundUploadProgress.

@@ -3,6 +3,7 @@
 //! Plain data and constant tables only. Nothing here decides and nothing here does input or output; the
 //! words and numbers of the Windows API are kept so that a port needs no translation table.
 
+mod absent_or_null;
 pub mod batch;
 pub mod completion;
 pub mod download;
