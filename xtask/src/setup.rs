@@ -29,6 +29,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("ModemManager", "modemmanager"),
     ("NetworkManager", "network-manager"),
+    ("/usr/libexec/geoclue", "geoclue-2.0"),
     ("umockdev-wrapper", "umockdev"),
     ("/usr/lib/python3/dist-packages/dbusmock/__init__.py", "python3-dbusmock"),
     ("/usr/share/doc/gir1.2-umockdev-1.0/copyright", "gir1.2-umockdev-1.0"),
