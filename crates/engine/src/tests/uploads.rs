@@ -50,7 +50,8 @@ fn cost_pauses_and_retries_are_those_of_downloads() {
     world.stopped(id);
     assert_eq!(world.status(id), TransferStatus::PausedCostedNetwork);
     world.host(online());
-    world.live_through(10 * SECOND);
+    // A gate that closed just now opens late.
+    world.live_through(120 * SECOND);
     assert!(world.is_running(id));
     for _ in 0..3 {
         world.fail(id, transient(), false);
