@@ -85,7 +85,7 @@ fn an_application_that_has_to_be_in_the_foreground_waits_until_it_is() {
     // The network does what it does; it is not what they wait for.
     world.host(offline());
     world.host(online());
-    world.live_through(2 * SECOND);
+    world.live_through(90 * SECOND);
     assert!(!world.is_running(id) && !world.is_running(created));
     let mut begun = started(&tell(&mut world, false));
     begun.sort();

@@ -82,7 +82,11 @@ pub(crate) fn drawn_write((kind, number, at, variety): Drawn) -> Write {
             Change::Group { app: group_app, name: group("one"), behavior }
         }
         15 => Change::GroupRemoved { app: group_app, name: group("one") },
-        16 => Change::Limits(Limits { running_at_once: variety.into(), ..Limits::default() }),
+        16 => Change::Limits(Limits {
+            running_at_once: variety.into(),
+            connections_per_host: 8,
+            ..Limits::default()
+        }),
         _ => {
             let scopes = vec![Scope::Read; usize::from(variety % 2)];
             return Write::Token(TokenWrite {

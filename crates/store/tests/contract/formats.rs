@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use longhaul_engine::Change;
+use longhaul_engine::task::{TaskChange, TaskState};
 use longhaul_store::{Store as _, Write, open};
 use rusqlite::Connection;
 
@@ -32,12 +34,32 @@ fn contents_1() -> Vec<Write> {
 fn contents_2() -> Vec<Write> {
     let mut writes = contents_1();
     for (kind, number) in [(0, 1), (0, 2), (0, 3), (0, 4), (2, 1), (4, 1), (4, 2), (6, 1), (7, 2), (8, 1)] {
-        writes.push(drawn_task_write((kind, number, 5, 1)));
+        writes.push(in_format_2(drawn_task_write((kind, number, 5, 1))));
     }
     for drawn in [(8, 2, 5, 2), (9, 1, 5, 1), (10, 1, 5, 1), (3, 4, 5, 1), (5, 1, 9, 2)] {
-        writes.push(drawn_task_write(drawn));
+        writes.push(in_format_2(drawn_task_write(drawn)));
     }
     writes
+}
+
+/// Without what firings and instances did not say then.
+fn in_format_2(mut write: Write) -> Write {
+    if let Write::Change(Change::Task(change)) = &mut write {
+        match change {
+            TaskChange::Updated { row } => {
+                let TaskState { latch, running, .. } = &mut row.state;
+                let firings = latch.iter_mut().chain(running.iter_mut().map(|run| &mut run.firing));
+                firings.for_each(|firing| firing.expires = None);
+            }
+            TaskChange::Instance { instance, .. } => {
+                instance.ran_out_of_memory = false;
+                instance.limits.clear();
+                instance.keep_awake = None;
+            }
+            _ => {}
+        }
+    }
+    write
 }
 
 fn contents_3() -> Vec<Write> {
@@ -47,6 +69,7 @@ fn contents_3() -> Vec<Write> {
     for drawn in [(4, 1, 30, 3), (4, 1, 30, 4), (4, 1, 31, 8), (1, 1, 32, 7), (1, 2, 32, 4), (2, 2, 33, 9)] {
         writes.push(drawn_completion_write(drawn));
     }
+    writes.extend([(2, 1, 40, 1), (4, 3, 40, 4)].map(drawn_task_write));
     writes
 }
 
