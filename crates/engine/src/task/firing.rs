@@ -77,7 +77,8 @@ impl Engine {
 
     /// What is left of a message's time after a restart, and never more than all of it.
     pub(crate) fn resume_expiry(&mut self, step: &Step, id: TaskId) {
-        let Some(latch) = &self.tasks.rows[&id].row.state.latch else { return };
+        let Some(task) = self.tasks.rows.get(&id) else { return };
+        let Some(latch) = &task.row.state.latch else { return };
         let Some(expires) = latch.expires else { return };
         // A clock that was set back has moved the end before the beginning.
         let whole = expires.micros().saturating_sub(latch.fired.micros());

@@ -79,7 +79,8 @@ async fn the_connection_in_use_has_the_name_its_owner_gave_it() {
     while !named(&watch) {
         watch.next().await;
     }
-    set(&rig, "{'PrimaryConnection': <objectpath '/'>}");
+    let none = [&format!("'{MANAGER}'"), "'PrimaryConnection'", "<objectpath '/'>"];
+    rig.bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Properties.Set", &none);
     while named(&watch) {
         watch.next().await;
     }

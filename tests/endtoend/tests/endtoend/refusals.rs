@@ -74,7 +74,9 @@ fn bodies_that_are_no_json_or_too_large_are_refused() {
     let post = |media: &str, body: &[u8]| house.api().call("POST", DOWNLOADS, Some((media, body))).unwrap();
     assert_problem(&post("application/json", b"{\"requestedUri\":"), 400, "malformed-json");
     assert_problem(&post("application/json", b""), 400, "malformed-json");
-    assert_problem(&post("application/json", &b"[".repeat(100_000)), 400, "malformed-json");
+    let deep = [b"{\"mirrors\":".as_slice(), &b"[".repeat(100_000)].concat();
+    assert_problem(&post("application/json", &deep), 400, "malformed-json");
+    assert_problem(&post("application/json", b"[]"), 400, "invalid-field");
     assert_problem(&post("text/plain", b"{}"), 415, "unsupported-media-type");
     assert_problem(
         &post("application/json", b"{\"requestedUri\":\"a\",\"requestedUri\":\"b\"}"),
@@ -206,7 +208,7 @@ fn the_command_line_says_what_is_wrong_in_one_line() {
         (vec!["get", "http://127.0.0.1:9/f", "-o", taken], 5, "exists"),
         (vec!["get", "http://127.0.0.1:9/f", "--checksum", "sha256:1", "-o", free], 2, "sha256"),
         (vec!["get", "http://127.0.0.1:9/f", "-H", "X: a\nb", "-o", free], 2, "header"),
-        (vec!["show", "01890000-0000-7000-8000-000000000000"], 4, "nothing"),
+        (vec!["show", "01890000-0000-7000-8000-000000000000"], 4, "no operation"),
         (vec!["pause", "nonsense"], 2, "nonsense"),
         (vec!["fly"], 2, "fly"),
     ] {
