@@ -75,7 +75,7 @@ fn bodies_that_are_no_json_or_too_large_are_refused() {
     assert_problem(&post("application/json", b"{\"requestedUri\":"), 400, "malformed-json");
     assert_problem(&post("application/json", b""), 400, "malformed-json");
     let deep = [b"{\"mirrors\":".as_slice(), &b"[".repeat(100_000)].concat();
-    assert_problem(&post("application/json", &deep), 400, "malformed-json");
+    assert_problem(&post("application/json", &deep), 400, "invalid-field");
     assert_problem(&post("application/json", b"[]"), 400, "invalid-field");
     assert_problem(&post("text/plain", b"{}"), 415, "unsupported-media-type");
     assert_problem(
