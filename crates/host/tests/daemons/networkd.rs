@@ -92,7 +92,7 @@ async fn walk() {
     assert_eq!(source(&watch.state().network.cost), "systemd-networkd (guessed)");
     drop(daemon);
     watch.until("gone", |state| state.network.cost.value().is_none()).await;
-    assert!(is(&watch.state().network.level, &NetworkLevel::Internet));
+    until_level(&mut watch, NetworkLevel::Internet).await;
     let _again = start(&rig);
     watch.until("there again", |state| is(&state.network.cost, &metered)).await;
 }
