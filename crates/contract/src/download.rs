@@ -242,36 +242,55 @@ impl CreateDownload {
         }
     }
 
-    /// Merges a patch: what the patch leaves out stays.
+    /// Merges a patch: what the patch leaves out stays. Only uploads are sent in pieces.
     pub fn apply(&mut self, patch: PatchDownload) {
-        let PatchDownload {
+        patch.merge_into(Patched {
+            requested_uri: &mut self.requested_uri,
+            request_headers: &mut self.request_headers,
+            server_credential: &mut self.server_credential,
+            priority: &mut self.priority,
+            cost_policy: &mut self.cost_policy,
+            rate_limit: &mut self.rate_limit,
+            recoverable_web_error_statuses: &mut self.recoverable_web_error_statuses,
+        });
+    }
+}
+
+/// What a patch may change of both kinds of operation.
+pub(crate) struct Patched<'a> {
+    pub(crate) requested_uri: &'a mut String,
+    pub(crate) request_headers: &'a mut Vec<RequestHeader>,
+    pub(crate) server_credential: &'a mut Option<Credential>,
+    pub(crate) priority: &'a mut Priority,
+    pub(crate) cost_policy: &'a mut CostPolicy,
+    pub(crate) rate_limit: &'a mut Option<u64>,
+    pub(crate) recoverable_web_error_statuses: &'a mut Vec<WebErrorStatus>,
+}
+
+impl PatchDownload {
+    pub(crate) fn merge_into(self, kept: Patched<'_>) {
+        let Patched {
             requested_uri,
-            // Only uploads are sent in pieces.
-            part_uris: _,
             request_headers,
             server_credential,
             priority,
             cost_policy,
             rate_limit,
             recoverable_web_error_statuses,
-        } = patch;
-        if let Some(uri) = requested_uri {
-            self.requested_uri = uri;
-        }
-        if let Some(headers) = request_headers {
-            self.request_headers = headers;
-        }
-        if let Some(credential) = server_credential {
-            self.server_credential = Some(credential);
-        }
-        self.priority = priority.unwrap_or(self.priority);
-        self.cost_policy = cost_policy.unwrap_or(self.cost_policy);
-        if let Some(rate) = rate_limit {
-            self.rate_limit = rate;
-        }
-        if let Some(statuses) = recoverable_web_error_statuses {
-            self.recoverable_web_error_statuses = statuses;
-        }
+        } = kept;
+        replace(requested_uri, self.requested_uri);
+        replace(request_headers, self.request_headers);
+        replace(server_credential, self.server_credential.map(Some));
+        replace(priority, self.priority);
+        replace(cost_policy, self.cost_policy);
+        replace(rate_limit, self.rate_limit);
+        replace(recoverable_web_error_statuses, self.recoverable_web_error_statuses);
+    }
+}
+
+fn replace<T>(kept: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *kept = given;
     }
 }
 

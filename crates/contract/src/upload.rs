@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::download::{RequestHeader, default_cost_policy, default_priority, yes};
+use crate::download::{Patched, RequestHeader, default_cost_policy, default_priority, yes};
 use crate::{
     CompletionGroupId, CostPolicy, Credential, GroupName, Notification, PatchDownload, Priority, Secret,
     Timestamp, WebErrorStatus,
@@ -220,37 +220,19 @@ impl CreateUpload {
     }
 
     /// Merges a patch: what the patch leaves out stays.
-    pub fn apply(&mut self, patch: PatchUpload) {
-        let PatchUpload {
-            requested_uri,
-            part_uris,
-            request_headers,
-            server_credential,
-            priority,
-            cost_policy,
-            rate_limit,
-            recoverable_web_error_statuses,
-        } = patch;
-        if let Some(uri) = requested_uri {
-            self.requested_uri = uri;
-        }
-        if let Some(uris) = part_uris {
+    pub fn apply(&mut self, mut patch: PatchUpload) {
+        if let Some(uris) = patch.part_uris.take() {
             self.part_uris = uris;
         }
-        if let Some(headers) = request_headers {
-            self.request_headers = headers;
-        }
-        if let Some(credential) = server_credential {
-            self.server_credential = Some(credential);
-        }
-        self.priority = priority.unwrap_or(self.priority);
-        self.cost_policy = cost_policy.unwrap_or(self.cost_policy);
-        if let Some(rate) = rate_limit {
-            self.rate_limit = rate;
-        }
-        if let Some(statuses) = recoverable_web_error_statuses {
-            self.recoverable_web_error_statuses = statuses;
-        }
+        patch.merge_into(Patched {
+            requested_uri: &mut self.requested_uri,
+            request_headers: &mut self.request_headers,
+            server_credential: &mut self.server_credential,
+            priority: &mut self.priority,
+            cost_policy: &mut self.cost_policy,
+            rate_limit: &mut self.rate_limit,
+            recoverable_web_error_statuses: &mut self.recoverable_web_error_statuses,
+        });
     }
 }
 
