@@ -302,6 +302,7 @@ impl Watch {
                 Reaped::NoneYet => break,
                 Reaped::Child { pid, status } if pid == self.main && self.outcome.is_none() => {
                     self.outcome = Some(self.judge(status));
+                    self.catch_up()?;
                 }
                 Reaped::Child { .. } => {}
             }
@@ -316,6 +317,23 @@ impl Watch {
             self.ending = Ending::Killing { since: now, next: now, interval: SWEEP_FIRST };
         }
         Ok(false)
+    }
+
+    /// An order that was given before the program ended holds for its end, also where the end is found first.
+    fn catch_up(&mut self) -> io::Result<()> {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            let mut poll = [PollFd::new(&self.control, PollFlags::IN)];
+            match rustix::event::poll(&mut poll, Some(&at_once)) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !self.obey()? {
+                self.begin_killing();
+                return Ok(());
+            }
+        }
     }
 
     fn judge(&self, status: Status) -> Outcome {
