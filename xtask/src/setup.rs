@@ -25,6 +25,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("python3", "python3"),
     ("/usr/share/doc/python3-venv/copyright", "python3-venv"),
+    ("rpm", "rpm"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("ModemManager", "modemmanager"),

@@ -6,6 +6,7 @@
 mod far;
 mod uploads;
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Output;
@@ -232,4 +233,25 @@ pub fn shown(output: &Output) -> String {
 #[track_caller]
 pub fn assert_exit(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", shown(output));
+}
+
+/// How often each thread of a process has given up or lost the processor, by the thread's number.
+///
+/// # Panics
+/// There is no such process.
+#[must_use]
+pub fn switches(pid: u32) -> BTreeMap<String, u64> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+    let count = |status: String| {
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        lines.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum()
+    };
+    threads
+        .filter_map(|thread| {
+            let path = thread.ok()?.path();
+            // It may end between the two looks.
+            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+            Some((path.file_name()?.to_string_lossy().into_owned(), count(status)))
+        })
+        .collect()
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ struct State {
     free_at: [Mutex<Instant>; 2],
     live: Mutex<Vec<TcpStream>>,
     is_cut: Mutex<bool>,
+    /// Bytes that came from clients.
+    received: AtomicU64,
 }
 
 /// Bytes on their way in one direction of one connection.
@@ -69,6 +72,7 @@ impl Relay {
             free_at: [Mutex::new(now), Mutex::new(now)],
             live: Mutex::default(),
             is_cut: Mutex::new(false),
+            received: AtomicU64::new(0),
         });
         let stop = Gate::new();
         let acceptor = std::thread::spawn({
@@ -93,6 +97,12 @@ impl Relay {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Bytes that clients have sent so far, with all that belongs to their protocol.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.state.received.load(Ordering::Relaxed)
     }
 
     pub fn set_link(&self, link: Link) {
@@ -143,6 +153,9 @@ impl State {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let count = from.read(&mut buffer).unwrap_or(0);
+            if direction == 0 {
+                self.received.fetch_add(count as u64, Ordering::Relaxed);
+            }
             let due = self.due(direction, count);
             if !pipe.push(due, buffer[..count].to_vec()) || count == 0 {
                 return;

@@ -1,6 +1,6 @@
 //! Real tus servers: `@tus/server` on Node.js, and one in Python.
 
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,11 +70,16 @@ impl TusServer {
         panic!("the tus server {kind:?} does not start:\n{log}");
     }
 
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
     /// Where uploads are created.
     #[must_use]
     pub fn url(&self) -> String {
         let slash = if self.kind == TusKind::Python { "/" } else { "" };
-        format!("http://127.0.0.1:{}/files{slash}", self.port)
+        format!("http://{}/files{slash}", self.address())
     }
 
     /// The files with the bytes of uploads.

@@ -1,10 +1,11 @@
-//! What the connection costs, told by daemons on a bus of the test's own, while real downloads go on beyond loopback.
+//! What the connection costs, told by daemons on a bus of the test's own, while real downloads and uploads go on beyond
+//! loopback.
 
 use std::time::{Duration, Instant};
 
 use longhaul_endtoend::{DEADLINE, Far, House, QUICK};
 use longhaul_lab::process::Guarded;
-use longhaul_lab::{Bus, ServiceOptions, wait_until};
+use longhaul_lab::{Bus, Content, ServiceOptions, wait_until};
 use serde_json::Value;
 
 const MANAGER: &str = "org.freedesktop.NetworkManager";
@@ -17,6 +18,12 @@ const CELLULAR: &str = "org.freedesktop.ModemManager1.Modem.Modem3gpp";
 /// Long enough for all that happens here.
 const SIZE: u64 = 200_000_000;
 const PACE: u64 = 500_000;
+
+/// Uploads are sent anew whenever they may go on, and are never through.
+const UPLOAD_SIZE: u64 = 40_000_000;
+
+const LIMITS: &str =
+    "[limits]\nrunning-at-once = 6\nrunning-at-once-per-application = 6\nconnections-per-host = 12\n";
 
 /// From the daemon's word to the download's status, for somebody who looks from outside.
 const REACTION_MAX: Duration = Duration::from_secs(1);
@@ -69,14 +76,69 @@ impl Cost {
     }
 }
 
+/// A download and an upload of each policy: UnrestrictedOnly, Default, Always.
+struct Transfers<'a> {
+    house: &'a House,
+    downloads: [String; 3],
+    uploads: [String; 3],
+}
+
+impl<'a> Transfers<'a> {
+    fn begin(house: &'a House, far: &Far) -> Self {
+        let policies = ["UnrestrictedOnly", "Default", "Always"];
+        let downloads = policies.map(|policy| {
+            let mut spec = house.spec(&format!("http://{}/{policy}", far.address()), policy);
+            spec["costPolicy"] = policy.into();
+            house.create(&spec)
+        });
+        let uploads = policies.map(|policy| {
+            let url = format!("http://{}/up/{policy}", far.address());
+            let content = Content::new(1, UPLOAD_SIZE);
+            let mut spec = house.upload_spec("PUT", &url, &format!("up-{policy}"), content);
+            spec["costPolicy"] = policy.into();
+            spec["rateLimit"] = PACE.into();
+            house.create_upload(&spec)
+        });
+        Self { house, downloads, uploads }
+    }
+
+    /// Waits until those run that may, and the others are paused for the cost.
+    #[track_caller]
+    fn until(&self, runs: [bool; 3], what: &str) {
+        let expected = runs.map(|runs| if runs { "Running" } else { "PausedCostedNetwork" });
+        wait_until(&format!("{expected:?} while {what}"), DEADLINE, || {
+            let downloads = self.downloads.each_ref().map(|id| self.house.operation(id)["status"].clone());
+            let uploads = self.uploads.each_ref().map(|id| self.house.upload(id)["status"].clone());
+            (downloads == expected && uploads == expected).then_some(())
+        });
+    }
+
+    /// Waits until each of those that run has moved bytes.
+    fn move_on(&self, runs: [bool; 3]) {
+        let running = self.downloads.iter().zip(&self.uploads).zip(runs).filter(|(_, runs)| *runs);
+        for ((download, upload), _) in running {
+            let before = longhaul_endtoend::received(&self.house.operation(download));
+            self.house.wait_for_bytes(download, before + 1);
+            self.house.wait_for_sent(upload, 1);
+        }
+    }
+
+    /// The cause that is told of a download and of an upload that wait for a network which costs less.
+    fn assert_told(&self) {
+        for explained in
+            [self.house.of(&self.downloads[0], "explain"), self.house.of_upload(&self.uploads[0], "explain")]
+        {
+            assert_eq!(explained["blocking"][0]["code"], Value::from("networkCost"), "{explained:#}");
+        }
+    }
+}
+
 /// The whole table [W 1.12], in both directions, by signals that an administrator sets.
 #[test]
-fn the_table_of_costs_holds_for_running_downloads_in_both_directions() {
+fn the_table_of_costs_holds_for_running_transfers_in_both_directions() {
     let far = Far::new(SIZE, PACE);
-    let limits =
-        "[limits]\nrunning-at-once = 3\nrunning-at-once-per-application = 3\nconnections-per-host = 6\n";
     let house = House::with(ServiceOptions {
-        config: format!("{QUICK}\n{limits}"),
+        config: format!("{QUICK}\n{LIMITS}"),
         wrapper: far.cable.left_wrapper(),
         ..ServiceOptions::default()
     });
@@ -97,69 +159,47 @@ fn the_table_of_costs_holds_for_running_downloads_in_both_directions() {
         let _ = house.send("PUT", "/host/networkCost", &value).expect_status(200);
     };
     set("over");
-    let ids = ["UnrestrictedOnly", "Default", "Always"].map(|policy| {
-        let mut spec = house.spec(&format!("http://{}/{policy}", far.address()), policy);
-        spec["costPolicy"] = policy.into();
-        house.create(&spec)
-    });
-    let status = |id: &String| house.operation(id)["status"].clone();
+    let transfers = Transfers::begin(&house, &far);
     let mut running_before = 0;
     for (cost, runs) in rows {
         set(cost);
         let told = Instant::now();
-        let expected = runs.map(|runs| if runs { "Running" } else { "PausedCostedNetwork" });
-        wait_until(&format!("{expected:?} while {cost}"), DEADLINE, || {
-            (ids.each_ref().map(status) == expected).then_some(())
-        });
+        transfers.until(runs, cost);
         println!("{cost} took effect within {:?}", told.elapsed());
         // What may not go on stops at once; what may is begun anew, with a connection of its own.
         let running = runs.iter().filter(|runs| **runs).count();
         let reaction_max = if running > running_before { REACTION_MAX * 3 } else { REACTION_MAX };
         running_before = running;
         assert!(told.elapsed() < reaction_max, "{cost} {:?}", told.elapsed());
-        for (id, _) in ids.iter().zip(runs).filter(|(_, runs)| *runs) {
-            let before = longhaul_endtoend::received(&house.operation(id));
-            house.wait_for_bytes(id, before + 1);
-        }
+        transfers.move_on(runs);
     }
 }
 
 #[test]
-fn running_downloads_follow_the_cost_of_the_network_both_ways() {
+fn running_transfers_follow_the_cost_of_the_network_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let mut bus = Bus::in_folder(folder.path());
     bus.start();
     let _daemons = start_daemons(&bus);
     Cost::Roaming.tell(&bus);
     let far = Far::new(SIZE, PACE);
-    let limits =
-        "[limits]\nrunning-at-once = 3\nrunning-at-once-per-application = 3\nconnections-per-host = 6\n";
     let house = House::with(ServiceOptions {
-        config: format!("{QUICK}\n{limits}"),
+        config: format!("{QUICK}\n{LIMITS}"),
         wrapper: far.cable.left_wrapper(),
         environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.address())],
         ..ServiceOptions::default()
     });
-    let ids = ["UnrestrictedOnly", "Default", "Always"].map(|policy| {
-        let mut spec = house.spec(&format!("http://{}/{policy}", far.address()), policy);
-        spec["costPolicy"] = policy.into();
-        house.create(&spec)
-    });
-    house.wait_for_bytes(&ids[2], 1);
-    let status = |id: &String| house.operation(id)["status"].clone();
+    let transfers = Transfers::begin(&house, &far);
+    transfers.move_on(Cost::Roaming.runs());
     // Each gate opens once and closes once: more than that within a minute is damped.
     for cost in [Cost::Roaming, Cost::Unmetered, Cost::Metered, Cost::Roaming] {
         cost.tell(&bus);
         let told = Instant::now();
-        let expected = cost.runs().map(|runs| if runs { "Running" } else { "PausedCostedNetwork" });
-        wait_until(&format!("{expected:?} while {cost:?}"), DEADLINE, || {
-            (ids.each_ref().map(status) == expected).then_some(())
-        });
+        transfers.until(cost.runs(), &format!("{cost:?}"));
         println!("{cost:?} took effect within {:?}", told.elapsed());
         assert!(told.elapsed() < REACTION_MAX, "{cost:?} {:?}", told.elapsed());
     }
     let host = house.call("GET", "/host").expect_status(200).json();
     assert_eq!(host["network"]["cost"]["source"], "NetworkManager", "{host:#}");
-    let explained = house.of(&ids[0], "explain");
-    assert_eq!(explained["blocking"][0]["code"], Value::from("networkCost"), "{explained:#}");
+    transfers.assert_told();
 }

@@ -1,13 +1,12 @@
 //! The owner's data plan of a connection, in a network namespace of the service's own: real downloads, counted by the
 //! kernel.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use longhaul_endtoend::{DEADLINE, Far, House, QUICK, assert_exit, received, shown};
+use longhaul_endtoend::{DEADLINE, Far, House, QUICK, assert_exit, received, shown, switches};
 use longhaul_lab::service::calm_wrapper;
-use longhaul_lab::{ServiceOptions, wait_until};
+use longhaul_lab::{Bus, ServiceOptions, wait_until};
 use serde_json::Value;
 
 const SIZE: u64 = 200_000_000;
@@ -23,16 +22,21 @@ struct Scene {
 
 impl Scene {
     fn new(plan: &str) -> Self {
+        Self::named("cable", plan, "unix:path=/nowhere")
+    }
+
+    /// With a plan for the connection of this name, and with the daemons on this bus.
+    fn named(connection: &str, plan: &str, bus: &str) -> Self {
         let far = Far::new(SIZE, PACE);
         let limits =
             "[limits]\nrunning-at-once = 3\nrunning-at-once-per-application = 3\nconnections-per-host = 6\n";
         let house = House::with(ServiceOptions {
             config: format!(
-                "{}\nsegments-max = 1\n{limits}\n[data-plan.\"cable\"]\n{plan}",
+                "{}\nsegments-max = 1\n{limits}\n[data-plan.{connection:?}]\n{plan}",
                 QUICK.trim_end()
             ),
             wrapper: [far.cable.left_wrapper(), calm_wrapper()].concat(),
-            environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), "unix:path=/nowhere".to_owned())],
+            environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.to_owned())],
             ..ServiceOptions::default()
         });
         Self { far, house }
@@ -135,22 +139,6 @@ fn a_count_survives_kill_and_the_interface_being_made_anew() {
     assert!(Path::new("/proc/sys/kernel/random/boot_id").exists());
 }
 
-/// How often each thread of the process has given up or lost the processor.
-fn switches(pid: u32) -> BTreeMap<String, u64> {
-    let threads =
-        std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap().path());
-    let count = |status: String| {
-        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
-        lines.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum()
-    };
-    threads
-        .map(|path| {
-            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
-            (path.display().to_string(), count(status))
-        })
-        .collect()
-}
-
 #[test]
 fn nothing_is_looked_at_while_nothing_moves() {
     let scene = Scene::new("limit = \"1GB\"\n");
@@ -161,4 +149,56 @@ fn nothing_is_looked_at_while_nothing_moves() {
         std::thread::sleep(Duration::from_secs(8));
         (switches(scene.house.pid()) == before).then_some(())
     });
+}
+
+const MANAGER: &str = "org.freedesktop.NetworkManager";
+const MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
+
+fn connection(number: u32) -> String {
+    format!("{MANAGER_PATH}/ActiveConnection/{number}")
+}
+
+/// NetworkManager with the connections "My phone", which is in use, and "Office".
+fn start_manager(bus: &Bus) -> longhaul_lab::process::Guarded {
+    let daemon = bus.start_template("networkmanager", MANAGER, "{}");
+    let interface = "'org.freedesktop.NetworkManager.Connection.Active'";
+    let add = "org.freedesktop.DBus.Mock.AddObject";
+    for (number, name) in [(1, "My phone"), (2, "Office")] {
+        let object = format!("'{}'", connection(number));
+        let properties = format!("{{'Id': <'{name}'>}}");
+        bus.call(MANAGER, MANAGER_PATH, add, &[&object, interface, &properties, "@a(ssss) []"]);
+    }
+    for (property, value) in [
+        ("Metered", "<uint32 2>"),
+        ("PrimaryConnection", &format!("<objectpath '{}'>", connection(1))),
+        ("PrimaryConnectionType", "<'802-11-wireless'>"),
+    ] {
+        let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
+        bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
+    }
+    daemon
+}
+
+#[test]
+fn a_plan_is_that_of_the_connection_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bus = Bus::in_folder(folder.path());
+    bus.start();
+    let _manager = start_manager(&bus);
+    let plan = format!("limit = {LIMIT}\nused = {}\nresets-on-day = {}\n", LIMIT * 19 / 20, tomorrow());
+    let scene = Scene::named("My phone", &plan, &bus.address());
+    wait_until("the plan in use", DEADLINE, || {
+        let host = scene.host();
+        let plan = &host["dataPlans"][0];
+        (plan["connection"] == "My phone" && plan["isInUse"] == true).then_some(())
+    });
+    let default = scene.begin("Default");
+    scene.house.wait_for_status(&default, "PausedCostedNetwork");
+    assert_eq!(scene.host()["network"]["cost"]["source"], "NetworkManager, data plan");
+    // Over another connection the same download may go on: its plan is not that of the phone.
+    let office = format!("<objectpath '{}'>", connection(2));
+    let arguments = [&format!("'{MANAGER}'"), "'PrimaryConnection'", office.as_str()];
+    bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Properties.Set", &arguments);
+    scene.house.wait_for_status(&default, "Running");
+    assert_eq!(scene.host()["dataPlans"][0]["isInUse"], false);
 }

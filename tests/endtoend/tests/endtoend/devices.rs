@@ -117,6 +117,32 @@ fn scenario_3_2_7_a_task_works_with_a_device_for_as_long_as_it_is_there() {
 }
 
 #[test]
+fn a_device_is_serviced_for_as_long_as_it_is_there_and_not_on_a_low_battery() {
+    let scene = Scene::new();
+    scene.plug("sensor");
+    let task = place(scene.register("DeviceServicingTrigger", "net:sensor", "Sensor"));
+    let _ = scene.call("POST", "/background-tasks/access", None).expect_status(200);
+    let set = |value: &str| {
+        let _ = scene.call("PUT", "/host/power", Some(&json!({ "value": value }))).expect_status(200);
+    };
+    set("battery:33");
+    assert_eq!(scene.request(&task), "LowBattery");
+    set("external");
+    assert_eq!(scene.request(&task), "Allowed");
+    wait_until("the task having begun", DEADLINE, || scene.house.result("began").exists().then_some(()));
+    let details: Value = serde_json::from_str(&scene.text("details")).unwrap();
+    assert_eq!(
+        (&details["deviceId"], &details["arguments"]["interval"]),
+        (&"net:sensor".into(), &"10".into())
+    );
+    assert_eq!(scene.request(&task), "CurrentlyRunning");
+    scene.unplug("sensor");
+    assert_eq!(scene.result(&task), "Canceled:ResourceRevocation");
+    assert_eq!(scene.text("status").trim(), "Canceled with reason: ResourceRevocation");
+    assert_eq!(scene.request(&task), "DeniedBySystem", "nothing to be serviced is there");
+}
+
+#[test]
 fn a_device_that_comes_and_one_that_goes_run_the_task_that_waits_for_it() {
     let scene = Scene::new();
     let _ = scene.call("POST", "/background-tasks/access", None).expect_status(200);

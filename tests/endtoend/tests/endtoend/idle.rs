@@ -1,29 +1,11 @@
 //! Idle means idle.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longhaul_endtoend::{DOWNLOADS, House, QUICK, is_full};
+use longhaul_endtoend::{DOWNLOADS, House, QUICK, is_full, switches};
 use longhaul_lab::service::calm_wrapper;
 use longhaul_lab::{ServiceOptions, wait_until};
 use serde_json::{Value, json};
-
-/// How often each thread of the process has given up or lost the processor.
-fn switches(pid: u32) -> BTreeMap<String, u64> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    threads
-        .map(|thread| {
-            let path = thread.unwrap().path();
-            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
-            let count = status
-                .lines()
-                .filter(|line| line.contains("ctxt_switches"))
-                .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
-                .sum();
-            (path.file_name().unwrap().to_string_lossy().into_owned(), count)
-        })
-        .collect()
-}
 
 #[test]
 fn ten_thousand_waiting_downloads_cause_no_wake_up() {

@@ -7,6 +7,7 @@ mod asking;
 mod blockers;
 mod completion;
 mod components;
+mod conditions;
 mod contract;
 mod cost;
 mod crash;

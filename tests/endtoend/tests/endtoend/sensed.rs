@@ -1,6 +1,7 @@
 //! What sources of the machine tell, from the bus to the standard input of a task's process: by the real daemons where they
 //! run without hardware, else by daemons that are played.
 
+mod quiet;
 mod session;
 
 use std::path::Path;

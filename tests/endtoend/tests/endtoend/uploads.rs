@@ -1,12 +1,14 @@
 //! Uploads to nginx and Apache, over kills and breaks; what is repeated and what is not.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use longhaul_endtoend::{DEADLINE, Far, House, QUICK, UPLOADS, assert_exit, is_full, sent};
-use longhaul_lab::process::Guarded;
+use longhaul_endtoend::{House, UPLOADS, assert_exit, is_full, sent};
+use longhaul_lab::relay::{Link, Relay};
 use longhaul_lab::resumable::{DraftOptions, DraftServer};
 use longhaul_lab::servers::{ServerKind, WebServer};
-use longhaul_lab::{Content, Request, Response, Server, wait_until};
+use longhaul_lab::tus::{TusKind, TusServer};
+use longhaul_lab::{Content, Request, Response, Server};
 use serde_json::json;
 
 const SIZE: u64 = 4_000_000;
@@ -130,14 +132,13 @@ fn fault_102_a_post_with_an_idempotency_key_is_made_again() {
     assert!(last.body == Content::new(1, SIZE).all());
 }
 
-/// Counted where the bytes arrive, so that what a kill cut off counts too.
-#[test]
-fn ten_kills_of_a_resumable_upload_cost_little_and_harm_nothing() {
+/// Ten kills while a file is on its way, at a rate that leaves room for them; the share of the size that left is
+/// counted by `received` where the bytes arrive, so that what a kill cut off counts too. Returns the content.
+fn survives_ten_kills(url: &str, method: &str, protocol: &str, received: impl Fn() -> u64) -> Content {
     let (size, rate) = if is_full() { (1 << 30, 64 << 20) } else { (48 << 20, 8 << 20) };
-    let server = DraftServer::start(DraftOptions::default());
     let mut house = House::new();
     let content = Content::new(7, size);
-    let mut spec = house.upload_spec("PUT", &server.url("/film"), "film", content);
+    let mut spec = house.upload_spec(method, url, "film", content);
     spec["rateLimit"] = rate.into();
     let id = house.create_upload(&spec);
     for kill in 1..=10 {
@@ -147,16 +148,43 @@ fn ten_kills_of_a_resumable_upload_cost_little_and_harm_nothing() {
     }
     let done = house.wait_for_upload(&id, "Completed");
     assert_eq!(sent(&done), size);
-    assert!(server.stored("/film").expect("it is there") == content.all());
     let receipt = house.of_upload(&id, "receipt");
     assert_eq!(
         (&receipt["upload"]["protocol"], &receipt["restarts"]),
-        (&json!("resumable"), &json!(0)),
+        (&json!(protocol), &json!(0)),
         "{receipt:#}"
     );
-    let share = server.received() as f64 / size as f64;
+    let share = received() as f64 / size as f64;
     println!("{share:.3} times the size was sent over ten kills");
     assert!(share <= 1.1, "{share}");
+    content
+}
+
+#[test]
+fn ten_kills_of_a_resumable_upload_cost_little_and_harm_nothing() {
+    let server = DraftServer::start(DraftOptions::default());
+    let content = survives_ten_kills(&server.url("/film"), "PUT", "resumable", || server.received());
+    assert!(server.stored("/film").expect("it is there") == content.all());
+}
+
+fn tus_survives_ten_kills(kind: TusKind) {
+    let server = TusServer::start(kind);
+    let url = server.url();
+    let path = url.strip_prefix(&format!("http://{}", server.address())).expect("its own address");
+    let relay = Relay::start(server.address(), Link { delay: Duration::ZERO, rate: None });
+    let content = survives_ten_kills(&relay.url(path), "POST", "tus", || relay.received());
+    let [file] = &server.files()[..] else { panic!("one upload, one file: {:?}", server.files()) };
+    content.assert_file(file);
+}
+
+#[test]
+fn ten_kills_of_an_upload_to_the_tus_server_of_node_cost_little_and_harm_nothing() {
+    tus_survives_ten_kills(TusKind::Node);
+}
+
+#[test]
+fn ten_kills_of_an_upload_to_the_tus_server_of_python_cost_little_and_harm_nothing() {
+    tus_survives_ten_kills(TusKind::Python);
 }
 
 #[test]
@@ -273,47 +301,4 @@ fn what_cannot_be_sent_is_refused() {
             "{body}: {problem:#}"
         );
     }
-}
-
-const MANAGER: &str = "org.freedesktop.NetworkManager";
-const MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
-
-#[test]
-fn running_uploads_follow_the_cost_of_the_network_both_ways() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut bus = longhaul_lab::Bus::in_folder(folder.path());
-    bus.start();
-    let _manager: Guarded = bus.start_template("networkmanager", MANAGER, "{}");
-    for (property, value) in [
-        ("Metered", "<uint32 2>"),
-        ("PrimaryConnection", "<objectpath '/org/freedesktop/NetworkManager/ActiveConnection/1'>"),
-        ("PrimaryConnectionType", "<'802-3-ethernet'>"),
-    ] {
-        let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
-        bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
-    }
-    let far = Far::new(1, 1_000);
-    let house = House::with(longhaul_lab::ServiceOptions {
-        config: QUICK.to_owned(),
-        wrapper: far.cable.left_wrapper(),
-        environment: vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.address())],
-        ..longhaul_lab::ServiceOptions::default()
-    });
-    let url = format!("http://{}/film", far.address());
-    let mut spec = house.upload_spec("PUT", &url, "film", Content::new(1, SIZE));
-    spec["costPolicy"] = "UnrestrictedOnly".into();
-    spec["rateLimit"] = (SIZE / 20).into();
-    let id = house.create_upload(&spec);
-    house.wait_for_sent(&id, 1);
-    let tell = |metered: u32| {
-        bus.set(MANAGER, MANAGER_PATH, MANAGER, &format!("{{'Metered': <uint32 {metered}>}}"));
-    };
-    tell(1);
-    house.wait_for_upload(&id, "PausedCostedNetwork");
-    let explained = house.of_upload(&id, "explain");
-    assert_eq!(explained["blocking"][0]["code"], "networkCost", "{explained:#}");
-    tell(2);
-    house.wait_for_upload(&id, "Running");
-    house.command_upload(&id, "cancel");
-    wait_until("the end", DEADLINE, || (house.upload(&id)["status"] == "Canceled").then_some(()));
 }

@@ -28,7 +28,7 @@ def load(mock, parameters):
 "#;
 
 /// A daemon with these accounts, by name.
-fn start_accounts(scene: &Scene, names: &[&str]) -> Guarded {
+pub(super) fn start_accounts(scene: &Scene, names: &[&str]) -> Guarded {
     let template = scene.folder.path().join("accounts.py");
     std::fs::write(&template, TEMPLATE).unwrap();
     let mut command = std::process::Command::new("/usr/bin/python3");
@@ -142,7 +142,7 @@ def load(mock, parameters):
     mock.AddMethod(MAIN_IFACE, 'Knows', '', 'b', 'ret = hasattr(self, "token")')
 "#;
 
-fn start_distributor(scene: &Scene) -> Guarded {
+pub(super) fn start_distributor(scene: &Scene) -> Guarded {
     let template = scene.folder.path().join("distributor.py");
     std::fs::write(&template, DISTRIBUTOR_TEMPLATE).unwrap();
     let mut command = std::process::Command::new("/usr/bin/python3");
