@@ -12,6 +12,9 @@ const FORBIDDEN: [&str; 4] = ["permission", "denied", "not allowed", "access"];
 
 /// `doing` is what was refused, as in "the login".
 pub(super) fn refused(reply: &Reply, doing: &str, host: &str) -> Failure {
+    if !matches!(reply.code, 400..600) && reply.code != 332 {
+        return unexpected(reply, doing, host);
+    }
     let text = reply.lines.join(" ").to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let (remedy, web_error_status) = match reply.code {
@@ -23,11 +26,10 @@ pub(super) fn refused(reply: &Reply, doing: &str, host: &str) -> Failure {
         425 => (Remedy::Transient, WebErrorStatus::CannotConnect),
         426 => (Remedy::Transient, WebErrorStatus::ConnectionAborted),
         451 => (Remedy::Transient, WebErrorStatus::InternalServerError),
-        400..500 => (Remedy::Transient, WebErrorStatus::ServiceUnavailable),
+        code if code < 500 => (Remedy::Transient, WebErrorStatus::ServiceUnavailable),
         500..505 => (Remedy::Permanent, WebErrorStatus::NotImplemented),
         522 | 534..538 => (Remedy::NeedsInput, WebErrorStatus::CannotConnect),
-        500..600 => (Remedy::Permanent, WebErrorStatus::UnexpectedServerError),
-        _ => return unexpected(reply, doing, host),
+        _ => (Remedy::Permanent, WebErrorStatus::UnexpectedServerError),
     };
     let detail = format!("{host} refused {doing}: {}", reply.said());
     Failure { web_error_status, ..failure(remedy, Cause::FtpReply, detail) }

@@ -4,12 +4,9 @@
 pub(super) fn extended_port(text: &str) -> Option<u16> {
     let inner = text[text.rfind('(')? + 1..].split(')').next()?;
     let mark = inner.chars().next()?;
-    let mut fields = inner.split(mark);
-    let port = match (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?) {
-        ("", "", "", port, "") => port,
-        _ => return None,
-    };
-    if fields.next().is_some() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+    let fields: Vec<&str> = inner.split(mark).collect();
+    let ["", "", "", port, ""] = fields[..] else { return None };
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     port.parse().ok().filter(|port| *port != 0)
