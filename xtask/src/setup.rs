@@ -31,6 +31,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ModemManager", "modemmanager"),
     ("NetworkManager", "network-manager"),
     ("/usr/libexec/geoclue", "geoclue-2.0"),
+    ("vsftpd", "vsftpd"),
     ("umockdev-wrapper", "umockdev"),
     ("/usr/lib/python3/dist-packages/dbusmock/__init__.py", "python3-dbusmock"),
     ("/usr/share/doc/gir1.2-umockdev-1.0/copyright", "gir1.2-umockdev-1.0"),
@@ -50,6 +51,9 @@ const TUS_PACKAGES: &[&str] = &["@tus/server@2.4.5", "@tus/file-store@2.1.1"];
 /// Another tus server, in a Python environment of its own.
 const TUS_IN_PYTHON: &[&str] = &["tuspyserver==4.4.3", "uvicorn==0.54.0"];
 
+/// An FTP server with TLS, in a Python environment of its own.
+const FTP_IN_PYTHON: &[&str] = &["pyftpdlib==2.2.0", "pyOpenSSL==26.4.0"];
+
 /// Tools of cargo with the version that is installed where there is none.
 const CARGO_TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-nextest", "0.9.143")];
 
@@ -57,6 +61,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     install_packages(workspace)?;
     install_in_python(workspace, "python", "bin/schemathesis", &[SCHEMATHESIS])?;
     install_in_python(workspace, "tus", "bin/uvicorn", TUS_IN_PYTHON)?;
+    install_in_python(workspace, "ftp", "bin/ftpbench", FTP_IN_PYTHON)?;
     install_tus(workspace)?;
     install_cargo_tools(workspace)
 }

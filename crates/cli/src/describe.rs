@@ -4,7 +4,7 @@ use std::path::Path;
 
 use longhaul_contract::{
     Cause, Operation, OperationError, OperationKind, ReasonCode, Remedy, Timestamp, TransferStatus,
-    WaitingReason,
+    WaitingReason, WebErrorStatus,
 };
 use url::Url;
 
@@ -172,19 +172,24 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
             OperationKind::Download => ", the bytes are kept",
             OperationKind::Upload => "",
         };
-        return Some(match (error.cause, error.http_status) {
-            (Cause::Unconfirmed, _) => {
+        return Some(match error.cause {
+            Cause::Unconfirmed => {
                 format!(
                     "look whether the server has it; then longhaul cancel {id}, or longhaul resume {id} to send it again"
                 )
             }
-            (_, Some(401 | 407)) => {
+            _ if wants_a_name(error) => {
                 format!("give the credential anew{kept}: longhaul set {id} --user NAME --resume")
             }
             _ => format!("give a new address{kept}: longhaul set {id} requestedUri=URL --resume"),
         });
     }
     failed_advice(operation, error)
+}
+
+/// Whether the server, of whatever protocol, wants to know who asks.
+fn wants_a_name(error: &OperationError) -> bool {
+    matches!(error.http_status, Some(401 | 407)) || error.web_error_status == WebErrorStatus::Unauthorized
 }
 
 fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String> {
@@ -212,10 +217,12 @@ fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String
         }
         Cause::FileTooLarge => "choose a folder on another file system with -d".to_owned(),
         Cause::Canceled => return None,
-        _ if matches!(error.http_status, Some(401 | 403 | 407)) => {
+        _ if wants_a_name(error) || error.http_status == Some(403) => {
             "the server wants to know who asks: give --user NAME, or a --header with a token".to_owned()
         }
-        _ if matches!(error.remedy, Remedy::Permanent | Remedy::NeedsInput) && error.http_status.is_some() => {
+        _ if matches!(error.remedy, Remedy::Permanent | Remedy::NeedsInput)
+            && (error.http_status.is_some() || error.cause == Cause::FtpReply) =>
+        {
             "check the address".to_owned()
         }
         _ => format!("see what happened with longhaul why {id}, and try again with longhaul {command}"),

@@ -147,7 +147,8 @@ pub struct Expectation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateDownload {
-    /// `http` or `https`.
+    /// `http`, `https`, `ftp`, `ftps` (TLS from the start) or `ftpes` (TLS by `AUTH TLS`). FTP knows neither methods nor
+    /// headers.
     pub requested_uri: String,
     /// Further addresses of the same bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

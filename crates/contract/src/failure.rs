@@ -60,6 +60,8 @@ pub enum Cause {
     InvalidResponse,
     HeadersTooLarge,
     HttpStatus,
+    /// An FTP server refused a command.
+    FtpReply,
     RateLimitedByServer,
     Redirect,
     RedirectLoop,

@@ -3,6 +3,7 @@
 //! Plain data and constant tables only. Nothing here decides and nothing here does input or output; the
 //! words and numbers of the Windows API are kept so that a port needs no translation table.
 
+pub mod address;
 pub mod batch;
 pub mod completion;
 pub mod download;
@@ -34,6 +35,7 @@ pub mod trigger;
 pub mod upload;
 pub mod web_error;
 
+pub use address::{FtpPathError, Scheme};
 pub use batch::{AttachDownloads, AttachedDownloads, CreateDownloads, CreateUploads, CreatedDownloads};
 pub use completion::{
     CompletionDetails, CompletionGroup, CompletionGroupDetail, CreateCompletionGroup, Notification,

@@ -8,6 +8,8 @@
 use percent_encoding::percent_decode;
 use url::Url;
 
+use crate::address::{Scheme, split_type};
+
 /// What a name becomes when nothing of it is left.
 pub const FALLBACK_NAME: &str = "download";
 
@@ -71,7 +73,11 @@ fn is_invisible(letter: char) -> bool {
 #[must_use]
 pub fn from_url(url: &Url) -> String {
     let last = url.path_segments().and_then(|segments| segments.rev().find(|segment| !segment.is_empty()));
-    sanitize(&percent_decode(last.unwrap_or_default().as_bytes()).decode_utf8_lossy())
+    let mut last = last.unwrap_or_default();
+    if Scheme::of(url).is_some_and(Scheme::is_ftp) {
+        last = split_type(last).0;
+    }
+    sanitize(&percent_decode(last.as_bytes()).decode_utf8_lossy())
 }
 
 /// The sanitised name a `Content-Disposition` value gives (RFC 6266, RFC 8187), if any: `filename*` before `filename`,

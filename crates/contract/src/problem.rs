@@ -47,8 +47,8 @@ error_codes! {
     InvalidField, "invalid-field", 400, 2, "A field has a value that is not allowed", "Correct the named field.";
     UnknownField, "unknown-field", 400, 2, "The body has a field that does not exist", "Remove the field or correct its name.";
     InvalidParameter, "invalid-parameter", 400, 2, "A query or path parameter has a value that is not allowed", "Correct the named parameter.";
-    InvalidUri, "invalid-uri", 400, 2, "The URI cannot be used", "Give an absolute http or https URI with a host.";
-    UnsupportedScheme, "unsupported-scheme", 400, 2, "The URI has a scheme that is not supported", "Use http or https.";
+    InvalidUri, "invalid-uri", 400, 2, "The URI cannot be used", "Give an absolute http, https, ftp, ftps or ftpes URI with a host.";
+    UnsupportedScheme, "unsupported-scheme", 400, 2, "The URI has a scheme that is not supported", "Use http or https; downloads can use ftp, ftps and ftpes too.";
     InvalidHeader, "invalid-header", 400, 2, "A request header cannot be sent", "Header names are tokens; values have no CR, LF or NUL (RFC 9110 section 5.5).";
     InvalidPath, "invalid-path", 400, 2, "The result file cannot be used", "Give an absolute path without '..' in a folder that exists.";
     FolderNotWritable, "folder-not-writable", 400, 5, "The folder cannot be written", "Choose another folder or change its permissions.";

@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod files;
+mod ftp;
 mod http;
 pub mod job;
 pub mod journal;

@@ -150,7 +150,7 @@ mod tests {
             "priority",
             "colour=red",
             "priority=urgent",
-            "requestedUri=ftp://a/",
+            "requestedUri=sftp://a/",
             "requestedUri=http://u@a/",
             "rateLimit=x",
         ] {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use longhaul_contract::metalink;
+use longhaul_contract::{Scheme, metalink};
 
 use crate::exit::Exit;
 use crate::input::source::Source;
@@ -40,10 +40,12 @@ pub(crate) fn sources(document: &[u8], name: &str) -> Result<Vec<Source>, Troubl
 }
 
 fn source(file: metalink::MetalinkFile, name: &str) -> Result<Source, Trouble> {
-    let mut urls =
-        file.urls.into_iter().map(|listed| listed.url).filter(|url| matches!(url.scheme(), "http" | "https"));
+    let mut urls = file.urls.into_iter().map(|listed| listed.url).filter(|url| Scheme::of(url).is_some());
     let Some(url) = urls.next() else {
-        return Err(Trouble::usage(format!("{name}: {} has no http or https address", file.name)));
+        return Err(Trouble::usage(format!(
+            "{name}: {} has no address of a scheme that can be used",
+            file.name
+        )));
     };
     Ok(Source {
         mirrors: urls.collect(),
@@ -73,7 +75,7 @@ mod tests {
         assert_eq!(source.url.as_str(), "https://first.example/film.mkv");
         assert_eq!(
             source.mirrors.iter().map(url::Url::as_str).collect::<Vec<_>>(),
-            ["http://second.example/film.mkv"]
+            ["http://second.example/film.mkv", "ftp://third.example/film.mkv"]
         );
         assert_eq!(source.checksum.as_ref().unwrap().to_string(), format!("sha256:{sha256}"));
         assert_eq!((source.size, source.output.as_deref()), (Some(42), Some(Path::new("film.mkv"))));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longhaul_contract::{Checksum, Credential, Secret};
+use longhaul_contract::{Checksum, Credential, Scheme, Secret, address};
 use url::Url;
 
 use crate::exit::Exit;
@@ -60,7 +60,7 @@ impl Source {
     }
 }
 
-/// An absolute http or https address. One without scheme is taken for https where it looks like a host.
+/// An absolute address with a scheme that files can be fetched by. One without scheme is taken for https where it looks like a host.
 pub(crate) fn parse_url(text: &str) -> Result<Url, Trouble> {
     let refuse = |why: &str| Trouble::usage(format!("{text:?} is not an address: {why}"));
     let url = match Url::parse(text) {
@@ -70,10 +70,12 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Trouble> {
         }
         Err(error) => return Err(refuse(&error.to_string())),
     };
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(
-            refuse(&format!("the scheme {} is not supported", url.scheme())).advise("Use http or https.")
-        );
+    if Scheme::of(&url).is_none() {
+        return Err(refuse(&format!("the scheme {} is not supported", url.scheme()))
+            .advise("Use http, https, ftp, ftps or ftpes."));
+    }
+    if address::host(&url).is_none() {
+        return Err(refuse("it names no host"));
     }
     Ok(url)
 }
@@ -134,10 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_http_and_absolute() {
-        for bad in
-            ["example.org/a", "ftp://example.org/", "file:///etc/passwd", "https://", "http://[::1", ""]
-        {
+    fn addresses_are_absolute_and_of_a_known_scheme() {
+        for good in ["http://example.org/a", "ftp://example.org/a", "ftps://127.0.0.1/a", "ftpes://[::1]/a"] {
+            assert_eq!(parse_url(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "example.org/a",
+            "sftp://example.org/",
+            "ftps:///a",
+            "file:///etc/passwd",
+            "https://",
+            "http://[::1",
+            "",
+        ] {
             assert_eq!(parse_url(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
     }

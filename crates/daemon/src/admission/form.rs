@@ -2,7 +2,8 @@
 
 use longhaul_contract::download::RequestHeader;
 use longhaul_contract::{
-    CreateDownload, Credential, ErrorCode, InputCallback, Notification, OperationKind, PatchDownload, Secret,
+    CreateDownload, Credential, ErrorCode, InputCallback, Notification, OperationKind, PatchDownload, Scheme,
+    Secret, address,
 };
 use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
@@ -39,14 +40,19 @@ const RESERVED_HEADERS: [&str; 14] = [
 
 /// Checks all but the place of the file. Userinfo of the address moves into the credential.
 pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
-    spec.requested_uri = check_uri(&spec.requested_uri, &mut spec.server_credential, "/requestedUri")?;
+    spec.requested_uri = check_uri(
+        &spec.requested_uri,
+        &mut spec.server_credential,
+        "/requestedUri",
+        OperationKind::Download,
+    )?;
     if spec.mirrors.len() > MIRRORS_MAX {
         return Err(invalid("/mirrors", format!("more than {MIRRORS_MAX} mirrors")));
     }
     for (index, mirror) in spec.mirrors.iter_mut().enumerate() {
         let field = format!("/mirrors/{index}");
         let mut credential = None;
-        *mirror = check_uri(mirror, &mut credential, &field)?;
+        *mirror = check_uri(mirror, &mut credential, &field, OperationKind::Download)?;
         if credential.is_some() {
             let detail =
                 "a mirror cannot have a user name: serverCredential is for the origin of requestedUri";
@@ -54,6 +60,7 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
         }
     }
     check_method(spec)?;
+    check_ftp(spec)?;
     check_headers_at(&spec.request_headers, "/requestHeaders")?;
     check_credential(spec.server_credential.as_ref())?;
     if let Some(label) = &spec.label {
@@ -102,7 +109,7 @@ pub(crate) fn check_patch(patch: &mut PatchDownload, kind: OperationKind) -> Ans
     }
     let mut origin = None;
     if let Some(uri) = &mut patch.requested_uri {
-        *uri = check_uri(uri, &mut patch.server_credential, "/requestedUri")?;
+        *uri = check_uri(uri, &mut patch.server_credential, "/requestedUri", kind)?;
         origin = Some(origin_of(uri)?);
     }
     if let Some(headers) = &patch.request_headers {
@@ -116,7 +123,7 @@ pub(crate) fn check_patch(patch: &mut PatchDownload, kind: OperationKind) -> Ans
 /// Where an address leads to; the address has been checked.
 pub(crate) fn origin_of(uri: &str) -> Answer<Origin> {
     let url = Url::parse(uri).map_err(|error| Refused::internal(&error))?;
-    let is_local = match url.host() {
+    let is_local = match address::host(&url) {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => {
@@ -125,7 +132,7 @@ pub(crate) fn origin_of(uri: &str) -> Answer<Origin> {
         }
         None => false,
     };
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    let (host, port) = (url.host_str().unwrap_or_default(), address::port(&url).unwrap_or_default());
     Ok(Origin { name: format!("{}://{host}:{port}", url.scheme()).into(), is_local })
 }
 
@@ -133,7 +140,13 @@ pub(super) fn invalid(field: &str, detail: String) -> Refused {
     Refused::new(ErrorCode::InvalidField, detail).with_field(field)
 }
 
-pub(super) fn check_uri(text: &str, credential: &mut Option<Credential>, field: &str) -> Answer<String> {
+/// Checks the address of an operation of `kind`; userinfo moves into the credential.
+pub(super) fn check_uri(
+    text: &str,
+    credential: &mut Option<Credential>,
+    field: &str,
+    kind: OperationKind,
+) -> Answer<String> {
     let refuse = |code, detail: String| Refused::new(code, detail).with_field(field);
     if text.len() > URI_BYTES_MAX {
         return Err(refuse(ErrorCode::InvalidUri, format!("longer than {URI_BYTES_MAX} bytes")));
@@ -145,14 +158,22 @@ pub(super) fn check_uri(text: &str, credential: &mut Option<Credential>, field: 
         ));
     }
     let mut url = Url::parse(text).map_err(|error| refuse(ErrorCode::InvalidUri, error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse(
-            ErrorCode::UnsupportedScheme,
-            format!("the scheme {:?} is not supported", url.scheme()),
-        ));
+    match (Scheme::of(&url), kind) {
+        (Some(scheme), OperationKind::Upload) if scheme.is_ftp() => {
+            let detail = "there is no upload by FTP: use http or https";
+            return Err(refuse(ErrorCode::UnsupportedScheme, detail.to_owned()));
+        }
+        (Some(_), _) => {}
+        (None, _) => {
+            let detail = format!("the scheme {:?} is not supported", url.scheme());
+            return Err(refuse(ErrorCode::UnsupportedScheme, detail));
+        }
     }
-    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
+    if address::host(&url).is_none() || url.port() == Some(0) {
         return Err(refuse(ErrorCode::InvalidUri, "it names no host and port to connect to".to_owned()));
+    }
+    if Scheme::of(&url).is_some_and(Scheme::is_ftp) {
+        address::ftp_path(&url).map_err(|error| refuse(ErrorCode::InvalidUri, error.to_string()))?;
     }
     if !url.username().is_empty() || url.password().is_some() {
         let decode = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
@@ -167,6 +188,29 @@ pub(super) fn check_uri(text: &str, credential: &mut Option<Credential>, field: 
         }
     }
     Ok(url.into())
+}
+
+/// Of a request FTP knows the address and who asks.
+fn check_ftp(spec: &CreateDownload) -> Answer<()> {
+    let Some(scheme) = Url::parse(&spec.requested_uri).ok().as_ref().and_then(Scheme::of) else {
+        return Ok(());
+    };
+    if !scheme.is_ftp() {
+        return Ok(());
+    }
+    if spec.method.as_deref().unwrap_or("GET") != "GET" {
+        return Err(invalid("/method", "FTP knows no methods: leave it out".to_owned()));
+    }
+    if !spec.request_headers.is_empty() {
+        return Err(invalid("/requestHeaders", "FTP knows no headers: leave them out".to_owned()));
+    }
+    if spec.expect.as_ref().is_some_and(|expect| expect.content_type.is_some()) {
+        return Err(invalid(
+            "/expect/contentType",
+            "an FTP server does not tell the type of a file".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn check_method_token(method: &str) -> Answer<()> {
@@ -290,7 +334,12 @@ mod tests {
             ("http://example.org/\r\nX: y", ErrorCode::InvalidUri),
             ("http://example.org:0/", ErrorCode::InvalidUri),
             ("http://[::1/", ErrorCode::InvalidUri),
-            ("ftp://example.org/file", ErrorCode::UnsupportedScheme),
+            ("sftp://example.org/file", ErrorCode::UnsupportedScheme),
+            ("ftp://example.org/folder/", ErrorCode::InvalidUri),
+            ("ftps://example.org", ErrorCode::InvalidUri),
+            ("ftps:///file", ErrorCode::InvalidUri),
+            ("ftp://example.org/f;type=a", ErrorCode::InvalidUri),
+            ("ftp://example.org/f%0d%0aDELE%20f", ErrorCode::InvalidUri),
             ("file:///etc/passwd", ErrorCode::UnsupportedScheme),
             ("javascript:alert(1)", ErrorCode::UnsupportedScheme),
         ] {
@@ -306,6 +355,40 @@ mod tests {
             refusal(|spec| spec.mirrors = vec!["http://a/".to_owned(), "gopher://b/".to_owned()]),
             (ErrorCode::UnsupportedScheme, "/mirrors/1".to_owned())
         );
+    }
+
+    #[test]
+    fn of_ftp_addresses_only_what_ftp_knows_is_taken() {
+        for address in ["ftp://me:pw@example.org/f", "ftps://me:pw@127.0.0.1/f", "ftpes://me:pw@[::1]:21/f"] {
+            let mut asked = spec(address);
+            check_spec(&mut asked).unwrap();
+            assert_eq!(asked.requested_uri, address.replace("me:pw@", ""));
+            assert_eq!(asked.server_credential.unwrap().user, "me");
+        }
+        let mut headers = spec("ftp://example.org/f");
+        headers.request_headers = vec![header("X-A", "1")];
+        let mut method = spec("ftps://example.org/f");
+        method.method = Some("POST".to_owned());
+        let mut typed = spec("ftpes://example.org/f");
+        typed.expect = serde_json::from_value(serde_json::json!({ "contentType": "image/png" })).unwrap();
+        for (mut asked, field) in
+            [(headers, "/requestHeaders"), (method, "/method"), (typed, "/expect/contentType")]
+        {
+            let refused = check_spec(&mut asked).unwrap_err();
+            assert_eq!(refused.problem().field.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn origins_of_ftp_addresses_have_their_port() {
+        for (address, name, is_local) in [
+            ("ftps://127.0.0.1/f", "ftps://127.0.0.1:990", true),
+            ("ftpes://example.org/f", "ftpes://example.org:21", false),
+            ("ftp://localhost:2121/f", "ftp://localhost:2121", true),
+        ] {
+            let origin = origin_of(address).unwrap();
+            assert_eq!((&*origin.name, origin.is_local), (name, is_local));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The form of a new upload: what its request may be like, and its parts. Pure.
 
+use longhaul_contract::OperationKind::Upload;
 use longhaul_contract::{CreateUpload, ErrorCode, Secret, UploadPart, UploadProtocol};
 
 use super::form::{
@@ -34,11 +35,8 @@ const RESERVED_HEADERS: [&str; 10] = [
 /// Checks all but the places of the files. Userinfo of the address moves into the credential; parts get the boundary
 /// that all attempts use.
 pub(crate) fn check_upload(spec: &mut CreateUpload) -> Answer<()> {
-    if spec.requested_uri.starts_with("ftp:") || spec.requested_uri.starts_with("ftps:") {
-        let detail = "there is no upload by FTP: use http or https";
-        return Err(Refused::new(ErrorCode::UnsupportedScheme, detail).with_field("/requestedUri"));
-    }
-    spec.requested_uri = check_uri(&spec.requested_uri, &mut spec.server_credential, "/requestedUri")?;
+    spec.requested_uri =
+        check_uri(&spec.requested_uri, &mut spec.server_credential, "/requestedUri", Upload)?;
     check_verb(spec.method())?;
     check_request_headers(spec)?;
     check_credential(spec.server_credential.as_ref())?;
@@ -76,7 +74,7 @@ pub(crate) fn check_part_uris(uris: &mut [Secret]) -> Answer<()> {
     for (index, uri) in uris.iter_mut().enumerate() {
         let field = format!("/partUris/{index}");
         let mut credential = None;
-        *uri = Secret::new(check_uri(uri.reveal(), &mut credential, &field)?);
+        *uri = Secret::new(check_uri(uri.reveal(), &mut credential, &field, Upload)?);
         if credential.is_some() {
             let detail = "the address of a piece cannot have a user name: it is signed itself";
             return Err(Refused::new(ErrorCode::InvalidUri, detail).with_field(field));
@@ -305,10 +303,12 @@ mod tests {
 
     #[test]
     fn there_is_no_upload_by_ftp() {
-        let mut made =
-            spec(&serde_json::json!({ "sourceFile": "/a", "requestedUri": "ftp://example.org/a" }));
-        let refused = check_upload(&mut made).unwrap_err();
-        assert_eq!(refused.problem().code, ErrorCode::UnsupportedScheme);
-        assert!(refused.problem().detail.contains("FTP"), "{}", refused.problem());
+        for address in ["ftp://example.org/a", "ftps://example.org/a", "FTPES://example.org/a"] {
+            let mut made = spec(&serde_json::json!({ "sourceFile": "/a", "requestedUri": address }));
+            let refused = check_upload(&mut made).unwrap_err();
+            assert_eq!(refused.problem().code, ErrorCode::UnsupportedScheme);
+            assert_eq!(refused.problem().field.as_deref(), Some("/requestedUri"));
+            assert!(refused.problem().detail.contains("FTP"), "{}", refused.problem());
+        }
     }
 }

@@ -170,7 +170,7 @@ fn settings_of_a_live_download_change() {
     assert_eq!(changed["rateLimit"], 5);
     let lifted = call(br#"{"rateLimit":null}"#).expect_status(200).json();
     assert!(lifted["rateLimit"].is_null());
-    let refused = call(br#"{"requestedUri":"ftp://a/"}"#).expect_status(400).json();
+    let refused = call(br#"{"requestedUri":"sftp://a/"}"#).expect_status(400).json();
     assert_eq!(refused["code"], "unsupported-scheme");
     let _ = rig.command(&path, "cancel");
     assert_eq!(call(br#"{"priority":"Low"}"#).expect_status(409).json()["code"], "invalid-state");

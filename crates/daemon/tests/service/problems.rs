@@ -36,7 +36,7 @@ fn bodies_that_are_wrong() {
     for (body, code, field) in [
         (with("requestedUri", json!("not a uri")), "invalid-uri", Some("/requestedUri")),
         (with("requestedUri", json!("http://")), "invalid-uri", Some("/requestedUri")),
-        (with("requestedUri", json!("ftp://a/b")), "unsupported-scheme", Some("/requestedUri")),
+        (with("requestedUri", json!("sftp://a/b")), "unsupported-scheme", Some("/requestedUri")),
         (with("mirrors", json!(["file:///etc/passwd"])), "unsupported-scheme", Some("/mirrors/0")),
         (with("resultFile", json!("relative")), "invalid-path", Some("/resultFile")),
         (with("resultFile", path("missing/a")), "invalid-path", Some("/resultFile")),

@@ -21,6 +21,7 @@ use super::outgoing::Outgoing;
 use super::path::Path;
 use super::pool::Seat;
 use super::stream::Stream;
+use crate::ftp::Retrieval;
 
 /// A body that is not wanted is read to its end, for the sake of its connection, only up to this size.
 const DISCARD_BYTES_MAX: usize = 16 << 10;
@@ -50,6 +51,7 @@ enum Source {
     UntilClose(Stream),
     Chunked(Box<Chunked>),
     Http2(Incoming),
+    Ftp(Box<Retrieval>),
     Gone,
 }
 
@@ -69,6 +71,8 @@ pub(crate) enum BodyError {
     Unannounced,
     Socket(io::Error),
     Engine(hyper::Error),
+    /// The peer told why, or what it did tells enough.
+    Told(Box<Failure>),
 }
 
 impl BodyError {
@@ -85,6 +89,7 @@ impl BodyError {
             ),
             Self::Socket(error) => of_socket(error, &doing),
             Self::Engine(error) => of_hyper(error, &doing),
+            Self::Told(failure) => (**failure).clone(),
         }
     }
 }
@@ -106,6 +111,15 @@ impl Body {
         Self::new(Source::Http2(incoming), false)
     }
 
+    pub(crate) fn ftp(retrieval: Retrieval) -> Self {
+        Self::new(Source::Ftp(Box::new(retrieval)), false)
+    }
+
+    /// Of an answer that brings no bytes.
+    pub(crate) const fn none() -> Self {
+        Self::new(Source::Gone, false)
+    }
+
     const fn new(source: Source, is_reusable: bool) -> Self {
         Self { source, frame: Bytes::new(), trailers: None, is_ended: false, is_reusable, seat: None }
     }
@@ -124,6 +138,7 @@ impl Body {
     pub(crate) fn path(&self) -> Option<Path> {
         match &self.source {
             Source::Fixed { stream, .. } | Source::UntilClose(stream) => stream.path(),
+            Source::Ftp(retrieval) => retrieval.path(),
             Source::Chunked(_) | Source::Http2(_) | Source::Gone => None,
         }
     }
@@ -154,6 +169,7 @@ impl Body {
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(error) => Poll::Ready(Err(broken(error, BodyError::Unannounced))),
             },
+            Source::Ftp(retrieval) => retrieval.poll_ready(context),
             Source::Chunked(_) | Source::Http2(_) => self.poll_frame(context),
         }
     }
@@ -201,6 +217,7 @@ impl Body {
                 self.frame.advance(count);
                 Poll::Ready(Ok(count))
             }
+            Source::Ftp(retrieval) => retrieval.poll_read(context, buffer),
             Source::Gone => Poll::Ready(Ok(0)),
         }
     }
@@ -211,7 +228,7 @@ impl Body {
             let next = match &mut self.source {
                 Source::Http2(incoming) => ready!(Pin::new(incoming).poll_frame(context)),
                 Source::Chunked(chunked) => ready!(chunked.poll_frame(context)),
-                Source::Fixed { .. } | Source::UntilClose(_) | Source::Gone => None,
+                Source::Fixed { .. } | Source::UntilClose(_) | Source::Ftp(_) | Source::Gone => None,
             };
             match next {
                 None => {

@@ -99,6 +99,19 @@ impl Client {
         })
     }
 
+    pub(crate) const fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    pub(crate) const fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// How long an answer may take.
+    pub(crate) const fn response_timeout(&self) -> Duration {
+        self.patience.response
+    }
+
     /// Changes whenever addresses or routes of the machine did, and by [`ONE_SLEEP`] when it has slept.
     pub(crate) fn network(&self) -> watch::Receiver<u64> {
         self.network.subscribe()
@@ -163,7 +176,7 @@ impl Client {
     }
 
     async fn connection(&self, origin: &Origin, way: Way) -> Result<Connection, Failure> {
-        let may_use_http2 = origin.is_tls && way.protocols == Protocols::Http1AndHttp2;
+        let may_use_http2 = origin.is_tls() && way.protocols == Protocols::Http1AndHttp2;
         let at_hand = || {
             if may_use_http2 && let Some(shared) = self.pool.http2(origin, way.reach) {
                 return Some(Connection::Http2(shared));
@@ -197,7 +210,7 @@ impl Client {
     async fn connect(&self, origin: &Origin, way: Way) -> Result<Connection, Failure> {
         let socket = address::connect(origin, way.reach).await?;
         let doing = format!("connecting to {origin}");
-        if !origin.is_tls {
+        if !origin.is_tls() {
             let stream = Stream::plain(socket).map_err(|error| of_socket(&error, &doing))?;
             return Ok(Connection::Http1 { stream, is_used: false });
         }

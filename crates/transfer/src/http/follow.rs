@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::{Method, Version, header};
-use longhaul_contract::{Cause, Failure, ReceiptHop, WebErrorStatus};
+use longhaul_contract::{Cause, Credential, Failure, ReceiptHop, WebErrorStatus};
 use url::Url;
 
 use super::address::Reach;
@@ -15,6 +15,7 @@ use super::origin::{Origin, shown, without_userinfo};
 use super::pool::Seat;
 use super::request::{RangeFields, Template, unsupported};
 use super::tls::Protocols;
+use crate::ftp::Site;
 
 /// One address of the file: where to begin, and where that led last time.
 pub(crate) struct Source {
@@ -23,6 +24,8 @@ pub(crate) struct Source {
     reach: Reach,
     redirects_max: u32,
     target: Mutex<Option<Url>>,
+    /// Of an FTP address: where the file is and who asks.
+    site: Option<Site>,
 }
 
 /// How a request gets its seat.
@@ -55,8 +58,19 @@ impl From<Failure> for FollowError {
 }
 
 impl Source {
-    pub(crate) fn new(url: Url, template: Arc<Template>, reach: Reach, redirects_max: u32) -> Self {
-        Self { url, template, reach, redirects_max, target: Mutex::new(None) }
+    /// The credential is for the origin that the template belongs to.
+    pub(crate) fn new(
+        url: Url,
+        template: Arc<Template>,
+        reach: Reach,
+        redirects_max: u32,
+        credential: Option<&Credential>,
+    ) -> Self {
+        let site = Origin::of_any(&url).filter(|origin| origin.scheme.is_ftp()).map(|origin| {
+            let credential = credential.filter(|_| template.is_home(&origin));
+            Site::new(&url, origin, credential)
+        });
+        Self { url, template, reach, redirects_max, target: Mutex::new(None), site }
     }
 
     pub(crate) const fn url(&self) -> &Url {
@@ -91,6 +105,13 @@ impl Source {
         range: Option<&RangeFields>,
         urgency: Urgency,
     ) -> Result<Reached, FollowError> {
+        if let Some(site) = &self.site {
+            let seat = take_seat(client, &site.origin, urgency).await?;
+            let answer = site.ask(client, seat, self.reach, range).await?;
+            let url = without_userinfo(&self.url);
+            let chain = vec![ReceiptHop { url: shown(&url), status: answer.head.status }];
+            return Ok(Reached { answer, url, chain });
+        }
         let remembered = self.target().clone();
         if let Some(target) = remembered {
             let reached = self.follow(client, target, range, urgency).await;
@@ -121,7 +142,8 @@ impl Source {
         let mut chain: Vec<ReceiptHop> = Vec::new();
         let mut visited = Vec::new();
         loop {
-            let seat = self.seat(client, &url, urgency).await?;
+            let origin = Origin::of(&url).ok_or_else(|| unsupported(&url))?;
+            let seat = take_seat(client, &origin, urgency).await?;
             let protocols =
                 if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
             let way = Way { reach: self.reach, protocols };
@@ -136,14 +158,6 @@ impl Source {
             visited.push(url);
             check_way(&visited, &next, self.redirects_max)?;
             url = next;
-        }
-    }
-
-    async fn seat(&self, client: &Client, url: &Url, urgency: Urgency) -> Result<Seat, FollowError> {
-        let origin = Origin::of(url).ok_or_else(|| unsupported(url))?;
-        match urgency {
-            Urgency::First => Ok(client.pool.seat(&origin).await),
-            Urgency::Further => client.pool.spare_seat(&origin).ok_or(FollowError::NoSeat),
         }
     }
 
@@ -163,6 +177,13 @@ impl Source {
             *method = Method::GET;
         }
         Ok(Some(next))
+    }
+}
+
+async fn take_seat(client: &Client, origin: &Origin, urgency: Urgency) -> Result<Seat, FollowError> {
+    match urgency {
+        Urgency::First => Ok(client.pool.seat(origin).await),
+        Urgency::Further => client.pool.spare_seat(origin).ok_or(FollowError::NoSeat),
     }
 }
 

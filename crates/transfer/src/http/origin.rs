@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use longhaul_contract::{Scheme, address};
 use url::{Host, Url};
 
 /// Scheme, host and port: the boundary for credentials, headers and connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
-    pub(crate) is_tls: bool,
+    pub(crate) scheme: Scheme,
     pub(crate) host: Host<String>,
     pub(crate) port: u16,
 }
@@ -15,28 +16,32 @@ pub(crate) struct Origin {
 impl Origin {
     /// `None` for a URL that is neither http nor https, or has no host.
     pub(crate) fn of(url: &Url) -> Option<Self> {
-        let is_tls = match url.scheme() {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        Some(Self { is_tls, host: url.host()?.to_owned(), port: url.port_or_known_default()? })
+        Self::of_any(url).filter(|origin| !origin.scheme.is_ftp())
+    }
+
+    /// The same, and of the schemes of FTP too.
+    pub(crate) fn of_any(url: &Url) -> Option<Self> {
+        let scheme = Scheme::of(url)?;
+        Some(Self { scheme, host: address::host(url)?, port: address::port(url)? })
+    }
+
+    pub(crate) const fn is_tls(&self) -> bool {
+        self.scheme.is_tls()
     }
 
     /// Value of the Host field and `:authority` (RFC 9110 section 7.2).
     pub(crate) fn authority(&self) -> String {
-        let default = if self.is_tls { 443 } else { 80 };
-        if self.port == default { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
-    }
-
-    pub(crate) const fn scheme(&self) -> &'static str {
-        if self.is_tls { "https" } else { "http" }
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme(), self.authority())
+        write!(f, "{}://{}", self.scheme.word(), self.authority())
     }
 }
 
@@ -115,6 +120,11 @@ mod tests {
             assert_ne!(origin("http://a.example/"), origin(other), "{other}");
         }
         assert_eq!(origin("ftp://a.example/"), None);
+        assert_eq!(origin("sftp://a.example/"), None);
+        let of_any = |text: &str| Origin::of_any(&Url::parse(text).unwrap()).unwrap();
+        assert_eq!(of_any("ftps://a.example/").to_string(), "ftps://a.example");
+        assert_eq!(of_any("ftpes://a.example/").port, 21);
+        assert_ne!(of_any("ftp://a.example/"), of_any("ftpes://a.example/"));
         assert_eq!(origin("http://[::1]:8080/").unwrap().authority(), "[::1]:8080");
         assert_eq!(origin("https://a.example:443/").unwrap().authority(), "a.example");
     }

@@ -59,7 +59,7 @@ const CONDITIONS: [HeaderName; 4] =
 
 impl Template {
     /// # Errors
-    /// A URL that is neither http nor https, or a header value with forbidden characters (fault 78).
+    /// A URL of a scheme that no file can be fetched by, or a header value with forbidden characters (fault 78).
     pub(crate) fn new(
         url: &Url,
         method: Method,
@@ -68,7 +68,7 @@ impl Template {
         credential: Option<&Credential>,
         user_agent: &str,
     ) -> Result<Self, Failure> {
-        let home = Origin::of(url).ok_or_else(|| unsupported(url))?;
+        let home = Origin::of_any(url).ok_or_else(|| unsupported(url))?;
         let mut fields = HeaderMap::new();
         for (name, value) in headers {
             if OWN_FIELDS.contains(name) {
@@ -183,7 +183,7 @@ impl Template {
 pub(crate) fn unsupported(url: &Url) -> Failure {
     needs_input(
         Cause::UnsupportedScheme,
-        format!("{} cannot be fetched: only http and https can", shown(url)),
+        format!("{} cannot be fetched: only http, https, ftp, ftps and ftpes can", shown(url)),
     )
 }
 

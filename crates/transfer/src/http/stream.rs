@@ -63,6 +63,14 @@ impl Stream {
         }
     }
 
+    /// The bare connection, if it is one and nothing of it was read ahead.
+    pub(crate) fn into_plain(self) -> Option<TcpStream> {
+        match self.transport {
+            Transport::Plain(socket) if self.early.is_empty() => Some(socket),
+            Transport::Plain(_) | Transport::Tls(_) => None,
+        }
+    }
+
     fn socket(&self) -> &TcpStream {
         match &self.transport {
             Transport::Plain(socket) => socket,

@@ -18,6 +18,8 @@ use crate::transfers::SettingsError;
 pub(crate) enum Protocols {
     Http1AndHttp2,
     Http1,
+    /// None is named: for FTP.
+    Unnamed,
 }
 
 /// Client side of TLS. The system's trust is loaded with the first connection that needs it.
@@ -29,6 +31,7 @@ pub(crate) struct Tls {
 struct Configurations {
     http1_and_http2: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
+    unnamed: Arc<ClientConfig>,
 }
 
 impl Tls {
@@ -62,6 +65,7 @@ impl Tls {
         match (configurations, protocols) {
             (Ok(built), Protocols::Http1AndHttp2) => Ok(Arc::clone(&built.http1_and_http2)),
             (Ok(built), Protocols::Http1) => Ok(Arc::clone(&built.http1)),
+            (Ok(built), Protocols::Unnamed) => Ok(Arc::clone(&built.unnamed)),
             (Err(error), _) => {
                 Err(needs_input(Cause::TlsCertificate, format!("the system's certificates: {error}")))
             }
@@ -72,15 +76,20 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier =
             Arc::new(Verifier::new_with_extra_roots(self.extra_roots.clone(), Arc::clone(&provider))?);
-        let mut http1 = ClientConfig::builder_with_provider(provider)
+        let unnamed = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
+        let mut http1 = unnamed.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         let mut http1_and_http2 = http1.clone();
         http1_and_http2.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Configurations { http1_and_http2: Arc::new(http1_and_http2), http1: Arc::new(http1) })
+        Ok(Configurations {
+            http1_and_http2: Arc::new(http1_and_http2),
+            http1: Arc::new(http1),
+            unnamed: Arc::new(unnamed),
+        })
     }
 }
 

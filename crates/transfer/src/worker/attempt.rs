@@ -104,7 +104,10 @@ impl Attempt {
         let template = Arc::new(template);
         let addresses = std::iter::once(&job.url).chain(&job.mirrors);
         let sources = addresses
-            .map(|url| Source::new(url.clone(), Arc::clone(&template), reach, settings.redirects_max))
+            .map(|url| {
+                let template = Arc::clone(&template);
+                Source::new(url.clone(), template, reach, settings.redirects_max, job.credential.as_ref())
+            })
             .collect();
         let mut sources = Sources::new(sources);
         let current = sources.best().expect("there is at least the URL itself");

@@ -366,7 +366,8 @@ impl Attempt {
             receipt.etag = seen.etag;
             receipt.last_modified = seen.last_modified;
         }
-        self.can_split = is_resumable;
+        // An FTP server sends to the end of the file whatever is wanted, and each piece would be a login of its own.
+        self.can_split = is_resumable && Origin::of(&reached.url).is_some();
         self.response = Some(information.clone());
         self.desk.live.set_response(information.clone());
         self.desk.report(Report::Response(information));

@@ -5,6 +5,7 @@
 
 mod content;
 mod framing;
+mod ftp;
 mod http2;
 mod network;
 mod random_access;

@@ -13,6 +13,7 @@ mod cost;
 mod crash;
 mod data_plan;
 mod devices;
+mod ftp;
 mod get;
 mod guests;
 mod host_table;

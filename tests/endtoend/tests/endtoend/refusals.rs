@@ -30,7 +30,7 @@ fn malformed_requests_are_refused_by_name() {
     for (spec, code, field) in [
         (with("requestedUri", "not a uri".into()), "invalid-uri", "requestedUri"),
         (with("requestedUri", "http://".into()), "invalid-uri", "requestedUri"),
-        (with("requestedUri", "ftp://127.0.0.1/f".into()), "unsupported-scheme", "requestedUri"),
+        (with("requestedUri", "sftp://127.0.0.1/f".into()), "unsupported-scheme", "requestedUri"),
         (with("requestedUri", "file:///etc/passwd".into()), "unsupported-scheme", "requestedUri"),
         (with("resultFile", "relative/name".into()), "invalid-path", "resultFile"),
         (
@@ -204,7 +204,7 @@ fn the_command_line_says_what_is_wrong_in_one_line() {
     let free = free.to_str().unwrap();
     for (arguments, code, word) in [
         (vec!["get", "not a uri", "-o", free], 2, "uri"),
-        (vec!["get", "ftp://127.0.0.1/f", "-o", free], 2, "ftp"),
+        (vec!["get", "sftp://127.0.0.1/f", "-o", free], 2, "sftp"),
         (vec!["get", "http://127.0.0.1:9/f", "-o", taken], 5, "exists"),
         (vec!["get", "http://127.0.0.1:9/f", "--checksum", "sha256:1", "-o", free], 2, "sha256"),
         (vec!["get", "http://127.0.0.1:9/f", "-H", "X: a\nb", "-o", free], 2, "header"),
