@@ -8,6 +8,7 @@
 pub mod bluez;
 pub mod bus;
 pub mod content;
+pub mod digest;
 pub mod disk;
 pub mod geoclue;
 pub mod hostile;
@@ -27,6 +28,7 @@ pub mod wait;
 pub use bluez::Bluez;
 pub use bus::Bus;
 pub use content::Content;
+pub use digest::DigestDesk;
 pub use geoclue::{Geoclue, Receiver};
 pub use hostile::{Exchange, Gate, Request, Resource, Response, Server};
 pub use http_client::{Answer, Endpoint};

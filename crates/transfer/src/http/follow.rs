@@ -121,13 +121,7 @@ impl Source {
         let mut chain: Vec<ReceiptHop> = Vec::new();
         let mut visited = Vec::new();
         loop {
-            let seat = self.seat(client, &url, urgency).await?;
-            let protocols =
-                if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
-            let way = Way { reach: self.reach, protocols };
-            let answer = client
-                .send(seat, way, &|version: Version| self.template.ask(&url, &method, range, version))
-                .await?;
+            let answer = self.show_identity(client, &url, &method, range, urgency).await?;
             chain.push(ReceiptHop { url: shown(&url), status: answer.head.status });
             let Some(next) = self.next_hop(&url, &mut method, &answer.head)? else {
                 return Ok(Reached { answer, url, chain });
@@ -139,11 +133,34 @@ impl Source {
         }
     }
 
-    async fn seat(&self, client: &Client, url: &Url, urgency: Urgency) -> Result<Seat, FollowError> {
+    /// Asks at one address, again where it wants another answer to its challenge.
+    async fn show_identity(
+        &self,
+        client: &Client,
+        url: &Url,
+        method: &Method,
+        range: Option<&RangeFields>,
+        urgency: Urgency,
+    ) -> Result<Answer, FollowError> {
         let origin = Origin::of(url).ok_or_else(|| unsupported(url))?;
+        let protocols = if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
+        let mut round = self.template.round(client, &origin);
+        loop {
+            let seat = self.seat(client, &origin, urgency).await?;
+            let way = Way { reach: self.reach, protocols };
+            let ask = |version: Version| self.template.ask(url, method, range, version);
+            let answer = client.send(seat, way, &ask).await?;
+            if !self.template.heed(client, &origin, round.as_mut(), &answer.head) {
+                return Ok(answer);
+            }
+            answer.body.discard();
+        }
+    }
+
+    async fn seat(&self, client: &Client, origin: &Origin, urgency: Urgency) -> Result<Seat, FollowError> {
         match urgency {
-            Urgency::First => Ok(client.pool.seat(&origin).await),
-            Urgency::Further => client.pool.spare_seat(&origin).ok_or(FollowError::NoSeat),
+            Urgency::First => Ok(client.pool.seat(origin).await),
+            Urgency::Further => client.pool.spare_seat(origin).ok_or(FollowError::NoSeat),
         }
     }
 

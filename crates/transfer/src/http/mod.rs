@@ -5,6 +5,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod address;
+pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod deliver;

@@ -36,6 +36,8 @@ pub(crate) struct Traits {
     pub(crate) chose_http1: bool,
     /// Does not answer `Expect: 100-continue`, or refuses it.
     pub(crate) ignores_expect: bool,
+    /// Took up no credential but as Digest.
+    pub(crate) asks_digest: bool,
     /// Has taken a large body.
     pub(crate) takes_bodies: bool,
     /// When its path last lost packets although none waited in a queue.

@@ -6,6 +6,7 @@
 mod content;
 mod framing;
 mod http2;
+mod identity;
 mod network;
 mod random_access;
 mod rates;

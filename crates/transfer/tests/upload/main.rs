@@ -3,6 +3,7 @@
 
 mod auto;
 mod early;
+mod identity;
 mod parts;
 mod plain;
 mod real;
