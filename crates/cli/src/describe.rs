@@ -4,7 +4,7 @@ use std::path::Path;
 
 use longhaul_contract::{
     Cause, Operation, OperationError, OperationKind, ReasonCode, Remedy, Timestamp, TransferStatus,
-    WaitingReason,
+    WaitingReason, WebErrorStatus,
 };
 use url::Url;
 
@@ -178,13 +178,22 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
                     "look whether the server has it; then longhaul cancel {id}, or longhaul resume {id} to send it again"
                 )
             }
-            (_, Some(401 | 407)) => {
+            _ if wants_proxy_credential(error) => {
+                format!(
+                    "give the proxy's credential anew{kept}: longhaul set {id} --proxy-user NAME --resume"
+                )
+            }
+            (_, Some(401)) => {
                 format!("give the credential anew{kept}: longhaul set {id} --user NAME --resume")
             }
             _ => format!("give a new address{kept}: longhaul set {id} requestedUri=URL --resume"),
         });
     }
     failed_advice(operation, error)
+}
+
+fn wants_proxy_credential(error: &OperationError) -> bool {
+    error.web_error_status == WebErrorStatus::ProxyAuthenticationRequired
 }
 
 fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String> {
@@ -212,7 +221,10 @@ fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String
         }
         Cause::FileTooLarge => "choose a folder on another file system with -d".to_owned(),
         Cause::Canceled => return None,
-        _ if matches!(error.http_status, Some(401 | 403 | 407)) => {
+        _ if wants_proxy_credential(error) => {
+            "the proxy wants to know who asks: give --proxy-user NAME, or go by another one with --proxy".to_owned()
+        }
+        _ if matches!(error.http_status, Some(401 | 403)) => {
             "the server wants to know who asks: give --user NAME, or a --header with a token".to_owned()
         }
         _ if matches!(error.remedy, Remedy::Permanent | Remedy::NeedsInput) && error.http_status.is_some() => {

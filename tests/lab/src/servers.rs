@@ -86,7 +86,8 @@ impl WebServer {
             std::fs::set_permissions(&place, all).expect("the folder is ours");
         }
         for (name, line) in [("digest.users", DIGEST_LINE), ("basic.users", BASIC_LINE)] {
-            std::fs::write(folder.path().join(name), format!("{line}\n")).expect("a writable temporary folder");
+            std::fs::write(folder.path().join(name), format!("{line}\n"))
+                .expect("a writable temporary folder");
         }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());

@@ -147,7 +147,7 @@ impl Source {
         let mut round = self.template.round(client, &origin);
         loop {
             let seat = self.seat(client, &origin, urgency).await?;
-            let way = Way { reach: self.reach, protocols };
+            let way = Way { reach: self.reach, protocols, proxy: self.template.proxy(&origin)? };
             let ask = |version: Version| self.template.ask(url, method, range, version);
             let answer = client.send(seat, way, &ask).await?;
             if !self.template.heed(client, &origin, round.as_mut(), &answer.head) {

@@ -14,6 +14,8 @@ use super::failure::needs_input;
 use super::head::Head;
 use super::origin::{Origin, shown};
 use super::outgoing::Outgoing;
+use super::proxy::{Proxies, Proxy};
+use crate::proxy::ProxyRules;
 
 /// A request ready for the HTTP engine.
 pub(crate) type Ask = Request<Outgoing>;
@@ -35,6 +37,7 @@ pub(crate) struct Template {
     body: Bytes,
     headers: HeaderMap,
     account: Option<Account>,
+    proxies: Proxies,
     user_agent: HeaderValue,
     is_unconditional: AtomicBool,
 }
@@ -93,9 +96,23 @@ impl Template {
             body: body.map(|body| Bytes::copy_from_slice(body.reveal().as_bytes())).unwrap_or_default(),
             headers: fields,
             account,
+            proxies: Proxies::default(),
             user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("longhaul")),
             is_unconditional: AtomicBool::new(false),
         })
+    }
+
+    #[must_use]
+    pub(crate) fn by_proxies(self, rules: &ProxyRules) -> Self {
+        Self { proxies: Proxies::new(rules), ..self }
+    }
+
+    /// By which proxy requests to `origin` go.
+    ///
+    /// # Errors
+    /// One is named that cannot be used.
+    pub(crate) fn proxy(&self, origin: &Origin) -> Result<Option<&Proxy>, Failure> {
+        self.proxies.of(origin)
     }
 
     pub(crate) fn is_home(&self, origin: &Origin) -> bool {
@@ -134,7 +151,8 @@ impl Template {
 
     /// Whether a body sent to `origin` may be in vain, as nobody knows yet if the credential is accepted.
     pub(crate) fn is_unproved(&self, origin: &Origin) -> bool {
-        self.account(origin).is_some_and(Account::is_unproved)
+        let proxy = self.proxy(origin).ok().flatten().filter(|proxy| proxy.forwards(origin));
+        self.account(origin).is_some_and(Account::is_unproved) || proxy.is_some_and(Proxy::is_unproved)
     }
 
     pub(crate) const fn method(&self) -> &Method {
@@ -249,7 +267,7 @@ pub(crate) fn header_value(text: &str) -> Result<HeaderValue, Failure> {
     })
 }
 
-fn userinfo(url: &Url) -> Option<Credential> {
+pub(crate) fn userinfo(url: &Url) -> Option<Credential> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }

@@ -8,6 +8,7 @@ mod framing;
 mod http2;
 mod identity;
 mod network;
+mod proxies;
 mod random_access;
 mod rates;
 mod redirects;

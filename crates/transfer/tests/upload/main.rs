@@ -6,6 +6,7 @@ mod early;
 mod identity;
 mod parts;
 mod plain;
+mod proxies;
 mod real;
 mod resumable;
 mod secrets;
