@@ -22,6 +22,7 @@ mod metalink;
 mod network;
 mod packages;
 mod player;
+mod proxies;
 mod refusals;
 mod samples;
 mod secrets;
