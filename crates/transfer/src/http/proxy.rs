@@ -135,8 +135,9 @@ impl Proxy {
     }
 
     /// The same failure, on the way to the proxy.
-    pub(crate) fn failed(&self, failure: Failure) -> Failure {
-        Failure { detail: format!("the proxy {self}: {}", failure.detail), ..failure }
+    pub(crate) fn failed(&self, mut failure: Failure) -> Failure {
+        failure.detail = format!("the proxy {self}: {}", failure.detail);
+        failure
     }
 
     /// What a status of the proxy's own means, in answer to a request for `origin`.

@@ -287,12 +287,39 @@ fn secrets_in(request: &Request) -> Vec<&'static str> {
     .collect()
 }
 
+/// Its base64 can be looked for: what is before the password takes three bytes.
+fn account(password: &str) -> Credential {
+    Credential { user: "ab".to_owned(), password: Secret::new(password) }
+}
+
+/// With every secret that a server may get.
+fn secretive(job: Job) -> Job {
+    Job {
+        headers: vec![
+            (http::HeaderName::from_static("x-api-key"), Secret::new("header-s3cret")),
+            (http::HeaderName::from_static("cookie"), Secret::new("c=cookie-s3cret")),
+        ],
+        credential: Some(account("server-s3cret")),
+        ..job
+    }
+}
+
+/// Has the file at `/home`, and redirects from everywhere else, to there or to `target`.
+fn redirecting(status: u16, target: Option<&str>) -> Server {
+    let target = target.unwrap_or("/home").to_owned();
+    Server::start(move |exchange| {
+        exchange.respond(if exchange.request.path() == "/home" {
+            Resource::new(CONTENT).answer(&exchange.request)
+        } else {
+            Response::new(status).header("Location", target.clone())
+        });
+    })
+}
+
 #[test]
 fn fault_063_064_065_068_no_secret_reaches_another_origin_by_a_proxy() {
     let authority = Authority::new();
     let identity = authority.issue(Flaw::None);
-    // Base64 of the passwords can be looked for: "ab:" takes three bytes before them.
-    let account = |password: &str| Credential { user: "ab".to_owned(), password: Secret::new(password) };
     let end = || {
         |exchange: &mut longhaul_lab::Exchange<'_>| {
             let answer = if exchange.request.path() == "/elsewhere" {
@@ -321,22 +348,9 @@ fn fault_063_064_065_068_no_secret_reaches_another_origin_by_a_proxy() {
         ];
         for target in targets {
             for status in [301, 302, 303, 307, 308] {
-                let to = target.clone();
-                let home = Server::start(move |exchange| {
-                    let location = to.clone().unwrap_or_else(|| "/home".to_owned());
-                    exchange.respond(if exchange.request.path() == "/home" {
-                        Resource::new(CONTENT).answer(&exchange.request)
-                    } else {
-                        Response::new(status).header("Location", location)
-                    });
-                });
+                let home = redirecting(status, target.as_deref());
                 let world = World::with(trusting(&authority));
-                let mut job = world.job(&home.url("/start"));
-                job.headers = vec![
-                    (http::HeaderName::from_static("x-api-key"), Secret::new("header-s3cret")),
-                    (http::HeaderName::from_static("cookie"), Secret::new("c=cookie-s3cret")),
-                ];
-                job.credential = Some(account("server-s3cret"));
+                let mut job = secretive(world.job(&home.url("/start")));
                 job.proxy = by(&proxy.url()).with_credential(&account("proxy-s3cret"));
                 let outcome = world.run(&job);
                 if target.as_ref().is_none_or(|target| target.ends_with("/f")) {
