@@ -178,6 +178,11 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
                     "look whether the server has it; then longhaul cancel {id}, or longhaul resume {id} to send it again"
                 )
             }
+            _ if wants_proxy_credential(error) => {
+                format!(
+                    "give the proxy's credential anew{kept}: longhaul set {id} --proxy-user NAME --resume"
+                )
+            }
             _ if wants_a_name(error) => {
                 format!("give the credential anew{kept}: longhaul set {id} --user NAME --resume")
             }
@@ -189,7 +194,11 @@ pub(crate) fn advice(operation: &Operation) -> Option<String> {
 
 /// Whether the server, of whatever protocol, wants to know who asks.
 fn wants_a_name(error: &OperationError) -> bool {
-    matches!(error.http_status, Some(401 | 407)) || error.web_error_status == WebErrorStatus::Unauthorized
+    error.http_status == Some(401) || error.web_error_status == WebErrorStatus::Unauthorized
+}
+
+fn wants_proxy_credential(error: &OperationError) -> bool {
+    error.web_error_status == WebErrorStatus::ProxyAuthenticationRequired
 }
 
 fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String> {
@@ -217,6 +226,9 @@ fn failed_advice(operation: &Operation, error: &OperationError) -> Option<String
         }
         Cause::FileTooLarge => "choose a folder on another file system with -d".to_owned(),
         Cause::Canceled => return None,
+        _ if wants_proxy_credential(error) => {
+            "the proxy wants to know who asks: give --proxy-user NAME, or go by another one with --proxy".to_owned()
+        }
         _ if wants_a_name(error) || error.http_status == Some(403) => {
             "the server wants to know who asks: give --user NAME, or a --header with a token".to_owned()
         }

@@ -124,7 +124,7 @@ pub enum IfExists {
     Replace,
 }
 
-/// User name and password for the server's origin; never shown again.
+/// User name and password for the server's origin, or for a proxy; never shown again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Credential {
@@ -167,6 +167,17 @@ pub struct CreateDownload {
     pub request_headers: Vec<RequestHeader>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
+    /// Goes by this proxy: `[SCHEME://]HOST[:PORT]` with http (the default), https, socks5 (names are looked up here) or
+    /// socks5h (by the proxy); `none` goes by no proxy. When absent, what the owner of the service has set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// For the proxy, whoever has named it; the server never gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_credential: Option<Credential>,
+    /// Hosts that are reached without the proxy, as in `no_proxy`: `*`, a name with all below it, an address, a network
+    /// such as `10.0.0.0/8`, each with `:PORT` behind it or without. Takes the place of the owner's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<Vec<String>>,
     #[serde(default = "default_cost_policy")]
     pub cost_policy: CostPolicy,
     #[serde(default = "default_priority")]
@@ -223,6 +234,9 @@ impl CreateDownload {
             body: None,
             request_headers: Vec::new(),
             server_credential: None,
+            proxy: None,
+            proxy_credential: None,
+            no_proxy: None,
             cost_policy: default_cost_policy(),
             priority: default_priority(),
             transfer_group: None,
@@ -249,6 +263,8 @@ impl CreateDownload {
             requested_uri: &mut self.requested_uri,
             request_headers: &mut self.request_headers,
             server_credential: &mut self.server_credential,
+            proxy: &mut self.proxy,
+            proxy_credential: &mut self.proxy_credential,
             priority: &mut self.priority,
             cost_policy: &mut self.cost_policy,
             rate_limit: &mut self.rate_limit,
@@ -262,6 +278,8 @@ pub(crate) struct Patched<'a> {
     pub(crate) requested_uri: &'a mut String,
     pub(crate) request_headers: &'a mut Vec<RequestHeader>,
     pub(crate) server_credential: &'a mut Option<Credential>,
+    pub(crate) proxy: &'a mut Option<String>,
+    pub(crate) proxy_credential: &'a mut Option<Credential>,
     pub(crate) priority: &'a mut Priority,
     pub(crate) cost_policy: &'a mut CostPolicy,
     pub(crate) rate_limit: &'a mut Option<u64>,
@@ -274,6 +292,8 @@ impl PatchDownload {
             requested_uri,
             request_headers,
             server_credential,
+            proxy,
+            proxy_credential,
             priority,
             cost_policy,
             rate_limit,
@@ -282,6 +302,8 @@ impl PatchDownload {
         replace(requested_uri, self.requested_uri);
         replace(request_headers, self.request_headers);
         replace(server_credential, self.server_credential.map(Some));
+        replace(proxy, self.proxy.map(Some));
+        replace(proxy_credential, self.proxy_credential.map(Some));
         replace(priority, self.priority);
         replace(cost_policy, self.cost_policy);
         replace(rate_limit, self.rate_limit);
@@ -331,6 +353,11 @@ pub struct PatchDownload {
     pub request_headers: Option<Vec<RequestHeader>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
+    /// `none` goes by no proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_credential: Option<Credential>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     #[serde(skip_serializing_if = "Option::is_none")]

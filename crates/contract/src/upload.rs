@@ -122,6 +122,17 @@ pub struct CreateUpload {
     pub request_headers: Vec<RequestHeader>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
+    /// Goes by this proxy: `[SCHEME://]HOST[:PORT]` with http (the default), https, socks5 (names are looked up here) or
+    /// socks5h (by the proxy); `none` goes by no proxy. When absent, what the owner of the service has set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// For the proxy, whoever has named it; the server never gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_credential: Option<Credential>,
+    /// Hosts that are reached without the proxy, as in `no_proxy`: `*`, a name with all below it, an address, a network
+    /// such as `10.0.0.0/8`, each with `:PORT` behind it or without. Takes the place of the owner's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<Vec<String>>,
     #[serde(default = "default_cost_policy")]
     pub cost_policy: CostPolicy,
     #[serde(default = "default_priority")]
@@ -183,6 +194,9 @@ impl CreateUpload {
             idempotency_key: None,
             request_headers: Vec::new(),
             server_credential: None,
+            proxy: None,
+            proxy_credential: None,
+            no_proxy: None,
             cost_policy: default_cost_policy(),
             priority: default_priority(),
             transfer_group: None,
@@ -228,6 +242,8 @@ impl CreateUpload {
             requested_uri: &mut self.requested_uri,
             request_headers: &mut self.request_headers,
             server_credential: &mut self.server_credential,
+            proxy: &mut self.proxy,
+            proxy_credential: &mut self.proxy_credential,
             priority: &mut self.priority,
             cost_policy: &mut self.cost_policy,
             rate_limit: &mut self.rate_limit,

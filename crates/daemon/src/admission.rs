@@ -4,6 +4,7 @@
 mod filters;
 mod form;
 mod place;
+mod proxy;
 mod source;
 mod task;
 mod trigger;

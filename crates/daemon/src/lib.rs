@@ -20,6 +20,7 @@ mod log;
 mod metrics;
 mod news;
 mod notices;
+mod proxying;
 mod push;
 mod run;
 mod runs;

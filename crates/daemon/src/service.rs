@@ -248,6 +248,7 @@ impl Hands {
         let workers = Workers::new(workers::Parts {
             transfers: transfers.clone(),
             reader: Arc::clone(&self.reader),
+            proxying: Arc::new(configuration.proxying.clone()),
             writer: self.writer.clone(),
             heart: self.heart.clone(),
             news: Arc::clone(&self.news),

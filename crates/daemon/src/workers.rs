@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::heart::{Heart, Life};
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::proxying::Proxying;
 use crate::sense::Blockers;
 use clerk::Clerk;
 use job::Prepared;
@@ -47,6 +48,7 @@ pub(crate) struct Workers {
 pub(crate) struct Parts {
     pub(crate) transfers: Transfers,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) proxying: Arc<Proxying>,
     pub(crate) writer: Writer,
     pub(crate) heart: Heart,
     pub(crate) news: Arc<News>,
@@ -85,7 +87,7 @@ struct Slot {
 
 impl Workers {
     pub(crate) fn new(parts: Parts) -> Self {
-        let clerk = Arc::new(Clerk::new(Arc::clone(&parts.reader)));
+        let clerk = Arc::new(Clerk::new(Arc::clone(&parts.reader), Arc::clone(&parts.proxying)));
         let (floor, count) = (Mutex::default(), watch::Sender::new(0));
         Self { room: Arc::new(Room { parts, clerk, floor, count }) }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use longhaul_contract::{IfExists, OperationId};
 use longhaul_transfer::{
-    Job, Journal, JournalError, JournalRecord, Report, Settings, TransferEnd, Transfers, UploadJournalRecord,
+    Job, Journal, JournalError, JournalRecord, ProxyRules, Report, Settings, TransferEnd, Transfers,
+    UploadJournalRecord,
 };
 use tokio::sync::mpsc;
 
@@ -66,6 +67,7 @@ async fn fetch_all(settings: Settings, folder: &str, urls: &[String]) -> Result<
             rate_limit: None,
             journal: None,
             public_addresses_only: false,
+            proxy: ProxyRules::direct(),
         };
         running.push((transfers.start(job, sender), receiver));
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use longhaul_contract::OperationId;
 use longhaul_transfer::{
-    Journal, JournalError, JournalRecord, Settings, Transfers, UploadEnd, UploadJob, UploadJournalRecord,
-    UploadProtocol, UploadReport, UploadSource,
+    Journal, JournalError, JournalRecord, ProxyRules, Settings, Transfers, UploadEnd, UploadJob,
+    UploadJournalRecord, UploadProtocol, UploadReport, UploadSource,
 };
 use tokio::sync::mpsc;
 
@@ -69,6 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rate_limit: None,
         journal: kept.as_deref().map(serde_json::from_slice).transpose()?,
         public_addresses_only: false,
+        proxy: ProxyRules::direct(),
         response_body_max: 1 << 20,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

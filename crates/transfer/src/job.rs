@@ -7,6 +7,7 @@ use longhaul_contract::{
 use url::Url;
 
 use crate::journal::JournalRecord;
+use crate::proxy::ProxyRules;
 
 /// One attempt of one download.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Job {
     pub journal: Option<JournalRecord>,
     /// Refuse to connect to anything but public addresses (checked on the connected address, every hop).
     pub public_addresses_only: bool,
+    /// By which proxy its requests go.
+    pub proxy: ProxyRules,
 }
 
 /// Sent by a worker; `id` and `attempt` travel beside it.

@@ -9,6 +9,7 @@ mod ftp;
 mod http;
 pub mod job;
 pub mod journal;
+pub mod proxy;
 pub mod rate;
 pub mod transfers;
 pub mod upload;
@@ -16,6 +17,7 @@ mod worker;
 
 pub use job::{Job, Report, TransferEnd};
 pub use journal::{Journal, JournalError, JournalRecord, PartIdentity, Validators};
+pub use proxy::{ProxyAddress, ProxyError, ProxyRules, ProxyScheme};
 pub use transfers::{Handle, ReadError, Settings, SettingsError, StopMode, Transfers};
 pub use upload::job::{
     UploadContent, UploadEnd, UploadJob, UploadPart, UploadProtocol, UploadReport, UploadSource,

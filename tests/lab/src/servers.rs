@@ -15,6 +15,14 @@ use crate::tls::{Authority, Flaw};
 
 /// Folder below the document root into which nginx and Apache take files; nginx takes 1 MB at `/small/`.
 pub const UPLOADS: &str = "uploads";
+/// Folders that Apache opens for [`USER`] alone, by Digest and by Basic; it takes files into them as well.
+pub const DIGEST: &str = "digest";
+pub const BASIC: &str = "basic";
+pub const USER: &str = "ann";
+pub const PASSWORD: &str = "open sesame";
+/// [`USER`] and [`PASSWORD`] as `htdigest` and `openssl passwd -apr1` write them; the realm is `lab`.
+pub(crate) const DIGEST_LINE: &str = "ann:lab:7b9a676d33340023c22a32b2b802a1f0";
+pub(crate) const BASIC_LINE: &str = "ann:$apr1$lab12345$Y20x.uPXHG7fsVUIkEaci0";
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Which program serves.
@@ -71,11 +79,15 @@ impl WebServer {
         let root = folder.path().join("root");
         std::fs::create_dir(&root).expect("a writable temporary folder");
         // Apache runs as another user.
-        for name in [UPLOADS, "../locks"] {
+        for name in [UPLOADS, DIGEST, BASIC, "../locks"] {
             let place = root.join(name);
             std::fs::create_dir(&place).expect("a writable temporary folder");
             let all = std::fs::Permissions::from_mode(0o777);
             std::fs::set_permissions(&place, all).expect("the folder is ours");
+        }
+        for (name, line) in [("digest.users", DIGEST_LINE), ("basic.users", BASIC_LINE)] {
+            std::fs::write(folder.path().join(name), format!("{line}\n"))
+                .expect("a writable temporary folder");
         }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
@@ -233,8 +245,9 @@ http {{
         let rate = self.rate.map_or_else(String::new, |rate| {
             format!("SetOutputFilter RATE_LIMIT\n  SetEnv rate-limit {}", rate.div_ceil(1024))
         });
-        let modules = "mpm_event authz_core env setenvif ratelimit ssl socache_shmcb http2 dav dav_fs"
-            .split(' ')
+        let modules = "mpm_event authz_core authz_user authn_core authn_file auth_basic auth_digest env \
+                       setenvif ratelimit ssl socache_shmcb http2 dav dav_fs"
+            .split_whitespace()
             .fold(String::new(), |mut text, name| {
                 let _ = writeln!(text, "LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so");
                 text
@@ -259,6 +272,20 @@ DavLockDB {folder}/locks/database
 <Directory {folder}/root>
   Require all granted
   {rate}
+</Directory>
+<Directory {folder}/root/{DIGEST}>
+  Dav On
+  AuthType Digest
+  AuthName lab
+  AuthUserFile {folder}/digest.users
+  Require valid-user
+</Directory>
+<Directory {folder}/root/{BASIC}>
+  Dav On
+  AuthType Basic
+  AuthName lab
+  AuthUserFile {folder}/basic.users
+  Require valid-user
 </Directory>
 <VirtualHost 127.0.0.1:{https_port}>
   SSLEngine on

@@ -17,6 +17,8 @@ use crate::console::STRONG;
 use crate::exit::Exit;
 use crate::following::picture::{Picture, State};
 use crate::following::{Ending, Following, Showing};
+use crate::input::password::Of;
+use crate::input::proxy::{ProxyArguments, Proxying};
 use crate::input::source::{Source, parse_url, result_file};
 use crate::input::{headers, linked, list, metalink, password, time};
 use crate::measure::{parse_bytes, parse_rate};
@@ -70,6 +72,8 @@ pub(crate) struct Arguments {
     /// Read the password from this file (- is standard input)
     #[arg(long, value_name = "FILE", requires = "user", help_heading = "Request")]
     password_file: Option<PathBuf>,
+    #[command(flatten)]
+    proxy: ProxyArguments,
     /// Wait for a new address or header on these failures instead of failing: 403, Timeout …
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = parse_web_error, help_heading = "Request")]
     recoverable: Vec<WebErrorStatus>,
@@ -254,21 +258,28 @@ struct Request<'a> {
     arguments: &'a Arguments,
     headers: Vec<RequestHeader>,
     credential: Option<Credential>,
+    proxying: Proxying,
 }
 
 impl<'a> Request<'a> {
     fn of(arguments: &'a Arguments) -> Result<Self, Trouble> {
         let credential = match &arguments.user {
-            Some(user) => Some(password::credential(user, arguments.password_file.as_deref())?),
+            Some(user) => Some(password::credential(user, arguments.password_file.as_deref(), Of::Server)?),
             None => None,
         };
-        Ok(Self { arguments, headers: headers::parse(&arguments.header)?, credential })
+        let (headers, proxying) = (headers::parse(&arguments.header)?, arguments.proxy.read()?);
+        Ok(Self { arguments, headers, credential, proxying })
     }
 
     fn specs(&self, sources: Vec<Source>) -> Result<Vec<CreateDownload>, Trouble> {
         check_counts(self.arguments, sources.len())?;
-        let credential = self.credential.as_ref();
-        sources.into_iter().map(|source| spec(self.arguments, source, &self.headers, credential)).collect()
+        sources.into_iter().map(|source| self.spec(source)).collect()
+    }
+
+    fn spec(&self, source: Source) -> Result<CreateDownload, Trouble> {
+        let spec = spec(self.arguments, source, &self.headers, self.credential.as_ref())?;
+        let Proxying { proxy, credential, exempt } = self.proxying.clone();
+        Ok(CreateDownload { proxy, proxy_credential: credential, no_proxy: exempt, ..spec })
     }
 
     /// Puts what documents list in the place of their addresses.
@@ -287,7 +298,7 @@ impl<'a> Request<'a> {
             let folder = source.folder.clone();
             let name = format!(".longhaul-{}.meta4", std::process::id());
             let document = Source { output: Some(name.into()), ..source };
-            let whole = spec(self.arguments, document, &self.headers, self.credential.as_ref())?;
+            let whole = self.spec(document)?;
             let spec = CreateDownload {
                 checksum: None,
                 expect: None,

@@ -19,6 +19,8 @@ use crate::describe;
 use crate::exit::Exit;
 use crate::following::picture::Picture;
 use crate::following::{Ending, Following, Showing};
+use crate::input::password::Of;
+use crate::input::proxy::ProxyArguments;
 use crate::input::source::parse_url;
 use crate::input::{headers, password};
 use crate::trouble::Trouble;
@@ -57,6 +59,8 @@ pub(crate) struct Arguments {
     /// Read the password from this file (- is standard input)
     #[arg(long, value_name = "FILE", requires = "user", help_heading = "Request")]
     password_file: Option<PathBuf>,
+    #[command(flatten)]
+    proxy: ProxyArguments,
     /// Wait for a new address or header on these failures instead of failing: 403, Timeout …
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = parse_web_error, help_heading = "Request")]
     recoverable: Vec<WebErrorStatus>,
@@ -216,9 +220,10 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
     };
     let headers = headers::parse(&arguments.header)?;
     let credential = match &arguments.user {
-        Some(user) => Some(password::credential(user, arguments.password_file.as_deref())?),
+        Some(user) => Some(password::credential(user, arguments.password_file.as_deref(), Of::Server)?),
         None => None,
     };
+    let proxying = arguments.proxy.read()?;
     let complete = |spec: CreateUpload| CreateUpload {
         method: Some(method(arguments).to_owned()),
         protocol: arguments.protocol,
@@ -226,6 +231,9 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
         idempotency_key: arguments.idempotency_key.clone(),
         request_headers: headers.clone(),
         server_credential: credential.clone(),
+        proxy: proxying.proxy.clone(),
+        proxy_credential: proxying.credential.clone(),
+        no_proxy: proxying.exempt.clone(),
         cost_policy: arguments.cost_policy,
         priority: arguments.priority,
         transfer_group: arguments.group.clone(),

@@ -7,8 +7,9 @@ use longhaul_contract::PatchDownload;
 use crate::commands::get::{parse_cost_policy, parse_web_error};
 use crate::connect::Context;
 use crate::exit::Exit;
+use crate::input::password::Of;
 use crate::input::source::Source;
-use crate::input::{headers, password};
+use crate::input::{headers, password, proxy};
 use crate::measure::parse_rate;
 use crate::trouble::Trouble;
 use crate::{describe, identifiers};
@@ -23,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ID")]
     id: String,
     /// requestedUri=URL, priority=high|default|low, costPolicy=default|unrestricted-only|always, rateLimit=RATE|none,
-    /// recoverableWebErrorStatuses=STATUS,…, header=HEADER (all of them together replace the old ones; header= alone
+    /// recoverableWebErrorStatuses=STATUS,…, proxy=PROXY|none, header=HEADER (all of them together replace the old ones; header= alone
     /// removes them)
     #[arg(value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -33,6 +34,12 @@ pub(crate) struct Arguments {
     /// Read the password from this file (- is standard input)
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
+    /// User name at the proxy; the password is asked for
+    #[arg(long, value_name = "NAME")]
+    proxy_user: Option<String>,
+    /// Read the password at the proxy from this file (- is standard input)
+    #[arg(long, value_name = "FILE", requires = "proxy_user")]
+    proxy_password_file: Option<PathBuf>,
     /// Let it go on afterwards
     #[arg(long)]
     resume: bool,
@@ -41,7 +48,12 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let mut patch = patch(&arguments.settings)?;
     if let Some(user) = &arguments.user {
-        patch.server_credential = Some(password::credential(user, arguments.password_file.as_deref())?);
+        let file = arguments.password_file.as_deref();
+        patch.server_credential = Some(password::credential(user, file, Of::Server)?);
+    }
+    if let Some(user) = &arguments.proxy_user {
+        let file = arguments.proxy_password_file.as_deref();
+        patch.proxy_credential = Some(password::credential(user, file, Of::Proxy)?);
     }
     if patch == PatchDownload::default() {
         return Err(
@@ -82,6 +94,10 @@ fn patch(settings: &[String]) -> Result<PatchDownload, Trouble> {
                 }
                 patch.requested_uri = Some(source.url.into());
             }
+            "proxy" => {
+                proxy::check(value)?;
+                patch.proxy = Some(value.to_owned());
+            }
             "priority" => patch.priority = Some(value.parse().map_err(Trouble::usage)?),
             "costPolicy" => patch.cost_policy = Some(parse_cost_policy(value).map_err(Trouble::usage)?),
             "rateLimit" => patch.rate_limit = Some(parse_rate(value).map_err(Trouble::usage)?),
@@ -96,7 +112,7 @@ fn patch(settings: &[String]) -> Result<PatchDownload, Trouble> {
             }
             _ => {
                 return Err(Trouble::usage(format!("{key:?} cannot be set")).advise(
-                    "Keys are requestedUri, priority, costPolicy, rateLimit, recoverableWebErrorStatuses and header.",
+                    "Keys are requestedUri, priority, costPolicy, rateLimit, recoverableWebErrorStatuses, proxy and header.",
                 ));
             }
         }

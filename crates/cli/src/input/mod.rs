@@ -5,6 +5,7 @@ pub(crate) mod linked;
 pub(crate) mod list;
 pub(crate) mod metalink;
 pub(crate) mod password;
+pub(crate) mod proxy;
 pub(crate) mod source;
 pub(crate) mod time;
 pub(crate) mod trigger;

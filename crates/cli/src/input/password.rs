@@ -12,17 +12,36 @@ use crate::trouble::Trouble;
 
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
+/// Who it is that wants the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Server,
+    Proxy,
+}
+
+impl Of {
+    /// What the options begin with.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Server => "--",
+            Self::Proxy => "--proxy-",
+        }
+    }
+}
+
 /// The credential of `user`, whose password comes from `file` (`-` is standard input) or is asked for.
-pub(crate) fn credential(user: &str, file: Option<&Path>) -> Result<Credential, Trouble> {
+pub(crate) fn credential(user: &str, file: Option<&Path>, of: Of) -> Result<Credential, Trouble> {
+    let option = of.prefix();
     if let Some((name, _)) = user.split_once(':') {
-        return Err(Trouble::usage("a password on the command line is there for everybody to read")
-            .advise(format!("Give --user {} and type it, or use --password-file FILE.", escape(name))));
+        return Err(Trouble::usage("a password on the command line is there for everybody to read").advise(
+            format!("Give {option}user {} and type it, or use {option}password-file FILE.", escape(name)),
+        ));
     }
     let password = match file {
         Some(path) => from_file(path).map_err(|error| Trouble::file(path, &error))?,
         None => from_terminal(user).map_err(|error| {
             Trouble::usage(format!("there is no terminal to type the password of {user} at: {error}"))
-                .advise("Use --password-file FILE, or - for standard input.")
+                .advise(format!("Use {option}password-file FILE, or - for standard input."))
         })?,
     };
     Ok(Credential { user: user.to_owned(), password })
@@ -86,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_password_on_the_command_line_is_refused_and_not_repeated() {
-        let trouble = credential("ann:secret", None).unwrap_err();
+        let trouble = credential("ann:secret", None, Of::Server).unwrap_err();
         assert_eq!(trouble.exit, crate::Exit::Usage);
         assert!(!format!("{trouble:?}").contains("secret"));
     }
@@ -95,7 +114,7 @@ mod tests {
     fn a_file_holds_the_password_in_its_first_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "pass word \r\nmore\n").unwrap();
-        let credential = credential("ann", Some(file.path())).unwrap();
+        let credential = credential("ann", Some(file.path()), Of::Server).unwrap();
         assert_eq!((credential.user.as_str(), credential.password.reveal()), ("ann", "pass word "));
     }
 }

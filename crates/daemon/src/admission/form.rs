@@ -9,6 +9,7 @@ use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::proxy::check_proxy;
 use crate::asks::{WebhookError, webhook_address};
 use crate::http::{Answer, Refused};
 
@@ -62,7 +63,8 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
     check_method(spec)?;
     check_ftp(spec)?;
     check_headers_at(&spec.request_headers, "/requestHeaders")?;
-    check_credential(spec.server_credential.as_ref())?;
+    check_credential(spec.server_credential.as_ref(), "/serverCredential")?;
+    check_proxy(&mut spec.proxy, &mut spec.proxy_credential, spec.no_proxy.as_deref())?;
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;
     }
@@ -115,7 +117,8 @@ pub(crate) fn check_patch(patch: &mut PatchDownload, kind: OperationKind) -> Ans
     if let Some(headers) = &patch.request_headers {
         check_headers_at(headers, "/requestHeaders")?;
     }
-    check_credential(patch.server_credential.as_ref())?;
+    check_credential(patch.server_credential.as_ref(), "/serverCredential")?;
+    check_proxy(&mut patch.proxy, &mut patch.proxy_credential, None)?;
     check_statuses(patch.recoverable_web_error_statuses.as_ref().map_or(0, Vec::len))?;
     Ok(origin)
 }
@@ -257,21 +260,20 @@ pub(super) fn check_headers_at(headers: &[RequestHeader], field: &str) -> Answer
     Ok(())
 }
 
-pub(super) fn check_credential(credential: Option<&Credential>) -> Answer<()> {
+/// `place` is the field that it is in.
+pub(super) fn check_credential(credential: Option<&Credential>, place: &str) -> Answer<()> {
     let Some(Credential { user, password }) = credential else { return Ok(()) };
-    for (field, text) in
-        [("/serverCredential/user", user.as_str()), ("/serverCredential/password", password.reveal())]
-    {
+    for (name, text) in [("user", user.as_str()), ("password", password.reveal())] {
         if text.len() > SECRET_BYTES_MAX || text.chars().any(char::is_control) {
             return Err(invalid(
-                field,
+                &format!("{place}/{name}"),
                 format!("longer than {SECRET_BYTES_MAX} bytes, or with control characters"),
             ));
         }
     }
     if user.contains(':') {
         return Err(invalid(
-            "/serverCredential/user",
+            &format!("{place}/user"),
             "a user name has no colon (RFC 7617 section 2)".to_owned(),
         ));
     }

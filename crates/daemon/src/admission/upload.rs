@@ -7,6 +7,7 @@ use super::form::{
     check_credential, check_headers_at, check_method_token, check_notifications, check_statuses, check_text,
     check_uri, invalid,
 };
+use super::proxy::check_proxy;
 use crate::http::{Answer, Refused};
 
 const PARTS_MAX: usize = 1000;
@@ -39,7 +40,8 @@ pub(crate) fn check_upload(spec: &mut CreateUpload) -> Answer<()> {
         check_uri(&spec.requested_uri, &mut spec.server_credential, "/requestedUri", Upload)?;
     check_verb(spec.method())?;
     check_request_headers(spec)?;
-    check_credential(spec.server_credential.as_ref())?;
+    check_credential(spec.server_credential.as_ref(), "/serverCredential")?;
+    check_proxy(&mut spec.proxy, &mut spec.proxy_credential, spec.no_proxy.as_deref())?;
     check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;

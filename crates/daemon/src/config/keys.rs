@@ -54,6 +54,10 @@ keys! {
 
     "transfer.user-agent", Text, transfer.user_agent, "The User-Agent of requests.";
     "transfer.ca-certificates", Texts, transfer.ca_certificates, "PEM files of further certificate authorities, beside the system's.";
+    "transfer.proxy", Text, proxy.proxy, "The proxy of everything that names none: an address (http, https, socks5, socks5h), `none`, or `environment` for `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` as curl reads them.";
+    "transfer.no-proxy", Texts, proxy.no_proxy, "Hosts that are reached without it: `*`, names with all below them, addresses, networks such as `10.0.0.0/8`, each with `:PORT` or without.";
+    "transfer.proxy-user", Text, proxy.user, "User name at the proxy.";
+    "transfer.proxy-password-file", Text, proxy.password_file, "File with the password at the proxy in its first line; only the owner may read it.";
     "transfer.connect-timeout", Duration, transfer.connect_timeout, "For the TCP and TLS set-up of one connection.";
     "transfer.response-timeout", Duration, transfer.response_timeout, "From a request to the first byte of its response.";
     "transfer.stall-timeout", Duration, transfer.stall_timeout, "A body slower than `stall-rate` on average over this time is broken off.";

@@ -1,9 +1,11 @@
 //! The owner's settings: defaults, then the file, then the environment, then flags; every value remembers where it
 //! came from. Deliberately absent: what may change while the service runs (`PUT /limits` keeps that in the store).
 
+mod apps;
 mod keys;
 mod origin;
 mod plans;
+mod proxies;
 mod reference;
 mod schedule;
 mod value;
@@ -20,13 +22,16 @@ use longhaul_engine::{Policy, is_time_zone};
 use longhaul_host::data_plan::DataPlan;
 use longhaul_host::packages;
 use longhaul_host::time_zone::{self, TimeZone};
-use serde::Deserialize;
 
 use keys::{KEYS, nearest};
 use schedule::ScheduleEntry;
 use value::Value;
 
+use crate::proxying::Proxying;
+
+pub use apps::AppSettings;
 pub use origin::Origin;
+pub use proxies::ProxySettings;
 pub use reference::configuration_markdown;
 
 /// What the command line of `longhaul daemon` gives.
@@ -64,16 +69,6 @@ pub struct ServiceSettings {
     pub stop_timeout: Duration,
 }
 
-/// What the owner allows an application that is confined (sandboxed, or calling with a token).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct AppSettings {
-    /// Folders below which it may name files, beside its own folder in the state folder.
-    pub folders: Vec<PathBuf>,
-    /// Whether it may connect to private and loopback addresses.
-    pub private_addresses: bool,
-}
-
 #[derive(Debug, Clone)]
 pub struct Configuration {
     pub service: ServiceSettings,
@@ -85,6 +80,9 @@ pub struct Configuration {
     pub policy_files: Vec<String>,
     /// By connection of NetworkManager or by network interface.
     pub data_plans: BTreeMap<String, DataPlan>,
+    pub proxy: ProxySettings,
+    /// What comes of it, with the settings of applications and the environment.
+    pub proxying: Proxying,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
@@ -144,6 +142,7 @@ impl Configuration {
         }
         configuration.read_environment(&environment)?;
         configuration.read_flags(options);
+        configuration.find_proxies(&environment)?;
         configuration.components = options.components;
         configuration.ask_machine(environment.get("TZ").map(OsString::as_os_str));
         Ok(configuration)
@@ -187,6 +186,8 @@ impl Configuration {
             apps: BTreeMap::new(),
             policy_files: Vec::new(),
             data_plans: BTreeMap::new(),
+            proxy: ProxySettings::default(),
+            proxying: Proxying::default(),
             launcher: None,
             components: false,
             origins: BTreeMap::new(),
@@ -211,17 +212,7 @@ impl Configuration {
             origin: origin("limits.schedule"),
         });
         for (app, settings) in &self.apps {
-            let folders = settings.folders.iter().map(|folder| folder.display().to_string()).collect();
-            values.push(ConfigValue {
-                key: format!("apps.{app:?}.folders"),
-                value: Value::Texts(folders).show(value::Form::Texts),
-                origin: origin("apps"),
-            });
-            values.push(ConfigValue {
-                key: format!("apps.{app:?}.private-addresses"),
-                value: settings.private_addresses.to_string(),
-                origin: origin("apps"),
-            });
+            values.extend(settings.values(app, &origin("apps")));
         }
         values.extend(plans::values(&self.data_plans, &origin(plans::SECTION)));
         values

@@ -78,11 +78,16 @@ used = \"2GB\"                                        # before Longhaul counted;
 ## `[apps.\"APPLICATION\"]`
 
 What an application may do that is confined: sandboxed, or calling over TCP with a token. Without an entry it may name files
-below `apps/APPLICATION/` of the state folder, and connect to public addresses only.
+below `apps/APPLICATION/` of the state folder, and connect to public addresses only. `proxy` and what belongs to it take the place of
+those in `[transfer]`, for any application.
 
 ```toml
 [apps.\"org.example.Photos\"]
 folders = [\"/home/me/Photos\"]
 private-addresses = true
+proxy = \"socks5h://127.0.0.1:9050\"
+no-proxy = [\"photos.example\"]
+proxy-user = \"photos\"
+proxy-password-file = \"/home/me/.config/longhaul/photos-proxy\"
 ```
 ";

@@ -8,12 +8,14 @@ use longhaul_store::Reader;
 use tokio::sync::oneshot;
 
 use super::job;
+use crate::proxying::Proxying;
 
 /// `None` when the operation is forgotten.
 type Prepared = Result<Option<(AppId, job::Prepared)>, Failure>;
 
 pub(super) struct Clerk {
     reader: Arc<dyn Reader>,
+    proxying: Arc<Proxying>,
     desk: Mutex<Desk>,
 }
 
@@ -31,8 +33,8 @@ struct Order {
 }
 
 impl Clerk {
-    pub(super) fn new(reader: Arc<dyn Reader>) -> Self {
-        Self { reader, desk: Mutex::default() }
+    pub(super) fn new(reader: Arc<dyn Reader>, proxying: Arc<Proxying>) -> Self {
+        Self { reader, proxying, desk: Mutex::default() }
     }
 
     /// `None` when the reading itself failed, which is in the log.
@@ -63,7 +65,7 @@ impl Clerk {
             };
             for Order { id, attempt, reply } in orders {
                 // Whoever asked may have gone.
-                let _ = reply.send(job::prepare(&*self.reader, id, attempt));
+                let _ = reply.send(job::prepare(&*self.reader, &self.proxying, id, attempt));
             }
         }
     }

@@ -4,11 +4,12 @@ use longhaul_contract::{
     AppId, Blocker, Cause, CreateDownload, Failure, OperationId, OperationKind, Remedy, Spec, WebErrorStatus,
 };
 use longhaul_store::{Reader, StoreError};
-use longhaul_transfer::{Job, JournalRecord, UploadJob};
+use longhaul_transfer::{Job, JournalRecord, ProxyRules, UploadJob};
 use url::Url;
 
 use super::upload_job::upload_job;
 use crate::journal;
+use crate::proxying::Proxying;
 
 /// One attempt, ready to begin.
 pub(super) enum Prepared {
@@ -36,6 +37,7 @@ impl Prepared {
 /// Reads what the attempt needs; `None` when the operation is forgotten.
 pub(super) fn prepare(
     reader: &dyn Reader,
+    proxying: &Proxying,
     id: OperationId,
     attempt: u32,
 ) -> Result<Option<(AppId, Prepared)>, Failure> {
@@ -45,11 +47,27 @@ pub(super) fn prepare(
     let prepared = match record.spec {
         Spec::Download(spec) => {
             let kept = kept.and_then(|bytes| legible(id, journal::decode(&bytes)));
-            job(id, attempt, *spec, kept).map(|job| Prepared::Download(Box::new(job)))
+            let rules = proxying.rules(
+                &app,
+                spec.proxy.as_deref(),
+                spec.proxy_credential.as_ref(),
+                spec.no_proxy.as_deref(),
+            );
+            rules
+                .and_then(|rules| job(id, attempt, *spec, rules, kept))
+                .map(|job| Prepared::Download(Box::new(job)))
         }
         Spec::Upload(spec) => {
             let kept = kept.and_then(|bytes| legible(id, journal::decode_upload(&bytes)));
-            upload_job(id, attempt, *spec, kept).map(|job| Prepared::Upload(Box::new(job)))
+            let rules = proxying.rules(
+                &app,
+                spec.proxy.as_deref(),
+                spec.proxy_credential.as_ref(),
+                spec.no_proxy.as_deref(),
+            );
+            rules
+                .and_then(|rules| upload_job(id, attempt, *spec, rules, kept))
+                .map(|job| Prepared::Upload(Box::new(job)))
         }
     };
     let prepared = prepared.map_err(|detail| Failure {
@@ -89,6 +107,7 @@ fn job(
     id: OperationId,
     attempt: u32,
     spec: CreateDownload,
+    proxy: ProxyRules,
     journal: Option<JournalRecord>,
 ) -> Result<Job, String> {
     let parse = |uri: &str| Url::parse(uri).map_err(|error| format!("a kept address is damaged: {error}"));
@@ -115,5 +134,6 @@ fn job(
         rate_limit: spec.rate_limit,
         journal,
         public_addresses_only: spec.public_addresses_only,
+        proxy,
     })
 }

@@ -1,7 +1,7 @@
 //! One attempt of an upload, put together from the stored specification and the journal of the attempts before.
 
 use longhaul_contract::{CreateUpload, OperationId, RequestHeader, UploadPart, UploadProtocol};
-use longhaul_transfer::{UploadContent, UploadJob, UploadJournalRecord, UploadSource};
+use longhaul_transfer::{ProxyRules, UploadContent, UploadJob, UploadJournalRecord, UploadSource};
 use url::Url;
 
 /// Bytes of the server's answer that are kept.
@@ -15,6 +15,7 @@ pub(super) fn upload_job(
     id: OperationId,
     attempt: u32,
     spec: CreateUpload,
+    proxy: ProxyRules,
     journal: Option<UploadJournalRecord>,
 ) -> Result<UploadJob, String> {
     let parse = |uri: &str| Url::parse(uri).map_err(|error| format!("a kept address is damaged: {error}"));
@@ -42,6 +43,7 @@ pub(super) fn upload_job(
         rate_limit: spec.rate_limit,
         journal,
         public_addresses_only: spec.public_addresses_only,
+        proxy,
         response_body_max: RESPONSE_BODY_MAX,
         source: match spec.source_file {
             Some(file) => UploadSource::File(file.into()),

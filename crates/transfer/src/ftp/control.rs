@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -232,11 +232,11 @@ impl Tls {
     /// # Errors
     /// No handshake, or a certificate that is not the server's.
     async fn secure(&self, socket: TcpStream, read_bytes: usize, doing: &str) -> Result<Stream, Failure> {
-        let buffered = BufReader::with_capacity(read_bytes, socket);
         let connector = TlsConnector::from(Arc::clone(&self.configuration));
-        let stream =
-            connector.connect(self.name.clone(), buffered).await.map_err(|error| of_socket(&error, doing))?;
-        Stream::tls(stream).map_err(|error| of_socket(&error, doing))
+        plain(socket, doing)?
+            .secured(&connector, self.name.clone(), read_bytes)
+            .await
+            .map_err(|error| of_socket(&error, doing))
     }
 
     pub(super) async fn secure_data(&self, socket: TcpStream, doing: &str) -> Result<Stream, Failure> {

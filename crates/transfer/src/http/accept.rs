@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use longhaul_contract::{Blocker, Cause, Expectation, Failure, Remedy, WebErrorStatus};
 use url::Url;
 
+use super::auth::{Peer, advice};
 use super::failure::{blocked, needs_input, permanent, transient};
 use super::head::{AcceptRanges, ContentRange, Head, difference, strong_validator};
 use crate::journal::Validators;
@@ -248,14 +249,17 @@ pub(crate) fn refusal(status: u16, url: &Url, head: &Head, now: SystemTime) -> F
         _ => (Remedy::Permanent, Cause::HttpStatus),
     };
     let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let mut detail = format!("{} answered {status} {}", host_of(url), reason.unwrap_or_default());
+    detail.truncate(detail.trim_end().len());
+    if let Some(advice) = (status == 401).then(|| advice(head, Peer::Server)).flatten() {
+        detail = format!("{detail}; {advice}");
+    }
     Failure {
         remedy,
         cause,
         web_error_status: WebErrorStatus::from_http(status),
         http_status: Some(status),
-        detail: format!("{} answered {status} {}", host_of(url), reason.unwrap_or_default())
-            .trim_end()
-            .to_owned(),
+        detail,
         retry_after_seconds,
     }
 }

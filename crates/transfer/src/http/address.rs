@@ -35,6 +35,15 @@ impl Reach {
 /// # Errors
 /// No address, only forbidden ones, or none that answers.
 pub(crate) async fn connect(origin: &Origin, reach: Reach) -> Result<TcpStream, Failure> {
+    let addresses = allowed(origin, reach).await?;
+    race(addresses).await.map_err(|error| of_socket(&error, &format!("connecting to {origin}")))
+}
+
+/// The addresses of the origin that may be connected to, in the order in which to try them.
+///
+/// # Errors
+/// There is none, or only forbidden ones.
+pub(crate) async fn allowed(origin: &Origin, reach: Reach) -> Result<VecDeque<SocketAddr>, Failure> {
     let addresses = resolve(origin).await?;
     let allowed: Vec<SocketAddr> =
         addresses.iter().copied().filter(|address| reach.allows(address.ip())).collect();
@@ -44,7 +53,7 @@ pub(crate) async fn connect(origin: &Origin, reach: Reach) -> Result<TcpStream, 
             format!("{origin} is not at a public address, and this application may use only those"),
         ));
     }
-    race(interleaved(&allowed)).await.map_err(|error| of_socket(&error, &format!("connecting to {origin}")))
+    Ok(interleaved(&allowed))
 }
 
 async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Failure> {

@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Version;
+use http::{HeaderValue, Version};
 use http_body::Body as _;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use longhaul_contract::{Cause, Failure};
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
@@ -21,7 +19,8 @@ use super::failure::{calm, h2_reason, of_hyper, of_socket, transient};
 use super::head::Head;
 use super::origin::Origin;
 use super::outgoing::{Course, Outgoing, Patience};
-use super::pool::{Http2Connection, Pool, Seat};
+use super::pool::{Http2Connection, Pool, Route, Seat};
+use super::proxy::Proxy;
 use super::request::Ask;
 use super::stream::{Stream, TLS_READ_BYTES};
 use super::tls::{Protocols, Tls, is_protocol_refused, server_name};
@@ -48,14 +47,27 @@ pub(crate) struct Client {
     tls: Tls,
     connect_timeout: Duration,
     patience: Patience,
+    pub(super) user_agent: HeaderValue,
     network: watch::Sender<u64>,
 }
 
 /// Which connections a request may use.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Way {
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'w> {
     pub(crate) reach: Reach,
     pub(crate) protocols: Protocols,
+    pub(crate) proxy: Option<&'w Proxy>,
+}
+
+impl<'w> Way<'w> {
+    fn route(self) -> Route {
+        Route { proxy: self.proxy.map(|proxy| Arc::clone(&proxy.key)), reach: self.reach }
+    }
+
+    /// The proxy that requests to `origin` go to themselves.
+    fn forwarding(self, origin: &Origin) -> Option<&'w Proxy> {
+        self.proxy.filter(|proxy| proxy.forwards(origin))
+    }
 }
 
 pub(crate) struct Answer {
@@ -95,6 +107,8 @@ impl Client {
                 stall: settings.stall_timeout,
                 stall_bytes_per_second: settings.stall_bytes_per_second,
             },
+            user_agent: HeaderValue::from_str(&settings.user_agent)
+                .unwrap_or(HeaderValue::from_static("longhaul")),
             network: watch::Sender::new(0),
         })
     }
@@ -134,12 +148,14 @@ impl Client {
     pub(crate) async fn send(
         &self,
         seat: Seat,
-        way: Way,
+        way: Way<'_>,
         ask: &(dyn Fn(Version) -> Result<Ask, Failure> + Sync),
     ) -> Result<Answer, Failure> {
         let origin = seat.origin().clone();
         let mut way = way;
         let mut seat = Some(seat);
+        let forwarding = way.forwarding(&origin);
+        let mut round = forwarding.and_then(Proxy::round);
         let mut repeats = 0;
         loop {
             if self.pool.traits(&origin).needs_http1 {
@@ -147,7 +163,9 @@ impl Client {
             }
             let connection = self.connection(&origin, way).await?;
             let sent = match connection {
-                Connection::Http1 { stream, is_used } => self.over_http1(stream, is_used, &origin, ask).await,
+                Connection::Http1 { stream, is_used } => {
+                    self.over_http1(stream, is_used, (&origin, forwarding), ask).await
+                }
                 Connection::Http2(connection) => {
                     if let Some(seat) = &mut seat {
                         seat.use_shared(&connection);
@@ -156,7 +174,13 @@ impl Client {
                 }
             };
             match sent {
+                Ok(answer) if forwarding.is_some_and(|proxy| proxy.heed(round.as_mut(), &answer.head)) => {
+                    answer.body.discard();
+                }
                 Ok(mut answer) => {
+                    if let Some(proxy) = forwarding.filter(|_| answer.head.status == 407) {
+                        return Err(proxy.refused(&answer.head, &origin));
+                    }
                     if let Some(seat) = seat.take() {
                         answer.body.sit(seat);
                     }
@@ -175,13 +199,14 @@ impl Client {
         }
     }
 
-    async fn connection(&self, origin: &Origin, way: Way) -> Result<Connection, Failure> {
+    async fn connection(&self, origin: &Origin, way: Way<'_>) -> Result<Connection, Failure> {
         let may_use_http2 = origin.is_tls() && way.protocols == Protocols::Http1AndHttp2;
+        let route = way.route();
         let at_hand = || {
-            if may_use_http2 && let Some(shared) = self.pool.http2(origin, way.reach) {
+            if may_use_http2 && let Some(shared) = self.pool.http2(origin, &route) {
                 return Some(Connection::Http2(shared));
             }
-            let stream = self.pool.take_idle(origin, way.reach)?;
+            let stream = self.pool.take_idle(origin, &route)?;
             Some(Connection::Http1 { stream, is_used: true })
         };
         if let Some(connection) = at_hand() {
@@ -200,21 +225,29 @@ impl Client {
         };
         match tokio::time::timeout(self.connect_timeout, self.connect(origin, way)).await {
             Ok(connected) => connected,
-            Err(_) => Err(transient(
-                Cause::ConnectTimeout,
-                format!("no connection to {origin} within {} s", self.connect_timeout.as_secs_f32()),
-            )),
+            Err(_) => {
+                let by = way.proxy.map_or_else(String::new, |proxy| format!(" by the proxy {proxy}"));
+                let detail =
+                    format!("no connection to {origin}{by} within {} s", self.connect_timeout.as_secs_f32());
+                Err(transient(Cause::ConnectTimeout, detail))
+            }
         }
     }
 
-    async fn connect(&self, origin: &Origin, way: Way) -> Result<Connection, Failure> {
-        let socket = address::connect(origin, way.reach).await?;
-        let doing = format!("connecting to {origin}");
+    async fn connect(&self, origin: &Origin, way: Way<'_>) -> Result<Connection, Failure> {
+        let mut stream = match way.proxy {
+            Some(proxy) => self.by_proxy(proxy, origin, way.reach).await?,
+            None => {
+                let socket = address::connect(origin, way.reach).await?;
+                Stream::plain(socket)
+                    .map_err(|error| of_socket(&error, &format!("connecting to {origin}")))?
+            }
+        };
+        stream.route = way.route();
         if !origin.is_tls() {
-            let stream = Stream::plain(socket).map_err(|error| of_socket(&error, &doing))?;
             return Ok(Connection::Http1 { stream, is_used: false });
         }
-        let stream = self.secure(socket, origin, way).await?;
+        let stream = self.secure(stream, origin, way.protocols).await?;
         if stream.is_http2_agreed() {
             return Ok(Connection::Http2(self.greet_http2(origin, stream).await?));
         }
@@ -224,13 +257,17 @@ impl Client {
         Ok(Connection::Http1 { stream, is_used: false })
     }
 
-    async fn secure(&self, socket: TcpStream, origin: &Origin, way: Way) -> Result<Stream, Failure> {
+    pub(super) async fn secure(
+        &self,
+        stream: Stream,
+        origin: &Origin,
+        protocols: Protocols,
+    ) -> Result<Stream, Failure> {
         let doing = format!("TLS with {}", origin.authority());
-        let configuration = self.tls.configuration(way.protocols)?;
+        let configuration = self.tls.configuration(protocols)?;
         let name = server_name(&origin.host)?;
-        let buffered = BufReader::with_capacity(TLS_READ_BYTES, socket);
-        match TlsConnector::from(configuration).connect(name, buffered).await {
-            Ok(stream) => Stream::tls(stream).map_err(|error| of_socket(&error, &doing)),
+        match stream.secured(&TlsConnector::from(configuration), name, TLS_READ_BYTES).await {
+            Ok(stream) => Ok(stream),
             Err(error) if is_protocol_refused(&error) => {
                 Err(transient(Cause::TlsProtocol, format!("{doing} failed: it speaks no HTTP that we do")))
             }
@@ -239,7 +276,7 @@ impl Client {
     }
 
     async fn greet_http2(&self, origin: &Origin, stream: Stream) -> Result<Http2Connection, Failure> {
-        let (remote, local) = (stream.remote, stream.local);
+        let (remote, local, route) = (stream.remote, stream.local, stream.route.clone());
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -258,7 +295,7 @@ impl Client {
                 goodbye.send_replace(h2_reason(&error));
             }
         });
-        let shared = Http2Connection { sender, remote, local, users: Arc::new(()), farewell };
+        let shared = Http2Connection { sender, remote, local, route, users: Arc::new(()), farewell };
         self.pool.share_http2(origin, shared.clone());
         Ok(shared)
     }
@@ -267,11 +304,14 @@ impl Client {
         &self,
         stream: Stream,
         is_used: bool,
-        origin: &Origin,
+        (origin, forwarding): (&Origin, Option<&Proxy>),
         ask: &(dyn Fn(Version) -> Result<Ask, Failure> + Sync),
     ) -> Result<Answer, SendError> {
         let (remote, local) = (stream.remote, stream.local);
-        let ask = ask(Version::HTTP_11).map_err(SendError::is_final)?;
+        let mut ask = ask(Version::HTTP_11).map_err(SendError::is_final)?;
+        if let Some(proxy) = forwarding {
+            proxy.dress(&mut ask, origin).map_err(SendError::is_final)?;
+        }
         let is_repeatable = is_used && ask.method().is_idempotent();
         let host = origin.authority();
         let course = ask.extensions().get::<Arc<Course>>().cloned();

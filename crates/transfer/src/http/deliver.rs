@@ -23,6 +23,8 @@ use super::tls::Protocols;
 
 /// From so many bytes on a server is asked beforehand whether it wants the body.
 const EXPECT_BYTES_MIN: u64 = 1 << 20;
+/// The same while it is not known whether it accepts the credential: most likely the body would be in vain.
+const EXPECT_UNPROVED_BYTES_MIN: u64 = 64 << 10;
 
 /// Makes the stream of a body anew, for each time that the request is sent.
 pub(crate) type Pieces<'a> = dyn Fn(Arc<Course>) -> BoxStream<'static, io::Result<Bytes>> + Send + Sync + 'a;
@@ -77,6 +79,7 @@ impl Call<'_> {
         let (mut url, mut seat) = (self.url.clone(), seat);
         let mut is_seen = false;
         let mut has_sent = false;
+        let mut round = Origin::of(&url).and_then(|origin| self.template.round(client, &origin));
         let mut visited = Vec::new();
         let mut chain = Vec::new();
         loop {
@@ -89,6 +92,13 @@ impl Call<'_> {
                 fail(course.as_ref().and_then(|course| course.failure()).unwrap_or(failure))
             })?;
             if self.was_expectation_refused(client, &url, &answer.head, course.as_deref()) {
+                answer.body.discard();
+                continue;
+            }
+            let origin = Origin::of(&url).ok_or_else(|| fail(unsupported(&url)))?;
+            if self.template.heed(client, &origin, round.as_mut(), &answer.head) {
+                // It has not done what was asked.
+                has_sent = false;
                 answer.body.discard();
                 continue;
             }
@@ -106,6 +116,7 @@ impl Call<'_> {
             visited.push(url);
             check_way(&visited, &next, self.redirects_max).map_err(fail)?;
             url = next;
+            round = Origin::of(&url).and_then(|origin| self.template.round(client, &origin));
         }
     }
 
@@ -122,9 +133,13 @@ impl Call<'_> {
             Some(seat) => seat,
             None => client.pool.seat(&origin).await,
         };
-        let way = Way { reach: self.reach, protocols: self.protocols };
+        let proxy = self.template.proxy(&origin)?;
+        let way = Way { reach: self.reach, protocols: self.protocols, proxy };
         let traits = client.pool.traits(&origin);
-        let may_expect = self.length >= EXPECT_BYTES_MIN && !traits.ignores_expect && !traits.takes_bodies;
+        let is_unproved = self.template.is_unproved(&origin);
+        let least = if is_unproved { EXPECT_UNPROVED_BYTES_MIN } else { EXPECT_BYTES_MIN };
+        let may_expect =
+            self.length >= least && !traits.ignores_expect && (is_unproved || !traits.takes_bodies);
         let answer = client
             .send(seat, way, &|version| {
                 if is_seen {
@@ -197,7 +212,7 @@ impl Call<'_> {
         course: Option<&Course>,
     ) -> bool {
         let Some(origin) = Origin::of(url) else { return false };
-        let has_asked = course.is_some() && self.length >= EXPECT_BYTES_MIN;
+        let has_asked = course.is_some() && self.length >= EXPECT_UNPROVED_BYTES_MIN;
         if head.status != 417 || !has_asked || client.pool.traits(&origin).ignores_expect {
             return false;
         }

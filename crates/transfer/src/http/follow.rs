@@ -106,6 +106,7 @@ impl Source {
         urgency: Urgency,
     ) -> Result<Reached, FollowError> {
         if let Some(site) = &self.site {
+            self.goes_straight(&site.origin)?;
             let seat = take_seat(client, &site.origin, urgency).await?;
             let answer = site.ask(client, seat, self.reach, range).await?;
             let url = without_userinfo(&self.url);
@@ -130,6 +131,17 @@ impl Source {
         Ok(reached)
     }
 
+    /// FTP has a second connection to a port that comes up as one goes, which few proxies let through. Going without the
+    /// one that was named would tell the server what was not to be told.
+    fn goes_straight(&self, origin: &Origin) -> Result<(), Failure> {
+        let Some(proxy) = self.template.proxy(origin)? else { return Ok(()) };
+        let way_out =
+            "name its host in noProxy (--noproxy) to go there without one, or use an address of https:";
+        let detail =
+            format!("{origin} cannot be reached by the proxy {proxy}, as FTP goes by none: {way_out}");
+        Err(needs_input(Cause::UnsupportedScheme, detail))
+    }
+
     async fn follow(
         &self,
         client: &Client,
@@ -142,14 +154,7 @@ impl Source {
         let mut chain: Vec<ReceiptHop> = Vec::new();
         let mut visited = Vec::new();
         loop {
-            let origin = Origin::of(&url).ok_or_else(|| unsupported(&url))?;
-            let seat = take_seat(client, &origin, urgency).await?;
-            let protocols =
-                if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
-            let way = Way { reach: self.reach, protocols };
-            let answer = client
-                .send(seat, way, &|version: Version| self.template.ask(&url, &method, range, version))
-                .await?;
+            let answer = self.show_identity(client, &url, &method, range, urgency).await?;
             chain.push(ReceiptHop { url: shown(&url), status: answer.head.status });
             let Some(next) = self.next_hop(&url, &mut method, &answer.head)? else {
                 return Ok(Reached { answer, url, chain });
@@ -158,6 +163,30 @@ impl Source {
             visited.push(url);
             check_way(&visited, &next, self.redirects_max)?;
             url = next;
+        }
+    }
+
+    /// Asks at one address, again where it wants another answer to its challenge.
+    async fn show_identity(
+        &self,
+        client: &Client,
+        url: &Url,
+        method: &Method,
+        range: Option<&RangeFields>,
+        urgency: Urgency,
+    ) -> Result<Answer, FollowError> {
+        let origin = Origin::of(url).ok_or_else(|| unsupported(url))?;
+        let protocols = if urgency == Urgency::First { Protocols::Http1AndHttp2 } else { Protocols::Http1 };
+        let mut round = self.template.round(client, &origin);
+        loop {
+            let seat = take_seat(client, &origin, urgency).await?;
+            let way = Way { reach: self.reach, protocols, proxy: self.template.proxy(&origin)? };
+            let ask = |version: Version| self.template.ask(url, method, range, version);
+            let answer = client.send(seat, way, &ask).await?;
+            if !self.template.heed(client, &origin, round.as_mut(), &answer.head) {
+                return Ok(answer);
+            }
+            answer.body.discard();
         }
     }
 

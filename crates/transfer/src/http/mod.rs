@@ -5,6 +5,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod address;
+pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod deliver;
@@ -16,7 +17,10 @@ pub(crate) mod origin;
 pub(crate) mod outgoing;
 pub(crate) mod path;
 pub(crate) mod pool;
+pub(crate) mod proxy;
 pub(crate) mod request;
+pub(crate) mod socks;
 pub(crate) mod stall;
 pub(crate) mod stream;
 pub(crate) mod tls;
+pub(crate) mod tunnel;

@@ -36,10 +36,37 @@ pub(crate) struct Traits {
     pub(crate) chose_http1: bool,
     /// Does not answer `Expect: 100-continue`, or refuses it.
     pub(crate) ignores_expect: bool,
+    /// Took up no credential but as Digest.
+    pub(crate) asks_digest: bool,
     /// Has taken a large body.
     pub(crate) takes_bodies: bool,
     /// When its path last lost packets although none waited in a queue.
     pub(crate) lossy: Option<Instant>,
+}
+
+/// The way by which a connection was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Tells a proxy and who we are to it from all others; `None` goes directly.
+    pub(crate) proxy: Option<Arc<str>>,
+    pub(crate) reach: Reach,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self { proxy: None, reach: Reach::Anywhere }
+    }
+}
+
+impl Route {
+    /// Whether who would go this way may use a connection that was made by `made`, with `remote` at its other end.
+    fn allows(&self, made: &Self, remote: std::net::IpAddr) -> bool {
+        match &self.proxy {
+            None => made.proxy.is_none() && self.reach.allows(remote),
+            // The other end is the proxy: what the server's address may be was seen to when it was made.
+            Some(_) => self == made,
+        }
+    }
 }
 
 pub(crate) struct Pool {
@@ -82,6 +109,7 @@ pub(crate) struct Http2Connection {
     pub(crate) sender: http2::SendRequest<Outgoing>,
     pub(crate) remote: std::net::SocketAddr,
     pub(crate) local: std::net::SocketAddr,
+    pub(crate) route: Route,
     /// One clone per request under way, beside the pool's own.
     pub(crate) users: Arc<()>,
     /// With which reason the connection ended; closed when it ended without one.
@@ -203,17 +231,18 @@ impl Pool {
     }
 
     /// The youngest idle connection that is still good.
-    pub(crate) fn take_idle(&self, origin: &Origin, reach: Reach) -> Option<Stream> {
+    pub(crate) fn take_idle(&self, origin: &Origin, route: &Route) -> Option<Stream> {
         let mut state = self.state();
         let state = &mut *state;
         let host = state.hosts.get_mut(origin)?;
         let mut index = host.idle.len();
         while index > 0 {
             index -= 1;
-            if !host.idle[index].stream.is_quiet() {
+            let stream = &mut host.idle[index].stream;
+            if !stream.is_quiet() {
                 host.idle.swap_remove(index);
                 state.idle_count -= 1;
-            } else if reach.allows(host.idle[index].stream.remote.ip()) {
+            } else if route.allows(&stream.route, stream.remote.ip()) {
                 state.idle_count -= 1;
                 return Some(host.idle.swap_remove(index).stream);
             }
@@ -233,14 +262,15 @@ impl Pool {
     }
 
     /// An open HTTP/2 connection.
-    pub(crate) fn http2(&self, origin: &Origin, reach: Reach) -> Option<Http2Connection> {
+    pub(crate) fn http2(&self, origin: &Origin, route: &Route) -> Option<Http2Connection> {
         let mut state = self.state();
         let host = state.hosts.get_mut(origin)?;
         host.http2.retain(|shared| !shared.connection.sender.is_closed());
         host.http2
             .iter()
-            .find(|shared| reach.allows(shared.connection.remote.ip()) && shared.connection.sender.is_ready())
-            .map(|shared| shared.connection.clone())
+            .map(|shared| &shared.connection)
+            .find(|known| route.allows(&known.route, known.remote.ip()) && known.sender.is_ready())
+            .cloned()
     }
 
     pub(crate) fn share_http2(self: &Arc<Self>, origin: &Origin, connection: Http2Connection) {

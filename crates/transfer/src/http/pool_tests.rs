@@ -109,9 +109,12 @@ async fn idle_connections_are_used_again_unless_the_peer_has_closed() {
     })
     .await
     .expect("the close is noticed");
-    assert!(pool.take_idle(&a, Reach::PublicOnly).is_none(), "a connection to loopback is not public");
-    assert_eq!(pool.take_idle(&a, Reach::Anywhere).unwrap().local, local);
-    assert!(pool.take_idle(&a, Reach::Anywhere).is_none());
+    let public = Route { reach: Reach::PublicOnly, ..Route::default() };
+    let by_proxy = Route { proxy: Some("p".into()), ..Route::default() };
+    assert!(pool.take_idle(&a, &by_proxy).is_none(), "a direct connection is not one by a proxy");
+    assert!(pool.take_idle(&a, &public).is_none(), "a connection to loopback is not public");
+    assert_eq!(pool.take_idle(&a, &Route::default()).unwrap().local, local);
+    assert!(pool.take_idle(&a, &Route::default()).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,5 +140,5 @@ async fn a_change_of_the_network_closes_what_is_idle() {
     let (connection, _peer) = stream().await;
     seat.keep(connection);
     pool.drop_idle();
-    assert!(pool.take_idle(&a, Reach::Anywhere).is_none());
+    assert!(pool.take_idle(&a, &Route::default()).is_none());
 }

@@ -2,17 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
 use longhaul_contract::{Cause, Credential, Failure, Secret};
 use url::Url;
 
+use super::auth::{Account, Peer, Round};
+use super::client::Client;
 use super::failure::needs_input;
+use super::head::Head;
 use super::origin::{Origin, shown};
 use super::outgoing::Outgoing;
+use super::proxy::{Proxies, Proxy};
+use crate::proxy::ProxyRules;
 
 /// A request ready for the HTTP engine.
 pub(crate) type Ask = Request<Outgoing>;
@@ -33,7 +36,8 @@ pub(crate) struct Template {
     method: Method,
     body: Bytes,
     headers: HeaderMap,
-    authorization: Option<HeaderValue>,
+    account: Option<Account>,
+    proxies: Proxies,
     user_agent: HeaderValue,
     is_unconditional: AtomicBool,
 }
@@ -80,22 +84,75 @@ impl Template {
             value.set_sensitive(true);
             fields.append(name, value);
         }
-        let authorization = credential
-            .map(|credential| basic(&credential.user, credential.password.reveal()))
-            .or_else(|| userinfo(url).map(|(user, password)| basic(&user, &password)));
+        // A caller that writes the field itself has no credential beside it.
+        let account = credential
+            .cloned()
+            .or_else(|| userinfo(url))
+            .filter(|_| !fields.contains_key(header::AUTHORIZATION))
+            .map(|credential| Account::new(credential, Peer::Server));
         Ok(Self {
             home,
             method,
             body: body.map(|body| Bytes::copy_from_slice(body.reveal().as_bytes())).unwrap_or_default(),
             headers: fields,
-            authorization,
+            account,
+            proxies: Proxies::default(),
             user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("longhaul")),
             is_unconditional: AtomicBool::new(false),
         })
     }
 
+    #[must_use]
+    pub(crate) fn by_proxies(self, rules: &ProxyRules) -> Self {
+        Self { proxies: Proxies::new(rules), ..self }
+    }
+
+    /// By which proxy requests to `origin` go.
+    ///
+    /// # Errors
+    /// One is named that cannot be used.
+    pub(crate) fn proxy(&self, origin: &Origin) -> Result<Option<&Proxy>, Failure> {
+        self.proxies.of(origin)
+    }
+
     pub(crate) fn is_home(&self, origin: &Origin) -> bool {
         self.home == *origin
+    }
+
+    /// The credential, where it belongs.
+    fn account(&self, origin: &Origin) -> Option<&Account> {
+        self.account.as_ref().filter(|_| self.is_home(origin))
+    }
+
+    /// Begins a request to `origin`; `None` where there is no credential to show.
+    pub(crate) fn round(&self, client: &Client, origin: &Origin) -> Option<Round> {
+        let account = self.account(origin)?;
+        if client.pool.traits(origin).asks_digest {
+            account.await_challenge();
+        }
+        Some(account.round())
+    }
+
+    /// Heeds what `origin` says about the credential; whether the request is to be made again.
+    pub(crate) fn heed(
+        &self,
+        client: &Client,
+        origin: &Origin,
+        round: Option<&mut Round>,
+        head: &Head,
+    ) -> bool {
+        let (Some(account), Some(round)) = (self.account(origin), round) else { return false };
+        let is_again = account.heed(round, head);
+        if is_again && account.is_digest() {
+            client.pool.learn(origin, |traits| traits.asks_digest = true);
+        }
+        is_again
+    }
+
+    /// Whether a body sent to `origin` may be in vain, as nobody knows yet if the credential is accepted.
+    pub(crate) fn is_unproved(&self, origin: &Origin) -> bool {
+        let proxy = self.proxy(origin).ok().flatten().filter(|proxy| proxy.forwards(origin));
+        self.account(origin).is_some_and(Account::is_unproved) || proxy.is_some_and(Proxy::is_unproved)
     }
 
     pub(crate) const fn method(&self) -> &Method {
@@ -166,8 +223,9 @@ impl Template {
         fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if self.is_home(&origin) {
-            if let Some(authorization) = &self.authorization {
-                fields.insert(header::AUTHORIZATION, authorization.clone());
+            let shown = self.account.as_ref().and_then(|account| account.field(method, &origin_form(url)));
+            if let Some(authorization) = shown {
+                fields.insert(header::AUTHORIZATION, authorization);
             }
             for name in self.headers.keys() {
                 fields.remove(name);
@@ -187,11 +245,16 @@ pub(crate) fn unsupported(url: &Url) -> Failure {
     )
 }
 
-fn target(url: &Url, origin: &Origin, version: Version) -> Result<Uri, Failure> {
-    let path = match url.query() {
+/// Path and query (RFC 9112 section 3.2.1).
+fn origin_form(url: &Url) -> String {
+    match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
-    };
+    }
+}
+
+fn target(url: &Url, origin: &Origin, version: Version) -> Result<Uri, Failure> {
+    let path = origin_form(url);
     let text = if version == Version::HTTP_2 { format!("{origin}{path}") } else { path };
     text.parse().map_err(|error| {
         needs_input(Cause::HttpStatus, format!("{} is no request target: {error}", shown(url)))
@@ -204,20 +267,13 @@ pub(crate) fn header_value(text: &str) -> Result<HeaderValue, Failure> {
     })
 }
 
-/// RFC 7617 with UTF-8.
-fn basic(user: &str, password: &str) -> HeaderValue {
-    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
-    let mut value = HeaderValue::from_str(&text).expect("base64 is ASCII without controls");
-    value.set_sensitive(true);
-    value
-}
-
-fn userinfo(url: &Url) -> Option<(String, String)> {
+pub(crate) fn userinfo(url: &Url) -> Option<Credential> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
     let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-    Some((decode(url.username()), decode(url.password().unwrap_or_default())))
+    let password = Secret::new(decode(url.password().unwrap_or_default()));
+    Some(Credential { user: decode(url.username()), password })
 }
 
 #[cfg(test)]

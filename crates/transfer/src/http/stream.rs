@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::path::Path;
+use super::pool::Route;
 
 /// What may wait in the kernel to be sent.
 const UNSENT_BYTES: u32 = 512 << 10;
@@ -22,8 +25,12 @@ pub(crate) const TLS_READ_BYTES: usize = 128 << 10;
 
 enum Transport {
     Plain(TcpStream),
-    Tls(Box<TlsStream<BufReader<TcpStream>>>),
+    Tls(Box<Secured<TcpStream>>),
+    /// TLS with the server within TLS with a proxy.
+    Nested(Box<Secured<Secured<TcpStream>>>),
 }
+
+type Secured<S> = TlsStream<BufReader<S>>;
 
 pub(crate) struct Stream {
     transport: Transport,
@@ -35,39 +42,71 @@ pub(crate) struct Stream {
     is_write_broken: bool,
     /// Whether the last write had to wait.
     write_blocked: Arc<AtomicBool>,
+    /// The other end of the socket: the server, or the proxy.
     pub(crate) remote: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) route: Route,
 }
 
 impl Stream {
     pub(crate) fn plain(socket: TcpStream) -> io::Result<Self> {
         let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self::new(Transport::Plain(socket), remote, local))
-    }
-
-    pub(crate) fn tls(stream: TlsStream<BufReader<TcpStream>>) -> io::Result<Self> {
-        let socket = stream.get_ref().0.get_ref();
-        let (remote, local) = (socket.peer_addr()?, socket.local_addr()?);
-        Ok(Self::new(Transport::Tls(Box::new(stream)), remote, local))
-    }
-
-    fn new(transport: Transport, remote: SocketAddr, local: SocketAddr) -> Self {
-        Self {
-            transport,
+        Ok(Self {
+            transport: Transport::Plain(socket),
             early: Bytes::new(),
             failed: None,
             is_write_broken: false,
             write_blocked: Arc::default(),
             remote,
             local,
-        }
+            route: Route::default(),
+        })
+    }
+
+    /// The same connection with TLS, over the TLS of a proxy if there is one; `read_bytes` are read from it at a time.
+    pub(crate) async fn secured(
+        self,
+        tls: &TlsConnector,
+        name: ServerName<'static>,
+        read_bytes: usize,
+    ) -> io::Result<Self> {
+        let transport = match self.transport {
+            Transport::Plain(socket) => {
+                let buffered = BufReader::with_capacity(read_bytes, socket);
+                Transport::Tls(Box::new(tls.connect(name, buffered).await?))
+            }
+            Transport::Tls(stream) => {
+                let buffered = BufReader::with_capacity(read_bytes, *stream);
+                Transport::Nested(Box::new(tls.connect(name, buffered).await?))
+            }
+            Transport::Nested(_) => return Err(io::Error::other("there is TLS with the server already")),
+        };
+        Ok(Self { transport, ..self })
+    }
+
+    /// Writes a few bytes. Other than in the course of a request, a peer that takes no more is an error at once.
+    pub(crate) async fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        std::future::poll_fn(|context| {
+            while !rest.is_empty() {
+                match Pin::new(&mut *self).poll_write(context, rest) {
+                    Poll::Ready(written) => rest = &rest[written?..],
+                    Poll::Pending if self.is_write_broken => {
+                        return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Pin::new(&mut *self).poll_flush(context)
+        })
+        .await
     }
 
     /// The bare connection, if it is one and nothing of it was read ahead.
     pub(crate) fn into_plain(self) -> Option<TcpStream> {
         match self.transport {
             Transport::Plain(socket) if self.early.is_empty() => Some(socket),
-            Transport::Plain(_) | Transport::Tls(_) => None,
+            Transport::Plain(_) | Transport::Tls(_) | Transport::Nested(_) => None,
         }
     }
 
@@ -75,6 +114,7 @@ impl Stream {
         match &self.transport {
             Transport::Plain(socket) => socket,
             Transport::Tls(stream) => stream.get_ref().0.get_ref(),
+            Transport::Nested(stream) => stream.get_ref().0.get_ref().get_ref().0.get_ref(),
         }
     }
 
@@ -105,6 +145,7 @@ impl Stream {
         match &self.transport {
             Transport::Plain(_) => false,
             Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Transport::Nested(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
@@ -131,6 +172,7 @@ impl Stream {
         match &mut self.transport {
             Transport::Plain(socket) => socket.poll_read_ready(context),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_fill_buf(context).map_ok(|_| ()),
+            Transport::Nested(stream) => Pin::new(&mut **stream).poll_fill_buf(context).map_ok(|_| ()),
         }
     }
 
@@ -146,8 +188,8 @@ impl Stream {
 }
 
 /// Reads as many records as are there and fit: what is done for each read would else be done for each record.
-fn poll_records(
-    stream: &mut TlsStream<BufReader<TcpStream>>,
+fn poll_records<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut TlsStream<S>,
     context: &mut Context<'_>,
     buffer: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
@@ -185,16 +227,20 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        match &mut this.transport {
-            Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            Transport::Tls(_) if this.failed.is_some() => Poll::Ready(this.failed.take().map_or(Ok(()), Err)),
-            Transport::Tls(stream) => match ready!(poll_records(stream, context, buffer)) {
-                Err(error) if buffer.filled().len() > before => {
-                    this.failed = Some(error);
-                    Poll::Ready(Ok(()))
-                }
-                read => Poll::Ready(read),
-            },
+        if this.failed.is_some() {
+            return Poll::Ready(this.failed.take().map_or(Ok(()), Err));
+        }
+        let read = match &mut this.transport {
+            Transport::Plain(socket) => return Pin::new(socket).poll_read(context, buffer),
+            Transport::Tls(stream) => poll_records(stream, context, buffer),
+            Transport::Nested(stream) => poll_records(stream, context, buffer),
+        };
+        match ready!(read) {
+            Err(error) if buffer.filled().len() > before => {
+                this.failed = Some(error);
+                Poll::Ready(Ok(()))
+            }
+            read => Poll::Ready(read),
         }
     }
 }
@@ -211,6 +257,7 @@ impl AsyncWrite for Stream {
         let written = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+            Transport::Nested(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
         };
         self.settle_write(written)
     }
@@ -226,6 +273,7 @@ impl AsyncWrite for Stream {
         let written = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, pieces),
+            Transport::Nested(stream) => Pin::new(&mut **stream).poll_write_vectored(context, pieces),
         };
         self.settle_write(written)
     }
@@ -241,6 +289,7 @@ impl AsyncWrite for Stream {
         let flushed = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+            Transport::Nested(stream) => Pin::new(&mut **stream).poll_flush(context),
         };
         match self.settle_write(flushed.map_ok(|()| 0)) {
             Poll::Pending if self.is_write_broken => Poll::Ready(Ok(())),
@@ -252,6 +301,7 @@ impl AsyncWrite for Stream {
         match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
+            Transport::Nested(stream) => Pin::new(&mut **stream).poll_shutdown(context),
         }
     }
 }

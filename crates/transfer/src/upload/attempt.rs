@@ -106,7 +106,8 @@ impl Upload {
             &job.headers,
             job.credential.as_ref().filter(|_| job.part_urls.is_empty()),
             &shared.settings.user_agent,
-        )?;
+        )?
+        .by_proxies(&job.proxy);
         let desk = Desk::new(job.id, Arc::clone(&shared.journal), Arc::clone(live), reports, record);
         Ok(Self {
             shared: Arc::clone(shared),

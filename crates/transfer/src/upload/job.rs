@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::record::{ResponseBody, UploadJournalRecord, UploadReceipt};
+use crate::proxy::ProxyRules;
 
 /// How the bytes are to be brought to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -74,6 +75,8 @@ pub struct UploadJob {
     pub journal: Option<UploadJournalRecord>,
     /// Refuse to connect to anything but public addresses (checked on the connected address, every hop).
     pub public_addresses_only: bool,
+    /// By which proxy its requests go.
+    pub proxy: ProxyRules,
     /// Bytes of the response body that are kept.
     pub response_body_max: u64,
 }

@@ -11,8 +11,8 @@ use longhaul_contract::{Cause, Failure, IfExists, OperationId, Receipt, Remedy, 
 use longhaul_lab::hostile::Cut;
 use longhaul_lab::{Content, Exchange, Request, Resource, Server};
 use longhaul_transfer::{
-    Handle, Job, Journal, JournalError, JournalRecord, Report, Settings, StopMode, TransferEnd, Transfers,
-    UploadJournalRecord,
+    Handle, Job, Journal, JournalError, JournalRecord, ProxyRules, Report, Settings, StopMode, TransferEnd,
+    Transfers, UploadJournalRecord,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -138,6 +138,7 @@ impl World {
             rate_limit: None,
             journal: None,
             public_addresses_only: false,
+            proxy: ProxyRules::direct(),
         }
     }
 

@@ -3,8 +3,10 @@
 
 mod auto;
 mod early;
+mod identity;
 mod parts;
 mod plain;
+mod proxies;
 mod real;
 mod resumable;
 mod secrets;

@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use longhaul_contract::{Cause, Failure, OperationId, Remedy};
 use longhaul_lab::{Content, Request};
 use longhaul_transfer::{
-    Handle, Journal, JournalError, JournalRecord, ResponseBody, Settings, Transfers, UploadEnd, UploadJob,
-    UploadJournalRecord, UploadProtocol, UploadReceipt, UploadReport, UploadSource,
+    Handle, Journal, JournalError, JournalRecord, ProxyRules, ResponseBody, Settings, Transfers, UploadEnd,
+    UploadJob, UploadJournalRecord, UploadProtocol, UploadReceipt, UploadReport, UploadSource,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -121,6 +121,7 @@ impl World {
             rate_limit: None,
             journal: None,
             public_addresses_only: false,
+            proxy: ProxyRules::direct(),
             response_body_max: 1 << 16,
         }
     }

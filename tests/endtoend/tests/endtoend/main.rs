@@ -24,6 +24,7 @@ mod metalink;
 mod network;
 mod packages;
 mod player;
+mod proxies;
 mod refusals;
 mod samples;
 mod secrets;

@@ -129,7 +129,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn register(&self, name: &str, trigger: Value) -> String {
+    fn register(&self, name: &str, trigger: &Value) -> String {
         let body = json!({ "name": name, "entryPoint": name, "trigger": trigger });
         let made = self.call("POST", TASKS, Some(&body)).expect_status(201);
         made.header("location").expect("a place").to_owned()
@@ -144,8 +144,8 @@ impl Scene {
     #[track_caller]
     fn is_updated_by(&self, install: &dyn Fn(&str, &str)) -> String {
         let servicing = json!({ "type": "SystemTrigger", "systemTriggerType": "ServicingComplete" });
-        let task = self.register("Update", servicing);
-        let long = self.register("Long", json!({ "type": "ApplicationTrigger" }));
+        let task = self.register("Update", &servicing);
+        let long = self.register("Long", &json!({ "type": "ApplicationTrigger" }));
         let _ = self.call("POST", &format!("{long}/request"), None).expect_status(200);
         wait_until("the task having begun", DEADLINE, || self.house.result("began").exists().then_some(()));
         // A package of somebody else, and the same version once more.
