@@ -197,6 +197,7 @@ impl Watch {
                     return false;
                 }
                 let watched = Watched { operations: vec![id], free: free_bytes(&place), is_clear: None };
+                tracing::info!(%id, on = ?place.on, folders = ?place.folders, free = watched.free, "the disk is watched");
                 self.places.insert(place, watched);
                 true
             }

@@ -380,3 +380,21 @@ fn fault_063_064_065_068_no_secret_reaches_another_origin_by_a_proxy() {
         assert_eq!(secrets_in(request), Vec::<&str>::new(), "{request:?}");
     }
 }
+
+/// The server would learn what the proxy is there to keep from it.
+#[test]
+fn ftp_goes_by_no_proxy_and_not_without_it_either() {
+    let world = World::new();
+    let address = longhaul_lab::service::free_address();
+    for scheme in ["ftp", "ftpes", "ftps"] {
+        let url = format!("{scheme}://{address}/f");
+        let outcome = world.run(&Job { proxy: by("socks5h://127.0.0.1:9"), ..world.job(&url) });
+        let failure = outcome.failure();
+        assert_eq!((failure.cause, failure.remedy), (Cause::UnsupportedScheme, Remedy::NeedsInput));
+        assert!(
+            failure.detail.contains("socks5h://127.0.0.1:9") && failure.detail.contains("noProxy"),
+            "{failure:?}"
+        );
+        assert_eq!(world.run(&world.job(&url)).why(), (Cause::CannotConnect, Remedy::Transient));
+    }
+}

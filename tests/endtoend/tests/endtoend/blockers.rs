@@ -121,6 +121,10 @@ fn room_that_is_made_is_noticed() {
     let file = disk.path().join("film");
     let id = scene.prepared(&file);
     scene.blocks(&id, "diskSpace");
+    // Room counts from here on: what was made before is found by the operation itself, after its delay.
+    longhaul_lab::wait_until("the watch", PROMPT, || {
+        scene.house.log().contains("the disk is watched").then_some(())
+    });
     let since = Instant::now();
     std::fs::remove_file(filler).unwrap();
     scene.goes_on_within(&id, PATIENT, since, &file);
