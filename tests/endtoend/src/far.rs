@@ -27,11 +27,19 @@ impl Far {
     /// The caller may not make namespaces.
     #[must_use]
     pub fn new(size: u64, pace: u64) -> Self {
-        let cable = Cable::new();
+        Self::at(Cable::new(), Cable::RIGHT_ADDRESS, size, pace)
+    }
+
+    /// The same with the server at another address of the right end.
+    ///
+    /// # Panics
+    /// The caller may not make namespaces, or there is no such address.
+    #[must_use]
+    pub fn at(cable: Cable, address: &str, size: u64, pace: u64) -> Self {
         cable.left_ip(&format!("route add default via {}", Cable::RIGHT_ADDRESS));
         let content = Content::new(1, size);
         let server = cable.on_right(|| {
-            let address: SocketAddr = format!("{}:0", Cable::RIGHT_ADDRESS).parse().expect("an address");
+            let address: SocketAddr = format!("{address}:0").parse().expect("an address");
             Server::build()
                 .at(address)
                 .pace(pace)

@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::process::{Guarded, program, spawn};
 use crate::wait::wait_until;
 
+const NETWORK_MANAGER: &str = "org.freedesktop.NetworkManager";
+const NETWORK_MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
+
 /// The bus and each daemon are there by then.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -93,6 +96,29 @@ impl Bus {
         let mut command = python();
         command.args(["-m", "dbusmock", "--template", template, "--parameters", parameters]);
         self.start_daemon(command, name)
+    }
+
+    /// NetworkManager with one connection in use, of a type such as `802-3-ethernet`, and its NMMetered.
+    #[must_use]
+    pub fn start_network_manager(&self, kind: &str, metered: u32) -> Guarded {
+        let daemon = self.start_template("networkmanager", NETWORK_MANAGER, "{}");
+        for (property, value) in [
+            ("Metered", format!("<uint32 {metered}>")),
+            ("PrimaryConnection", format!("<objectpath '{NETWORK_MANAGER_PATH}/ActiveConnection/1'>")),
+            ("PrimaryConnectionType", format!("<'{kind}'>")),
+        ] {
+            let arguments = [&format!("'{NETWORK_MANAGER}'"), &format!("'{property}'"), &value];
+            let add = "org.freedesktop.DBus.Mock.AddProperty";
+            self.call(NETWORK_MANAGER, NETWORK_MANAGER_PATH, add, &arguments.map(String::as_str));
+        }
+        daemon
+    }
+
+    /// Lets it tell of another NMMetered.
+    #[track_caller]
+    pub fn set_metered(&self, metered: u32) {
+        let property = format!("{{'Metered': <uint32 {metered}>}}");
+        self.set(NETWORK_MANAGER, NETWORK_MANAGER_PATH, NETWORK_MANAGER, &property);
     }
 
     /// A daemon of python-dbusmock that has nothing yet but its name and one object.

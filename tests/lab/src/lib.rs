@@ -15,6 +15,7 @@ pub mod ftp_servers;
 pub mod geoclue;
 pub mod hostile;
 pub mod http_client;
+pub mod names;
 pub mod netns;
 pub mod process;
 pub mod proxies;

@@ -20,6 +20,10 @@ pub struct Cable {
 impl Cable {
     pub const LEFT_ADDRESS: &'static str = "10.77.0.1";
     pub const RIGHT_ADDRESS: &'static str = "10.77.0.2";
+    /// The right end of the second cable.
+    pub const SECOND_ADDRESS: &'static str = "10.78.0.2";
+    /// Of the right namespace, on no cable.
+    pub const FAR_ADDRESS: &'static str = "10.99.0.1";
 
     /// # Panics
     /// The caller may not make namespaces.
@@ -39,15 +43,26 @@ impl Cable {
     }
 
     fn lay(&self) {
+        self.link("cable", ["10.77.0.1/24", "10.77.0.2/24"]);
+    }
+
+    fn link(&self, name: &str, addresses: [&str; 2]) {
         let (left, right) = (&self.left, &self.right);
-        let link = ["link", "add", "cable", "netns", left, "type", "veth"];
-        ip(&[&link[..], &["peer", "name", "cable", "netns", right]].concat());
-        for (side, address) in [(left, "10.77.0.1/24"), (right, "10.77.0.2/24")] {
+        let link = ["link", "add", name, "netns", left, "type", "veth"];
+        ip(&[&link[..], &["peer", "name", name, "netns", right]].concat());
+        for (side, address) in [left, right].into_iter().zip(addresses) {
             // Without an IPv6 address of its own the kernel says nothing by itself, so a test can count every byte.
-            ip(&["-n", side, "link", "set", "cable", "addrgenmode", "none"]);
-            ip(&["-n", side, "address", "add", address, "dev", "cable"]);
-            ip(&["-n", side, "link", "set", "cable", "up"]);
+            ip(&["-n", side, "link", "set", name, "addrgenmode", "none"]);
+            ip(&["-n", side, "address", "add", address, "dev", name]);
+            ip(&["-n", side, "link", "set", name, "up"]);
         }
+    }
+
+    /// Lays another cable beside the first, called `second`, and gives the right end an address that is on neither: which way
+    /// leads there is for the routes to say.
+    pub fn lay_second(&self) {
+        self.link("second", ["10.78.0.1/24", "10.78.0.2/24"]);
+        ip(&["-n", &self.right, "address", "add", &format!("{}/32", Self::FAR_ADDRESS), "dev", "lo"]);
     }
 
     /// Takes the cable away and lays another, whose counters begin at 0, with the default route of the left end.

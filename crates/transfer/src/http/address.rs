@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use longhaul_contract::{Cause, Failure};
+use longhaul_contract::{Blocker, Cause, Failure};
 use tokio::net::TcpStream;
 use url::Host;
 
-use super::failure::{needs_input, of_socket, transient};
+use super::failure::{blocked, needs_input, of_socket, transient};
 use super::origin::Origin;
 
 /// RFC 8305 section 5: how long one address has before the next is tried beside it.
@@ -76,6 +76,12 @@ async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Failure> {
         Err(LookUpError::NoSuchName) => {
             Err(transient(Cause::NameNotResolved, format!("the name {name} does not exist")))
         }
+        // The name may be right and the server well: this is the network's fault, and no attempt is spent on it.
+        Err(LookUpError::Away(problem)) => Err(blocked(
+            Blocker::Network,
+            Cause::NameNotResolved,
+            format!("the name {name} cannot be looked up: the name service does not answer ({problem})"),
+        )),
         Err(LookUpError::Other(problem)) => Err(transient(
             Cause::NameNotResolved,
             format!("the name {name} cannot be looked up now: {problem}"),
@@ -85,6 +91,8 @@ async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, Failure> {
 
 enum LookUpError {
     NoSuchName,
+    /// No name server answers, or none of them can say.
+    Away(String),
     Other(String),
 }
 
@@ -112,7 +120,9 @@ fn look_up(name: &str) -> Result<Vec<IpAddr>, LookUpError> {
         code => {
             // SAFETY: gai_strerror returns a static C string for every code.
             let text = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
-            return Err(LookUpError::Other(text.to_string_lossy().into_owned()));
+            let text = text.to_string_lossy().into_owned();
+            let is_away = code == libc::EAI_AGAIN;
+            return Err(if is_away { LookUpError::Away(text) } else { LookUpError::Other(text) });
         }
     }
     let mut addresses = Vec::new();

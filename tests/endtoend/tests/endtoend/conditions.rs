@@ -7,9 +7,6 @@ use serde_json::json;
 
 use crate::machine_events::{LOGIND, Scene, TASKS, UPOWER};
 
-const MANAGER: &str = "org.freedesktop.NetworkManager";
-const MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
-
 /// Sees a task wait while the condition does not hold, start when it does, and end when it is lost.
 #[track_caller]
 fn follows(scene: &Scene, condition: &str, set: &dyn Fn(bool)) {
@@ -73,17 +70,6 @@ fn a_task_waits_for_each_condition_and_goes_when_it_is_lost() {
     follows(&scene, "InternetAvailable", &|holds| scene.cable.set_plugged(holds));
     follows(&scene, "InternetNotAvailable", &|holds| scene.cable.set_plugged(!holds));
     scene.cable.set_plugged(true);
-    let _manager = scene.bus.start_template("networkmanager", MANAGER, "{}");
-    for (property, value) in [
-        ("Metered", "<uint32 1>"),
-        ("PrimaryConnection", "<objectpath '/org/freedesktop/NetworkManager/ActiveConnection/1'>"),
-        ("PrimaryConnectionType", "<'802-3-ethernet'>"),
-    ] {
-        let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
-        scene.bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
-    }
-    follows(&scene, "FreeNetworkAvailable", &|holds| {
-        let metered = if holds { 2 } else { 1 };
-        scene.bus.set(MANAGER, MANAGER_PATH, MANAGER, &format!("{{'Metered': <uint32 {metered}>}}"));
-    });
+    let _manager = scene.bus.start_network_manager("802-3-ethernet", 1);
+    follows(&scene, "FreeNetworkAvailable", &|holds| scene.bus.set_metered(if holds { 2 } else { 1 }));
 }

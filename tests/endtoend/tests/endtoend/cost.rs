@@ -8,8 +8,6 @@ use longhaul_lab::process::Guarded;
 use longhaul_lab::{Bus, Content, ServiceOptions, wait_until};
 use serde_json::Value;
 
-const MANAGER: &str = "org.freedesktop.NetworkManager";
-const MANAGER_PATH: &str = "/org/freedesktop/NetworkManager";
 const MODEMS: &str = "org.freedesktop.ModemManager1";
 const MODEMS_PATH: &str = "/org/freedesktop/ModemManager1";
 const MODEM: &str = "/org/freedesktop/ModemManager1/Modem/0";
@@ -30,15 +28,7 @@ const REACTION_MAX: Duration = Duration::from_secs(1);
 
 /// NetworkManager with a connection through a modem, and ModemManager with that modem.
 fn start_daemons(bus: &Bus) -> [Guarded; 2] {
-    let manager = bus.start_template("networkmanager", MANAGER, "{}");
-    for (property, value) in [
-        ("Metered", "<uint32 2>"),
-        ("PrimaryConnection", "<objectpath '/org/freedesktop/NetworkManager/ActiveConnection/1'>"),
-        ("PrimaryConnectionType", "<'gsm'>"),
-    ] {
-        let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
-        bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
-    }
+    let manager = bus.start_network_manager("gsm", 2);
     let modems = bus.start_empty(MODEMS, MODEMS_PATH, MODEMS);
     let modem =
         [&format!("'{MODEM}'"), &format!("'{CELLULAR}'"), "{'RegistrationState': <uint32 1>}", "@a(ssss) []"];
@@ -62,7 +52,7 @@ impl Cost {
             Self::Roaming => (1, 5),
         };
         let registration = format!("{{'RegistrationState': <uint32 {registration}>}}");
-        bus.set(MANAGER, MANAGER_PATH, MANAGER, &format!("{{'Metered': <uint32 {metered}>}}"));
+        bus.set_metered(metered);
         bus.set(MODEMS, MODEM, CELLULAR, &registration);
     }
 

@@ -4,6 +4,7 @@
 //! versions: 2 GiB over a slow link, every single step of a download, a minute of idleness.
 
 mod asking;
+mod bare;
 mod blockers;
 mod completion;
 mod components;

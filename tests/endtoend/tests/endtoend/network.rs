@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use longhaul_endtoend::{DEADLINE, Far, House, QUICK, assert_exit, is_full, received, shown};
+use longhaul_lab::names::NameServer;
 use longhaul_lab::netns::Cable;
-use longhaul_lab::{ServiceOptions, wait_until};
+use longhaul_lab::{Bus, ServiceOptions, wait_until};
 use serde_json::Value;
 
 const SIZE: u64 = 6_000_000;
@@ -19,15 +20,21 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let far = Far::new(SIZE, PACE);
+        Self::with(Far::new(SIZE, PACE), ServiceOptions::default())
+    }
+
+    fn with(far: Far, options: ServiceOptions) -> Self {
         let config = QUICK.replace("[engine]", "[engine]\nretries-max = 0");
-        let options =
-            ServiceOptions { config, wrapper: far.cable.left_wrapper(), ..ServiceOptions::default() };
-        Self { house: House::with(options), far }
+        let wrapper = [far.cable.left_wrapper(), options.wrapper].concat();
+        Self { house: House::with(ServiceOptions { config, wrapper, ..options }), far }
     }
 
     fn begin(&self) -> String {
-        let id = self.house.get(&format!("http://{}/f", self.far.server().address()), "f");
+        self.begin_at(&self.far.address().to_string())
+    }
+
+    fn begin_at(&self, authority: &str) -> String {
+        let id = self.house.get(&format!("http://{authority}/f"), "f");
         self.house.wait_for_bytes(&id, SIZE / 6);
         id
     }
@@ -113,4 +120,80 @@ fn a_download_that_begins_without_a_network_waits_for_it() {
     assert!(scene.far.server().requests().is_empty());
     scene.far.cable.set_plugged(true);
     scene.ends_well(&id);
+}
+
+/// Words that a command has to be put behind, to have only the name server at the right end of the cable.
+fn with_names_from_the_right(folder: &std::path::Path) -> Vec<String> {
+    let write = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).unwrap();
+        format!("mount --bind {} /etc/{name}", file.display())
+    };
+    let server = write("resolv.conf", &format!("nameserver {}\n", Cable::RIGHT_ADDRESS));
+    let order = write("nsswitch.conf", "hosts: files dns\n");
+    let script = format!("{server} && {order} && exec \"$0\" \"$@\"");
+    ["unshare", "--mount", "sh", "-c", &script].map(str::to_owned).to_vec()
+}
+
+#[test]
+fn a_name_service_that_is_away_is_waited_for_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrapper = with_names_from_the_right(folder.path());
+    let scene = Scene::with(Far::new(SIZE, PACE), ServiceOptions { wrapper, ..ServiceOptions::default() });
+    let right = Cable::RIGHT_ADDRESS.parse().unwrap();
+    let name_server = || scene.far.cable.on_right(|| NameServer::start(right, "far.test", right));
+    let names = name_server();
+    let id = scene.begin_at(&format!("far.test:{}", scene.far.address().port()));
+    drop(names);
+    scene.far.cable.set_plugged(false);
+    scene.house.wait_for_status(&id, "PausedNoNetwork");
+    scene.far.cable.set_plugged(true);
+    wait_until("the cable being seen", DEADLINE, || (scene.level() == "Internet").then_some(()));
+    wait_until("the reason", DEADLINE, || {
+        let why = scene.house.run(&["why", &id]);
+        shown(&why).contains("the name service does not answer").then_some(())
+    });
+    assert_eq!(scene.house.operation(&id)["status"], "PausedNoNetwork");
+    let _names = name_server();
+    scene.ends_well(&id);
+}
+
+#[test]
+fn a_default_route_that_moves_to_a_metered_link_holds_back_what_must_be_free() {
+    const LARGE: u64 = 20_000_000;
+    let cable = Cable::new();
+    cable.lay_second();
+    let far = Far::at(cable, Cable::FAR_ADDRESS, LARGE, PACE);
+    let folder = tempfile::tempdir().unwrap();
+    let mut bus = Bus::in_folder(folder.path());
+    bus.start();
+    let _manager = bus.start_network_manager("802-3-ethernet", 1);
+    let environment = vec![("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), bus.address())];
+    let scene = Scene::with(far, ServiceOptions { environment, ..ServiceOptions::default() });
+    let go_by = |is_metered: bool| {
+        let gateway = if is_metered { Cable::SECOND_ADDRESS } else { Cable::RIGHT_ADDRESS };
+        scene.far.cable.left_ip(&format!("route replace default via {gateway}"));
+        bus.set_metered(if is_metered { 1 } else { 2 });
+    };
+    go_by(true);
+    let [strict, easy] = ["UnrestrictedOnly", "Default"].map(|policy| {
+        let url = format!("http://{}/{policy}", scene.far.address());
+        let mut spec = scene.house.spec(&url, policy);
+        spec["costPolicy"] = policy.into();
+        scene.house.create(&spec)
+    });
+    scene.house.wait_for_status(&strict, "PausedCostedNetwork");
+    scene.house.wait_for_bytes(&easy, PACE / 2);
+    go_by(false);
+    scene.house.wait_for_bytes(&strict, PACE / 2);
+    go_by(true);
+    scene.house.wait_for_status(&strict, "PausedCostedNetwork");
+    let why = scene.house.run(&["why", &strict]);
+    assert!(shown(&why).contains("networkCost"), "{}", shown(&why));
+    scene.house.complete(&easy);
+    scene.far.content.assert_file(&scene.house.result("Default"));
+    let receipt = scene.house.of(&easy, "receipt");
+    assert_eq!(receipt["restarts"], 0, "{receipt:#}");
+    let fetched = receipt["bytesFetched"].as_u64().unwrap();
+    assert!(fetched < LARGE + LARGE / 4, "{fetched} of {LARGE} bytes were fetched");
 }
