@@ -60,8 +60,7 @@ impl BufferPool {
     pub(crate) async fn take(&self, lead: usize, wanted: usize) -> Buffer {
         debug_assert!(lead < PAGE, "the lead is part of one page");
         let left = self.shared.budget.available_permits() * PAGE;
-        // Disks count requests: what can be had in one piece is not written in four.
-        let largest = if left * 8 > BUDGET_BYTES * 3 {
+        let largest = if left * 2 > BUDGET_BYTES {
             BUFFER_BYTES_MAX
         } else if left * 4 > BUDGET_BYTES {
             CLASSES[2]

@@ -292,7 +292,6 @@ fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
         return Err(too_large("Linux has no files that large"));
     }
     let folder = shared.open_folder();
-    let before = rustix::fs::fstat(shared.sink.descriptor()).map(|seen| seen.st_size.cast_unsigned());
     match allocate(shared.sink.descriptor(), total) {
         Ok(()) => {
             let mut state = shared.state();
@@ -306,8 +305,8 @@ fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
         }
         Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => {
             // Part of the space may have been taken before it ran out.
-            if let Ok(size) = before {
-                let _ = rustix::fs::ftruncate(shared.sink.descriptor(), size);
+            if let Ok(seen) = rustix::fs::fstat(shared.sink.descriptor()) {
+                let _ = rustix::fs::ftruncate(shared.sink.descriptor(), seen.st_size.cast_unsigned());
             }
             let free = available(folder).map_or_else(|_| String::new(), |free| format!(", {free} are free"));
             Err(disk_full(folder, total, &format!("{}{free}", std::io::Error::from(errno))))
@@ -316,11 +315,9 @@ fn reserve(shared: &Shared, total: u64) -> Result<(), Failure> {
     }
 }
 
-/// The file gets its whole size with the blocks: writes that make a file longer take turns, and each waits for the file
-/// system's journal.
 fn allocate(descriptor: &OwnedFd, total: u64) -> Result<(), Errno> {
     loop {
-        match rustix::fs::fallocate(descriptor, FallocateFlags::empty(), 0, total) {
+        match rustix::fs::fallocate(descriptor, FallocateFlags::KEEP_SIZE, 0, total) {
             Err(Errno::INTR) => {}
             allocated => return allocated,
         }

@@ -1,22 +1,18 @@
 //! The queue between a worker that receives and the disk: bytes are written while the next ones arrive.
 //!
-//! No thread belongs to a file: while its queue holds something, threads of the blocking pool empty it. A disk is fast only
-//! with several requests at once, so there may be more than one; what was queued later for the same place is written later.
+//! No thread belongs to a file: while its queue holds something, one thread of the blocking pool empties it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
 
-use longhaul_contract::{ByteRange, Failure};
+use longhaul_contract::Failure;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::buffer::{Buffer, PAGE};
 use super::shared::Shared;
 
-/// Pages that may be queued for one file, those included that are being written.
-pub(super) const QUEUE_PAGES: usize = (3 << 20) / PAGE;
-
-/// Threads that may write one file at once.
-const WRITERS_MAX: usize = 3;
+/// Pages that may be queued for one file.
+pub(super) const QUEUE_PAGES: usize = (2 << 20) / PAGE;
 
 /// Files up to this size are written at once, without a thread of their own.
 const INLINE_BYTES_MAX: u64 = 1 << 20;
@@ -24,30 +20,7 @@ const INLINE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     items: VecDeque<Item>,
-    /// Threads at work on it; while there are items there is one at least.
-    threads: usize,
-    /// What is being written just now, in whole pages.
-    writing: Vec<ByteRange>,
-}
-
-impl Queue {
-    /// The next thing to do, for a thread that ends when there is none: what has to wait for a write is left to whoever
-    /// ends that one.
-    fn next(&mut self) -> Option<Item> {
-        let must_wait = match self.items.front()? {
-            Item::Barrier(_) => !self.writing.is_empty(),
-            Item::Write { offset, data, .. } => {
-                let wanted = pages_of(*offset, data.len());
-                self.writing.iter().any(|range| range.offset < wanted.end() && wanted.offset < range.end())
-            }
-        };
-        if must_wait { None } else { self.items.pop_front() }
-    }
-}
-
-fn pages_of(offset: u64, length: usize) -> ByteRange {
-    let page = PAGE as u64;
-    ByteRange::from_bounds(offset / page * page, (offset + length as u64).next_multiple_of(page))
+    is_draining: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +48,7 @@ impl Shared {
 
     /// Waits until everything that was queued before is written.
     pub(super) async fn settle(self: &Arc<Self>) {
-        if self.queue().threads == 0 {
+        if !self.queue().is_draining {
             return;
         }
         let (done, all_done) = oneshot::channel();
@@ -86,19 +59,14 @@ impl Shared {
     fn is_inline(&self, offset: u64, data: &Buffer) -> bool {
         let end = offset + data.len() as u64;
         let is_small = self.state().reserved.map_or(end, |total| total.max(end)) <= INLINE_BYTES_MAX;
-        is_small && self.queue().threads == 0
+        is_small && !self.queue().is_draining
     }
 
     fn push(self: &Arc<Self>, item: Item) {
         let must_start = {
             let mut queue = self.queue();
-            let is_write = matches!(item, Item::Write { .. });
             queue.items.push_back(item);
-            // A thread that does not write is about to take an item.
-            let is_left = queue.items.len() > queue.threads - queue.writing.len();
-            let must_start = queue.threads == 0 || (is_write && is_left && queue.threads < WRITERS_MAX);
-            queue.threads += usize::from(must_start);
-            must_start
+            !std::mem::replace(&mut queue.is_draining, true)
         };
         if must_start {
             let shared = Arc::clone(self);
@@ -107,25 +75,23 @@ impl Shared {
     }
 
     fn drain(self: &Arc<Self>) {
-        let mut queue = self.queue();
-        while let Some(item) = queue.next() {
+        loop {
+            let item = {
+                let mut queue = self.queue();
+                let Some(item) = queue.items.pop_front() else {
+                    queue.is_draining = false;
+                    return;
+                };
+                item
+            };
             match item {
-                Item::Write { offset, data, _room } => {
-                    let pages = pages_of(offset, data.len());
-                    queue.writing.push(pages);
-                    drop(queue);
-                    self.write_buffer(offset, &data, WriteWay::Fastest);
-                    drop(data);
-                    queue = self.queue();
-                    queue.writing.retain(|range| *range != pages);
-                }
+                Item::Write { offset, data, _room } => self.write_buffer(offset, &data, WriteWay::Fastest),
                 Item::Barrier(done) => {
                     // Whoever waited may have gone.
                     let _ = done.send(());
                 }
             }
         }
-        queue.threads -= 1;
     }
 
     fn write_buffer(self: &Arc<Self>, offset: u64, data: &Buffer, way: WriteWay) {
