@@ -302,6 +302,9 @@ impl PatchDownload {
         replace(requested_uri, self.requested_uri);
         replace(request_headers, self.request_headers);
         replace(server_credential, self.server_credential.map(Some));
+        if self.proxy.is_some() && self.proxy != *proxy {
+            *proxy_credential = None;
+        }
         replace(proxy, self.proxy.map(Some));
         replace(proxy_credential, self.proxy_credential.map(Some));
         replace(priority, self.priority);
@@ -353,7 +356,7 @@ pub struct PatchDownload {
     pub request_headers: Option<Vec<RequestHeader>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
-    /// `none` goes by no proxy.
+    /// `none` goes by no proxy. Another proxy does not get the credential of the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -409,6 +412,26 @@ mod tests {
         let null: PatchDownload = serde_json::from_str(r#"{"rateLimit":null}"#).unwrap();
         let set: PatchDownload = serde_json::from_str(r#"{"rateLimit":5}"#).unwrap();
         assert_eq!((absent.rate_limit, null.rate_limit, set.rate_limit), (None, Some(None), Some(Some(5))));
+    }
+
+    #[test]
+    fn another_proxy_does_not_get_the_credential_of_the_one_before() {
+        let credential = |user: &str| Credential { user: user.to_owned(), password: Secret::new("p") };
+        let mut kept = CreateDownload::new("http://a/", "/a");
+        kept.proxy = Some("http://one.example:1080".to_owned());
+        kept.proxy_credential = Some(credential("one"));
+        let patched = |patch: PatchDownload| {
+            let mut spec = kept.clone();
+            spec.apply(patch);
+            spec.proxy_credential.map(|credential| credential.user)
+        };
+        let to = |proxy: &str| PatchDownload { proxy: Some(proxy.to_owned()), ..PatchDownload::default() };
+        assert_eq!(patched(PatchDownload::default()).as_deref(), Some("one"));
+        assert_eq!(patched(to("http://one.example:1080")).as_deref(), Some("one"));
+        assert_eq!(patched(to("http://two.example:1080")), None);
+        let with =
+            PatchDownload { proxy_credential: Some(credential("two")), ..to("http://two.example:1080") };
+        assert_eq!(patched(with).as_deref(), Some("two"));
     }
 
     #[test]

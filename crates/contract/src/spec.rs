@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{CreateDownload, CreateUpload, InputCallback, Notification, OperationKind, PatchDownload};
+use crate::{
+    CreateDownload, CreateUpload, Credential, InputCallback, Notification, OperationKind, PatchDownload,
+};
 
 /// The specification of an operation. Its JSON is that of what is inside: the kind is told beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,16 @@ impl Spec {
             Self::Download(spec) => vec![&spec.result_file],
             Self::Upload(spec) => spec.files().collect(),
         }
+    }
+
+    /// What is said of proxies: an address or `none`, the credential for it, and hosts that are reached without.
+    #[must_use]
+    pub fn proxying(&self) -> (Option<&str>, Option<&Credential>, Option<&[String]>) {
+        let (proxy, credential, exempt) = match self {
+            Self::Download(spec) => (&spec.proxy, &spec.proxy_credential, &spec.no_proxy),
+            Self::Upload(spec) => (&spec.proxy, &spec.proxy_credential, &spec.no_proxy),
+        };
+        (proxy.as_deref(), credential.as_ref(), exempt.as_deref())
     }
 
     /// Who is asked for what it needs.

@@ -178,6 +178,18 @@ impl House {
         self.wait_for_status(id, "Completed")
     }
 
+    /// Kills the service in the middle of a download, starts it again, and returns the receipt of a download that was
+    /// completed without a restart.
+    #[track_caller]
+    pub fn completes_over_a_kill(&mut self, id: &str) -> Value {
+        self.kill();
+        self.launch();
+        self.complete(id);
+        let receipt = self.of(id, "receipt");
+        assert_eq!(receipt["restarts"], 0, "{receipt:#}");
+        receipt
+    }
+
     /// All downloads of the application, page by page.
     #[must_use]
     #[track_caller]
@@ -233,6 +245,17 @@ pub fn shown(output: &Output) -> String {
 #[track_caller]
 pub fn assert_exit(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", shown(output));
+}
+
+/// Runs a command that must end well, and returns its standard output without the line's end.
+///
+/// # Panics
+/// It ends otherwise.
+#[track_caller]
+pub fn ok(house: &House, arguments: &[&str]) -> String {
+    let output = house.run(arguments);
+    assert!(output.status.success(), "{arguments:?}\n{}\n{}", shown(&output), house.log());
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// How often each thread of a process has given up or lost the processor, by the thread's number.

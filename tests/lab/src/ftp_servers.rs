@@ -1,18 +1,14 @@
 //! Real FTP servers: vsftpd, and pyftpdlib in Python, in the clear and with TLS of both kinds.
 
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::process::{self, Guarded};
-use crate::service::free_address;
 use crate::tls::{Authority, Flaw};
 
-const START_DEADLINE: Duration = Duration::from_secs(30);
 /// Whom pyftpdlib knows beside the anonymous.
 pub const USER: &str = "ann";
 pub const PASSWORD: &str = "correct horse";
@@ -98,19 +94,18 @@ impl FtpServer {
         }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
-        // A port found free may be taken by somebody else before the server binds it: then try others.
-        for _ in 0..5 {
-            let port = free_address().port();
+        let log = folder.path().join("error.log");
+        let started = process::serve(|[port]| {
             let command = match kind {
                 FtpKind::Vsftpd => vsftpd(folder.path(), mode, port, rate),
                 FtpKind::Python => python(folder.path(), mode, port),
             };
-            let mut running = spawn(command, folder.path());
-            if has_started(&mut running, port) {
-                return Self { mode, folder, authority, port, _running: running };
-            }
+            process::spawn_logged(command, &log)
+        });
+        if let Some((running, [port])) = started {
+            return Self { mode, folder, authority, port, _running: running };
         }
-        let log = std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
+        let log = std::fs::read_to_string(log).unwrap_or_default();
         panic!("the FTP server {kind:?} does not start:\n{log}");
     }
 
@@ -206,25 +201,4 @@ fn python(folder: &Path, mode: FtpMode, port: u16) -> Command {
     command.arg(script).arg(port.to_string()).arg(folder.join("root")).arg(format!("{mode:?}"));
     command.arg(folder.join("both.pem")).arg(USER).arg(PASSWORD);
     command
-}
-
-fn spawn(mut command: Command, folder: &Path) -> Guarded {
-    let log = std::fs::File::options().create(true).append(true).open(folder.join("error.log"));
-    let log = log.expect("a writable temporary folder");
-    command.stdin(Stdio::null()).stdout(log.try_clone().expect("one more descriptor")).stderr(log);
-    let program = PathBuf::from(command.get_program());
-    process::spawn(command).unwrap_or_else(|error| {
-        panic!("{} cannot be started (cargo xtask setup installs it): {error}", program.display())
-    })
-}
-
-fn has_started(running: &mut Guarded, port: u16) -> bool {
-    let end = Instant::now() + START_DEADLINE;
-    while running.has_ended().is_none() && Instant::now() < end {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    false
 }

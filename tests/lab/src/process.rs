@@ -1,12 +1,20 @@
 //! Child processes that end with the test.
 
 use std::io;
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+
+use crate::service::free_address;
+
+/// A server listens by then.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Ports that are tried.
+const PORTS_MAX: usize = 5;
 
 /// A child process; killed by its pid when dropped, and by the kernel should the test die.
 #[derive(Debug)]
@@ -47,6 +55,38 @@ pub fn program(name: &str, package: &str) -> PathBuf {
                 "the program {name} is missing: install the Debian package {package} (cargo xtask setup does)"
             )
         })
+}
+
+/// Starts a server without input, whose output goes to the end of the file `log`.
+///
+/// # Panics
+/// The program cannot be started.
+pub(crate) fn spawn_logged(mut command: Command, log: &Path) -> Guarded {
+    let file = std::fs::File::options().create(true).append(true).open(log);
+    let file = file.expect("a writable temporary folder");
+    command.stdin(Stdio::null()).stdout(file.try_clone().expect("one more descriptor")).stderr(file);
+    let program = PathBuf::from(command.get_program());
+    spawn(command).unwrap_or_else(|error| {
+        panic!("{} cannot be started (cargo xtask setup installs it): {error}", program.display())
+    })
+}
+
+/// Lets `spawn` start a server on ports that are free, until it listens on all of them. `None`: it does not start.
+pub(crate) fn serve<const N: usize>(spawn: impl Fn([u16; N]) -> Guarded) -> Option<(Guarded, [u16; N])> {
+    // A port found free may be taken by somebody else before the server binds it: then others are tried.
+    (0..PORTS_MAX).find_map(|_| {
+        let ports = std::array::from_fn(|_| free_address().port());
+        let mut running = spawn(ports);
+        let is_listening = || ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
+        let end = Instant::now() + START_DEADLINE;
+        while running.has_ended().is_none() && Instant::now() < end {
+            if is_listening() {
+                return Some((running, ports));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    })
 }
 
 impl Guarded {

@@ -1,18 +1,13 @@
 //! Real proxies on free ports: squid for HTTP, dante for SOCKS 5.
 
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::process::{self, Guarded};
 use crate::servers::{BASIC_LINE, DIGEST_LINE};
-use crate::service::free_address;
-
-const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Which program, and whom it lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +44,8 @@ impl RealProxy {
             std::fs::write(folder.path().join(name), format!("{line}\n"))
                 .expect("a writable temporary folder");
         }
-        // A port found free may be taken by somebody else before the proxy binds it: then try others.
-        for _ in 0..5 {
-            let port = free_address().port();
-            let mut running = spawn(kind, folder.path(), port);
-            if has_started(&mut running, port) {
-                return Self { kind, folder, port, _running: running };
-            }
+        if let Some((running, [port])) = process::serve(|[port]| spawn(kind, folder.path(), port)) {
+            return Self { kind, folder, port, _running: running };
         }
         panic!("{kind:?} does not start:\n{}", log(folder.path()));
     }
@@ -81,17 +71,6 @@ fn log(folder: &Path) -> String {
     format!("{}{}{}", read("access.log"), read("cache.log"), read("out.log"))
 }
 
-fn has_started(running: &mut Guarded, port: u16) -> bool {
-    let end = Instant::now() + START_DEADLINE;
-    while running.has_ended().is_none() && Instant::now() < end {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
-}
-
 fn spawn(kind: ProxyKind, folder: &Path, port: u16) -> Guarded {
     let config = folder.join("proxy.conf");
     let (name, package, text) = match kind {
@@ -104,13 +83,7 @@ fn spawn(kind: ProxyKind, folder: &Path, port: u16) -> Guarded {
         ProxyKind::Dante => command.arg("-f").arg(&config).arg("-p").arg(folder.join("pid")),
         _ => command.arg("-N").arg("-f").arg(&config),
     };
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(folder.join("out.log"))
-        .expect("a writable temporary folder");
-    command.stdin(Stdio::null()).stdout(log.try_clone().expect("one more descriptor")).stderr(log);
-    process::spawn(command).unwrap_or_else(|e| panic!("cannot start {name}: {e}"))
+    process::spawn_logged(command, &folder.join("out.log"))
 }
 
 fn squid(kind: ProxyKind, folder: &Path, port: u16) -> String {

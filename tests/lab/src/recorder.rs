@@ -1,15 +1,16 @@
 //! A forward proxy that writes down whatever it is given: requests that it forwards, and CONNECT.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::digest::DigestDesk;
 use crate::hostile::Request;
+use crate::hostile::http2::listen;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -48,13 +49,7 @@ impl Recorder {
     /// No port is free.
     #[must_use]
     pub fn start(entry: Entry, tls: Option<Arc<ServerConfig>>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
-        let listener =
-            runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a loopback port is free");
+        let (runtime, listener) = listen();
         let address = listener.local_addr().expect("a bound socket has an address");
         let is_tls = tls.is_some();
         let shared = Arc::new(Shared { entry, seen: Mutex::default() });

@@ -1,16 +1,13 @@
 //! Real web servers on free ports: nginx, Apache httpd, lighttpd and Caddy, in the foreground, plain and with TLS.
 
 use std::fmt::Write as _;
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::process::{self, Guarded};
-use crate::service::free_address;
 use crate::tls::{Authority, Flaw};
 
 /// Folder below the document root into which nginx and Apache take files; nginx takes 1 MB at `/small/`.
@@ -23,7 +20,6 @@ pub const PASSWORD: &str = "open sesame";
 /// [`USER`] and [`PASSWORD`] as `htdigest` and `openssl passwd -apr1` write them; the realm is `lab`.
 pub(crate) const DIGEST_LINE: &str = "ann:lab:7b9a676d33340023c22a32b2b802a1f0";
 pub(crate) const BASIC_LINE: &str = "ann:$apr1$lab12345$Y20x.uPXHG7fsVUIkEaci0";
-const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Which program serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,14 +87,11 @@ impl WebServer {
         }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
-        // A port found free may be taken by somebody else before the server binds it: then try others.
-        for _ in 0..5 {
-            let (http_port, https_port) = (free_address().port(), free_address().port());
-            let set_up = SetUp { folder: folder.path(), http_port, https_port, rate };
-            let mut running = set_up.spawn(kind, &program);
-            if set_up.has_started(&mut running) {
-                return Self { kind, folder, authority, http_port, https_port, _running: running };
-            }
+        let started = process::serve(|[http_port, https_port]| {
+            SetUp { folder: folder.path(), http_port, https_port, rate }.spawn(kind, &program)
+        });
+        if let Some((running, [http_port, https_port])) = started {
+            return Self { kind, folder, authority, http_port, https_port, _running: running };
         }
         let log = std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
         panic!("{} does not start:\n{log}", program.display());
@@ -162,11 +155,6 @@ impl SetUp<'_> {
             ServerKind::Caddy => self.caddy(),
         };
         std::fs::write(&config, text).expect("a writable temporary folder");
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("error.log"))
-            .expect("a writable temporary folder");
         let mut command = Command::new(program);
         match kind {
             ServerKind::Nginx => command.arg("-c").arg(&config).arg("-p").arg(self.folder),
@@ -180,20 +168,7 @@ impl SetUp<'_> {
             .env("HOME", self.folder)
             .env("XDG_DATA_HOME", self.folder)
             .env("XDG_CONFIG_HOME", self.folder);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("one more descriptor")).stderr(log);
-        process::spawn(command).unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()))
-    }
-
-    fn has_started(&self, running: &mut Guarded) -> bool {
-        let end = Instant::now() + START_DEADLINE;
-        let answers = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
-        while running.has_ended().is_none() && Instant::now() < end {
-            if answers(self.http_port) && answers(self.https_port) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
+        process::spawn_logged(command, &self.folder.join("error.log"))
     }
 
     fn nginx(&self) -> String {

@@ -1,16 +1,12 @@
 //! Real tus servers: `@tus/server` on Node.js, and one in Python.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::process::{self, Guarded};
-use crate::service::free_address;
-
-const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Listens on the port of its first argument and keeps files in the folder of its second.
 const NODE_SERVER: &str = "
@@ -58,13 +54,8 @@ impl TusServer {
     pub fn start(kind: TusKind) -> Self {
         let folder = tempfile::Builder::new().prefix("longhaul-tus-").tempdir().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("store")).expect("a writable temporary folder");
-        // A port found free may be taken by somebody else before the server binds it: then try others.
-        for _ in 0..5 {
-            let port = free_address().port();
-            let mut running = spawn(kind, folder.path(), port);
-            if has_started(&mut running, port) {
-                return Self { kind, folder, port, _running: running };
-            }
+        if let Some((running, [port])) = process::serve(|[port]| spawn(kind, folder.path(), port)) {
+            return Self { kind, folder, port, _running: running };
         }
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         panic!("the tus server {kind:?} does not start:\n{log}");
@@ -107,29 +98,11 @@ fn spawn(kind: TusKind, folder: &Path, port: u16) -> Guarded {
     };
     let script = folder.join(name);
     std::fs::write(&script, text).expect("a writable temporary folder");
-    let log = std::fs::File::options().create(true).append(true).open(folder.join("log"));
-    let log = log.expect("a writable temporary folder");
     let mut command = Command::new(&program);
     command
         .arg(script)
         .arg(port.to_string())
         .arg(folder.join("store"))
-        .env("NODE_PATH", tools().join("node/node_modules"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("one more descriptor"))
-        .stderr(log);
-    process::spawn(command).unwrap_or_else(|error| {
-        panic!("{} cannot be started (cargo xtask setup installs it): {error}", program.display())
-    })
-}
-
-fn has_started(running: &mut Guarded, port: u16) -> bool {
-    let end = Instant::now() + START_DEADLINE;
-    while running.has_ended().is_none() && Instant::now() < end {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    false
+        .env("NODE_PATH", tools().join("node/node_modules"));
+    process::spawn_logged(command, &folder.join("log"))
 }

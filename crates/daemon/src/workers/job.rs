@@ -44,27 +44,17 @@ pub(super) fn prepare(
     let Some(record) = reader.operation(id).map_err(|error| unreadable(&error))? else { return Ok(None) };
     let kept = reader.journal(id).map_err(|error| unreadable(&error))?;
     let app = record.row.app;
+    let (proxy, credential, exempt) = record.spec.proxying();
+    let rules = proxying.rules(&app, proxy, credential, exempt);
     let prepared = match record.spec {
         Spec::Download(spec) => {
             let kept = kept.and_then(|bytes| legible(id, journal::decode(&bytes)));
-            let rules = proxying.rules(
-                &app,
-                spec.proxy.as_deref(),
-                spec.proxy_credential.as_ref(),
-                spec.no_proxy.as_deref(),
-            );
             rules
                 .and_then(|rules| job(id, attempt, *spec, rules, kept))
                 .map(|job| Prepared::Download(Box::new(job)))
         }
         Spec::Upload(spec) => {
             let kept = kept.and_then(|bytes| legible(id, journal::decode_upload(&bytes)));
-            let rules = proxying.rules(
-                &app,
-                spec.proxy.as_deref(),
-                spec.proxy_credential.as_ref(),
-                spec.no_proxy.as_deref(),
-            );
             rules
                 .and_then(|rules| upload_job(id, attempt, *spec, rules, kept))
                 .map(|job| Prepared::Upload(Box::new(job)))

@@ -56,16 +56,7 @@ impl Rig {
 
     /// A mock of NetworkManager with a connection of some type that it takes for free.
     pub(crate) fn manager(&self, kind: &str) -> Guarded {
-        let daemon = self.bus.start_template("networkmanager", MANAGER, "{}");
-        let connection = format!("<objectpath '{MANAGER_PATH}/ActiveConnection/1'>");
-        for (property, value) in [
-            ("Metered", "<uint32 4>"),
-            ("PrimaryConnection", &connection),
-            ("PrimaryConnectionType", &format!("<'{kind}'>")),
-        ] {
-            let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
-            self.bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
-        }
+        let daemon = self.bus.start_network_manager(kind, 4);
         self.bus.set(MANAGER, MANAGER_PATH, MANAGER, "{'Metered': <uint32 4>}");
         daemon
     }

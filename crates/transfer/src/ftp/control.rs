@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::failure::{nonsense, refused};
 use super::reply::{Replies, Reply};
 use crate::http::address::{Reach, connect};
-use crate::http::client::Client;
+use crate::http::client::{Client, in_time};
 use crate::http::failure::{failure, of_socket, permanent, transient};
 use crate::http::origin::Origin;
 use crate::http::stream::{Stream, TLS_READ_BYTES};
@@ -151,26 +151,16 @@ impl Control {
     /// # Errors
     /// No reply in time, or what is none. A refusal is a reply.
     pub(super) async fn command(&mut self, verb: &str, argument: &[u8]) -> Result<Reply, Failure> {
-        let line = line(verb, argument);
-        let mut written = 0;
         let patience = self.patience;
-        let replied = std::future::poll_fn(|context| {
-            // A server that has gone is heard rather than seen by the write: see `Stream`.
-            while written < line.len() {
-                match Pin::new(&mut self.stream).poll_write(context, &line[written..]) {
-                    Poll::Ready(Ok(count)) if count > 0 => written += count,
-                    Poll::Ready(Ok(_)) => break,
-                    Poll::Ready(Err(error)) => {
-                        return Poll::Ready(Err(of_socket(&error, &format!("speaking to {}", self.host))));
-                    }
-                    Poll::Pending => break,
+        let replied = async {
+            match self.stream.say(&line(verb, argument)).await {
+                // What a server that has gone said before is still to be heard.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    Err(of_socket(&error, &format!("speaking to {}", self.host)))
                 }
+                Ok(()) | Err(_) => std::future::poll_fn(|context| self.poll_reply(context)).await,
             }
-            if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(context) {
-                return Poll::Ready(Err(of_socket(&error, &format!("speaking to {}", self.host))));
-            }
-            self.poll_reply(context)
-        });
+        };
         match tokio::time::timeout(patience, replied).await {
             Ok(replied) => replied,
             Err(_) => Err(self.silent()),
@@ -246,22 +236,6 @@ impl Tls {
 
 pub(super) fn plain(socket: TcpStream, doing: &str) -> Result<Stream, Failure> {
     Stream::plain(socket).map_err(|error| of_socket(&error, doing))
-}
-
-/// # Errors
-/// What `work` says, or that it took too long.
-pub(super) async fn in_time<T>(
-    most: Duration,
-    whom: &str,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(most, work).await {
-        Ok(done) => done,
-        Err(_) => Err(transient(
-            Cause::ConnectTimeout,
-            format!("no connection to {whom} within {} s", most.as_secs_f32()),
-        )),
-    }
 }
 
 /// Arguments are known to hold no end of a line.

@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use longhaul_contract::{Cause, Failure, WebErrorStatus};
 use tokio::net::TcpStream;
 
-use super::control::{Control, in_time, plain};
+use super::control::{Control, plain};
 use super::failure::{refused, unexpected};
 use super::login::Login;
 use super::passive;
 use super::reply::Reply;
+use crate::http::client::in_time;
 use crate::http::failure::{needs_input, of_socket};
 use crate::http::stream::Stream;
 

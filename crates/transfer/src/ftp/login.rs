@@ -1,10 +1,10 @@
 //! Who asks an FTP server for a file.
 
 use longhaul_contract::{Cause, Credential, Failure, Secret};
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::http::failure::needs_input;
+use crate::http::request::userinfo;
 
 /// Who has no name (RFC 1635), and a password that tells nothing of him.
 const ANONYMOUS: &str = "anonymous";
@@ -18,16 +18,14 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) fn new(url: &Url, credential: Option<&Credential>) -> Self {
-        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let (user, password) = match credential {
-            Some(credential) => (credential.user.clone(), Some(credential.password.clone())),
-            None => (decode(url.username()), url.password().map(|password| Secret::new(decode(password)))),
-        };
-        if user.is_empty() {
-            let password = password.unwrap_or_else(|| Secret::new(ANONYMOUS_PASSWORD));
-            return Self { user: ANONYMOUS.to_owned(), password };
+        match credential.cloned().or_else(|| userinfo(url)) {
+            Some(Credential { user, password }) if !user.is_empty() => Self { user, password },
+            nameless => {
+                let given = nameless.map(|credential| credential.password);
+                let password = given.unwrap_or_else(|| Secret::new(ANONYMOUS_PASSWORD));
+                Self { user: ANONYMOUS.to_owned(), password }
+            }
         }
-        Self { user, password: password.unwrap_or_default() }
     }
 
     pub(super) fn user(&self) -> &str {

@@ -223,15 +223,8 @@ impl Client {
         } else {
             None
         };
-        match tokio::time::timeout(self.connect_timeout, self.connect(origin, way)).await {
-            Ok(connected) => connected,
-            Err(_) => {
-                let by = way.proxy.map_or_else(String::new, |proxy| format!(" by the proxy {proxy}"));
-                let detail =
-                    format!("no connection to {origin}{by} within {} s", self.connect_timeout.as_secs_f32());
-                Err(transient(Cause::ConnectTimeout, detail))
-            }
-        }
+        let by = way.proxy.map_or_else(String::new, |proxy| format!(" by the proxy {proxy}"));
+        in_time(self.connect_timeout, &format!("{origin}{by}"), self.connect(origin, way)).await
     }
 
     async fn connect(&self, origin: &Origin, way: Way<'_>) -> Result<Connection, Failure> {
@@ -430,5 +423,21 @@ fn remedy_of(error: &hyper::Error) -> SendRemedy {
         Some(h2::Reason::NO_ERROR) if super::failure::is_go_away(error) => SendRemedy::Repeat,
         None if error.is_canceled() || error.is_closed() => SendRemedy::Repeat,
         _ => SendRemedy::None,
+    }
+}
+
+/// # Errors
+/// What `work` says, or that it took too long to connect to `whom`.
+pub(crate) async fn in_time<T>(
+    most: Duration,
+    whom: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(most, work).await {
+        Ok(done) => done,
+        Err(_) => Err(transient(
+            Cause::ConnectTimeout,
+            format!("no connection to {whom} within {} s", most.as_secs_f32()),
+        )),
     }
 }

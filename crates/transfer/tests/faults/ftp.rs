@@ -135,15 +135,20 @@ fn without_rest_the_whole_comes_again() {
     }
 }
 
-#[test]
-fn ranges_are_found_without_a_list_of_features() {
+/// Breaks the first transfer off, and expects the second one to begin in the middle.
+#[track_caller]
+fn goes_on_after_a_break(script: FtpScript) {
     let world = World::new();
-    let script = FtpScript { has_features: false, ..good() };
     let server = first(script.clone().cut(FtpCut::Vanish(KEPT)), script);
     let outcome = world.finish(&world.job(&server.url("/f")));
     outcome.assert_published(&world, CONTENT);
     assert!(!outcome.has_restarted());
     assert!(start_of(&server, 1) > 0);
+}
+
+#[test]
+fn ranges_are_found_without_a_list_of_features() {
+    goes_on_after_a_break(FtpScript { has_features: false, ..good() });
 }
 
 #[test]
@@ -160,13 +165,7 @@ fn without_size_the_servers_word_is_the_end() {
 
 #[test]
 fn without_mdtm_bytes_are_compared() {
-    let world = World::new();
-    let script = FtpScript { modified: None, ..good() };
-    let server = first(script.clone().cut(FtpCut::Vanish(KEPT)), script);
-    let outcome = world.finish(&world.job(&server.url("/f")));
-    outcome.assert_published(&world, CONTENT);
-    assert!(!outcome.has_restarted());
-    assert!(start_of(&server, 1) > 0);
+    goes_on_after_a_break(FtpScript { modified: None, ..good() });
 }
 
 #[test]

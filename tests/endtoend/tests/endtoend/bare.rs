@@ -1,14 +1,7 @@
 //! A bare server: no bus, no daemon, nobody at a screen.
 
-use longhaul_endtoend::{DEADLINE, House, QUICK, assert_exit, shown};
+use longhaul_endtoend::{DEADLINE, House, QUICK, assert_exit, ok, shown};
 use longhaul_lab::{Content, Resource, Server, ServiceOptions, wait_until};
-
-#[track_caller]
-fn ok(house: &House, arguments: &[&str]) -> String {
-    let output = house.run(arguments);
-    assert!(output.status.success(), "{arguments:?}\n{}\n{}", shown(&output), house.log());
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
 
 #[test]
 fn a_bare_server_says_what_it_cannot_know_and_runs_what_needs_nothing() {

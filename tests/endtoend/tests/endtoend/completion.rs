@@ -1,7 +1,7 @@
 //! Completion groups and notifications: the real program, real processes, and python-dbusmock's notification daemon in the
 //! place of a desktop.
 
-use longhaul_endtoend::{DEADLINE, House, QUICK, assert_exit, shown, status_of};
+use longhaul_endtoend::{DEADLINE, House, QUICK, assert_exit, ok, status_of};
 use longhaul_lab::bus::Bus;
 use longhaul_lab::service::binary;
 use longhaul_lab::{Content, Resource, Response, Server, ServiceOptions, wait_until};
@@ -9,13 +9,6 @@ use serde_json::{Value, json};
 
 const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 const NOTIFICATIONS_PATH: &str = "/org/freedesktop/Notifications";
-
-#[track_caller]
-fn ok(house: &House, arguments: &[&str]) -> String {
-    let output = house.run(arguments);
-    assert!(output.status.success(), "{arguments:?}\n{}\n{}", shown(&output), house.log());
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
 
 /// Has `/good`, and nothing else.
 fn server() -> Server {

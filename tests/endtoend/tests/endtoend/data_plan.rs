@@ -160,21 +160,13 @@ fn connection(number: u32) -> String {
 
 /// NetworkManager with the connections "My phone", which is in use, and "Office".
 fn start_manager(bus: &Bus) -> longhaul_lab::process::Guarded {
-    let daemon = bus.start_template("networkmanager", MANAGER, "{}");
+    let daemon = bus.start_network_manager("802-11-wireless", 2);
     let interface = "'org.freedesktop.NetworkManager.Connection.Active'";
     let add = "org.freedesktop.DBus.Mock.AddObject";
     for (number, name) in [(1, "My phone"), (2, "Office")] {
         let object = format!("'{}'", connection(number));
         let properties = format!("{{'Id': <'{name}'>}}");
         bus.call(MANAGER, MANAGER_PATH, add, &[&object, interface, &properties, "@a(ssss) []"]);
-    }
-    for (property, value) in [
-        ("Metered", "<uint32 2>"),
-        ("PrimaryConnection", &format!("<objectpath '{}'>", connection(1))),
-        ("PrimaryConnectionType", "<'802-11-wireless'>"),
-    ] {
-        let arguments = [&format!("'{MANAGER}'"), &format!("'{property}'"), value];
-        bus.call(MANAGER, MANAGER_PATH, "org.freedesktop.DBus.Mock.AddProperty", &arguments);
     }
     daemon
 }

@@ -68,6 +68,25 @@ impl Scene {
         self.call("POST", &format!("{task}/request"), Some(&body)).expect_status(200).json()["result"].clone()
     }
 
+    /// What the task of the sensor was given when it began.
+    #[track_caller]
+    fn begun(&self) -> Value {
+        wait_until("the task having begun", DEADLINE, || self.house.result("began").exists().then_some(()));
+        let details: Value = serde_json::from_str(&self.text("details")).unwrap();
+        assert_eq!(
+            (&details["deviceId"], &details["arguments"]["interval"]),
+            (&"net:sensor".into(), &"10".into())
+        );
+        details
+    }
+
+    #[track_caller]
+    fn is_ended_by_unplugging(&self, task: &str) {
+        self.unplug("sensor");
+        assert_eq!(self.result(task), "Canceled:ResourceRevocation");
+        assert_eq!(self.text("status").trim(), "Canceled with reason: ResourceRevocation");
+    }
+
     fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.house.result(name)).unwrap_or_default()
     }
@@ -99,17 +118,10 @@ fn scenario_3_2_7_a_task_works_with_a_device_for_as_long_as_it_is_there() {
     assert_eq!(scene.request(&task), "LowBattery");
     set("false");
     assert_eq!(scene.request(&task), "Allowed");
-    wait_until("the task having begun", DEADLINE, || scene.house.result("began").exists().then_some(()));
-    let details: Value = serde_json::from_str(&scene.text("details")).unwrap();
-    assert_eq!(
-        (&details["deviceId"], &details["arguments"]["interval"]),
-        (&"net:sensor".into(), &"10".into())
-    );
+    let details = scene.begun();
     assert!(details["devicePath"].as_str().unwrap().ends_with("/net/sensor"), "{details:#}");
     assert_eq!(scene.request(&task), "CurrentlyRunning");
-    scene.unplug("sensor");
-    assert_eq!(scene.result(&task), "Canceled:ResourceRevocation");
-    assert_eq!(scene.text("status").trim(), "Canceled with reason: ResourceRevocation");
+    scene.is_ended_by_unplugging(&task);
     // Without it nothing starts.
     assert_eq!(scene.request(&task), "DeniedBySystem");
     let _ = scene.call("DELETE", &format!("{task}?cancelRunningTask=false"), None).expect_status(204);
@@ -129,16 +141,9 @@ fn a_device_is_serviced_for_as_long_as_it_is_there_and_not_on_a_low_battery() {
     assert_eq!(scene.request(&task), "LowBattery");
     set("external");
     assert_eq!(scene.request(&task), "Allowed");
-    wait_until("the task having begun", DEADLINE, || scene.house.result("began").exists().then_some(()));
-    let details: Value = serde_json::from_str(&scene.text("details")).unwrap();
-    assert_eq!(
-        (&details["deviceId"], &details["arguments"]["interval"]),
-        (&"net:sensor".into(), &"10".into())
-    );
+    let _ = scene.begun();
     assert_eq!(scene.request(&task), "CurrentlyRunning");
-    scene.unplug("sensor");
-    assert_eq!(scene.result(&task), "Canceled:ResourceRevocation");
-    assert_eq!(scene.text("status").trim(), "Canceled with reason: ResourceRevocation");
+    scene.is_ended_by_unplugging(&task);
     assert_eq!(scene.request(&task), "DeniedBySystem", "nothing to be serviced is there");
 }
 

@@ -3,18 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use longhaul_endtoend::{DEADLINE, House, assert_exit, shown};
+use longhaul_endtoend::{DEADLINE, House, assert_exit, ok, shown};
 use longhaul_lab::service::binary;
 use longhaul_lab::wait_until;
 use serde_json::Value;
-
-/// Runs a command that must end well, and returns its standard output without the line's end.
-#[track_caller]
-fn ok(house: &House, arguments: &[&str]) -> String {
-    let output = house.run(arguments);
-    assert!(output.status.success(), "{arguments:?}\n{}\n{}", shown(&output), house.log());
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
 
 #[track_caller]
 fn fails(house: &House, code: i32, arguments: &[&str]) -> String {

@@ -5,18 +5,11 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use longhaul_endtoend::{DEADLINE, House, assert_exit, shown};
+use longhaul_endtoend::{DEADLINE, House, assert_exit, ok, shown};
 use longhaul_lab::process::spawn;
 use longhaul_lab::service::{ServiceOptions, binary};
 use longhaul_lab::{Bus, wait_until};
 use serde_json::Value;
-
-#[track_caller]
-fn ok(house: &House, arguments: &[&str]) -> String {
-    let output = house.run(arguments);
-    assert!(output.status.success(), "{arguments:?}\n{}\n{}", shown(&output), house.log());
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
 
 #[track_caller]
 fn shows(house: &House, task: &str) -> Value {

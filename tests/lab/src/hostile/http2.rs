@@ -21,6 +21,20 @@ use tokio::sync::mpsc;
 use super::{Request, Response};
 use crate::tls::Identity;
 
+/// A thread for a server, and a free port of loopback.
+///
+/// # Panics
+/// There is none.
+pub(crate) fn listen() -> (Runtime, TcpListener) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    (runtime, listener.expect("a loopback port is free"))
+}
+
 type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Script = Arc<dyn Fn(Exchange2) -> Answering + Send + Sync>;
 
@@ -64,13 +78,7 @@ impl Server2 {
         F: Fn(Exchange2) -> A + Send + Sync + 'static,
         A: Future<Output = ()> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
-        let listener =
-            runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a loopback port is free");
+        let (runtime, listener) = listen();
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared2::default());
         let script: Script = Arc::new(move |exchange| Box::pin(script(exchange)));

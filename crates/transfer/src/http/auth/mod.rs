@@ -22,6 +22,8 @@ use digest::Digest;
 const ANSWERS_MAX: u32 = 3;
 /// Schemes that are named in the text of a failure.
 const NAMED_MAX: usize = 5;
+/// Of a scheme's name, which the server chooses.
+const NAME_BYTES_MAX: usize = 32;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +200,8 @@ pub(crate) fn advice(head: &Head, peer: Peer) -> Option<String> {
     if offered.is_empty() || offered.iter().any(is_answerable) {
         return None;
     }
-    let mut names: Vec<_> = offered.iter().map(|offer| offer.scheme.as_str()).collect();
+    let mut names: Vec<_> =
+        offered.iter().map(|offer| &offer.scheme[..offer.scheme.len().min(NAME_BYTES_MAX)]).collect();
     names.dedup();
     names.truncate(NAMED_MAX);
     let names = names.join(", ");
