@@ -27,6 +27,24 @@ pub struct RealProxy {
     folder: TempDir,
     port: u16,
     _running: Guarded,
+    // After the process: it must not be there any more.
+    _memory: SharedMemory,
+}
+
+/// What a squid of this name leaves behind when it is killed; removed when dropped.
+struct SharedMemory(String);
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        for part in ["metadata", "queues", "readers"] {
+            let _ = std::fs::remove_file(format!("/dev/shm/{}-cf__{part}.shm", self.0));
+        }
+    }
+}
+
+/// Its name among all the machine's: two of one name share their memory, and only one of them may.
+fn service(port: u16) -> String {
+    format!("lab{}p{port}", std::process::id())
 }
 
 impl RealProxy {
@@ -45,7 +63,7 @@ impl RealProxy {
                 .expect("a writable temporary folder");
         }
         if let Some((running, [port])) = process::serve(|[port]| spawn(kind, folder.path(), port)) {
-            return Self { kind, folder, port, _running: running };
+            return Self { kind, folder, port, _running: running, _memory: SharedMemory(service(port)) };
         }
         panic!("{kind:?} does not start:\n{}", log(folder.path()));
     }
@@ -81,7 +99,7 @@ fn spawn(kind: ProxyKind, folder: &Path, port: u16) -> Guarded {
     let mut command = Command::new(process::program(name, package));
     match kind {
         ProxyKind::Dante => command.arg("-f").arg(&config).arg("-p").arg(folder.join("pid")),
-        _ => command.arg("-N").arg("-f").arg(&config),
+        _ => command.arg("-N").arg("-n").arg(service(port)).arg("-f").arg(&config),
     };
     process::spawn_logged(command, &folder.join("out.log"))
 }
