@@ -127,7 +127,9 @@ fn apply_landlock(
     let system = SYSTEM.iter().chain(SYSTEM_STATE).map(|path| (Path::new(path), read));
     let devices = DEVICES.iter().map(|path| (Path::new(path), device));
     let own = [(program, read), (temporary, all)];
-    for (path, access) in system.chain(devices).chain(own) {
+    // The reason of a cancellation comes to lie beside its temporary files.
+    let run_folder = temporary.parent().map(|folder| (folder, AccessFs::ReadFile.into()));
+    for (path, access) in system.chain(devices).chain(own).chain(run_folder) {
         (rules, _) = allow(rules, path, access).map_err(in_words)?;
     }
     let mut missing = Vec::new();

@@ -7,7 +7,7 @@ use longhaul_runner::{
     Access, Grant, Launch, Limit, Limits, Means, Network, Outcome, StartError, Unenforceable,
 };
 
-use crate::world::{World, exited, is_root, lab_launch, shell, stdout};
+use crate::world::{GRACE, World, exited, is_root, lab_launch, shell, stdout, until_said, within};
 
 fn means(running: &longhaul_runner::Running, limit: Limit) -> Option<Means> {
     running.enforcement().holds(limit).map(|enforced| enforced.means)
@@ -108,6 +108,20 @@ async fn files_are_reached_as_granted() {
     assert_eq!(stdout(&running), expected);
     assert_eq!(means(&running, Limit::Filesystem), Some(Means::Landlock));
     assert_eq!(world.instances(), 0, "the scratch folder is left");
+}
+
+#[tokio::test]
+async fn the_reason_of_a_cancellation_is_read_behind_walls() {
+    let world = World::new();
+    let script = "trap 'cat \"$LONGHAUL_CANCEL_REASON_FILE\"; echo x > \"$LONGHAUL_CANCEL_REASON_FILE\" || exit 4' TERM
+        echo ready; while :; do sleep 0.05; done";
+    let running = world.start(files(script, Vec::new())).await;
+    until_said(&running, "ready").await;
+    running.cancel("ConditionLoss", GRACE);
+    let ended = within(running.wait()).await;
+    assert_eq!((&ended.outcome, ended.canceled.as_deref()), (&exited(4), Some("ConditionLoss")));
+    assert_eq!(stdout(&running), "ready\nConditionLoss\n");
+    assert_eq!(means(&running, Limit::Filesystem), Some(Means::Landlock));
 }
 
 #[tokio::test]
