@@ -4,7 +4,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use longhaul_client::{Client, Task};
 use longhaul_contract::instance::{InstanceLimit, KeepAwake};
 use longhaul_contract::{
-    BackgroundTask, BackgroundTaskDetail, Instance, InstanceState, ReasonCode, TaskId, WaitingReason,
+    BackgroundTask, BackgroundTaskDetail, Instance, InstanceState, PastTask, ReasonCode, TaskId,
+    WaitingReason,
 };
 
 use crate::console::{BAD, Console, FAINT, GOOD, WARNING};
@@ -50,6 +51,21 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Task, Trouble
     pick(&tasks, text).map(|task| client.task(task.id))
 }
 
+/// As [`resolve`]; where no task fits, the last of those that have unregistered themselves.
+pub(crate) async fn resolve_with_past(client: &Client, text: &str) -> Result<Task, Trouble> {
+    let trouble = match resolve(client, text).await {
+        Err(trouble) if trouble.exit == Exit::NotFound => trouble,
+        found => return found,
+    };
+    let past = client.past_tasks().await?;
+    let prefix = text.to_ascii_lowercase();
+    let named = past.iter().find(|task| task.name.as_str() == text);
+    let begins = |task: &&PastTask| !prefix.is_empty() && task.id.to_string().starts_with(&prefix);
+    let found =
+        named.or_else(|| past.iter().find(begins).filter(|_| past.iter().filter(begins).count() == 1));
+    found.map(|task| client.task(task.id)).ok_or(trouble)
+}
+
 /// As [`resolve`], before anything is done to the first of several.
 pub(crate) async fn resolve_all(client: &Client, texts: &[String]) -> Result<Vec<Task>, Trouble> {
     let mut found = Vec::with_capacity(texts.len());
@@ -71,7 +87,7 @@ fn pick<'a>(tasks: &'a [BackgroundTask], text: &str) -> Result<&'a BackgroundTas
             Exit::NotFound,
             format!("no task has the name {text:?} or an id that begins with it"),
         )
-        .advise("See the tasks with `longhaul task ls`.")),
+        .advise("See the tasks with `longhaul task ls`, and with `--past` those that have unregistered themselves.")),
         several => {
             let named: Vec<_> = several.iter().map(|task| format!("{} ({})", task.id, task.name)).collect();
             Err(Trouble::new(Exit::NotFound, format!("{text} fits several: {}", named.join(", ")))

@@ -10,7 +10,7 @@ use longhaul_contract::task::{
 use longhaul_contract::trigger::TriggerType;
 use longhaul_contract::{
     AccessStatus, BackgroundTask, BackgroundTaskDetail, Explanation, Instance, InstanceId, OnConflict, Page,
-    RegisterTaskRequest, RequestResult, TaskGroupId, TaskId,
+    PastTask, RegisterTaskRequest, RequestResult, TaskGroupId, TaskId,
 };
 use serde::de::DeserializeOwned;
 
@@ -71,6 +71,14 @@ impl Client {
     /// As every call.
     pub async fn tasks(&self) -> Result<Vec<BackgroundTask>, ClientError> {
         self.get(TASKS).await
+    }
+
+    /// The application's tasks that have unregistered themselves, the last one first; a handle on one reads its instances.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn past_tasks(&self) -> Result<Vec<PastTask>, ClientError> {
+        self.get("/background-tasks/past").await
     }
 
     /// A handle; nothing is asked of the service.

@@ -69,8 +69,8 @@ pub use service::{App, Health, NewToken, Scope};
 pub use spec::Spec;
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};
 pub use task::{
-    AccessRequestKind, AccessStatus, BackgroundTask, BackgroundTaskDetail, OnConflict, RegisterTaskRequest,
-    RequestResult, Retry,
+    AccessRequestKind, AccessStatus, BackgroundTask, BackgroundTaskDetail, OnConflict, PastTask,
+    RegisterTaskRequest, RequestResult, Retry,
 };
 pub use time::Timestamp;
 pub use trigger::{Condition, SystemTriggerType, TriggerKind, TriggerSpec};

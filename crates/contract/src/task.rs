@@ -162,6 +162,21 @@ pub struct BackgroundTask {
     pub warnings: Vec<String>,
 }
 
+/// What is left of a task that has unregistered itself, beside its instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastTask {
+    pub id: TaskId,
+    pub name: TaskName,
+    pub registered_time: Timestamp,
+    pub unregistered_time: Timestamp,
+    /// Of its newest instance; none while that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_completed_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run_result: Option<String>,
+}
+
 /// Everything about one registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

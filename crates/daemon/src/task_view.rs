@@ -1,9 +1,9 @@
 //! Registrations and instances as their applications see them: the stored record, what the engine says of this instant,
 //! and the progress of a run.
 
-use longhaul_contract::{BackgroundTask, BackgroundTaskDetail, Instance, InstanceState};
+use longhaul_contract::{BackgroundTask, BackgroundTaskDetail, Instance, InstanceState, PastTask};
 use longhaul_engine::task::TaskLive;
-use longhaul_store::StoredTask;
+use longhaul_store::{StoredPastTask, StoredTask};
 
 use crate::admission;
 use crate::runs::Runs;
@@ -64,6 +64,19 @@ pub(crate) fn detail(
         last_run_result: live.last.as_ref().map(|last| last.result.to_string()),
         waiting: live.waiting,
         history: history.into_iter().map(|instance| self::instance(instance, runs)).collect(),
+    }
+}
+
+pub(crate) fn past_task(past: StoredPastTask, newest: Option<Instance>) -> PastTask {
+    let StoredPastTask { id, name, created, vanished, .. } = past;
+    let newest = newest.filter(|instance| instance.state.is_over());
+    PastTask {
+        id,
+        name,
+        registered_time: created,
+        unregistered_time: vanished,
+        last_completed_time: newest.as_ref().and_then(|instance| instance.ended_time),
+        last_run_result: newest.and_then(|instance| instance.result),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use longhaul_contract::{
     AccessStatus, AppId, CompletionGroupId, GroupName, Instance, InstanceId, Limits, OperationId,
-    OperationKind, ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, Spec, TaskId, Timestamp,
-    TransferBehavior,
+    OperationKind, ReasonCode, RegisterTaskRequest, ResponseInformation, Scope, Spec, TaskId, TaskName,
+    Timestamp, TransferBehavior,
 };
 use longhaul_engine::task::{KnownSignals, TaskRow};
 use longhaul_engine::{Change, CompletionRow, Finished, Row};
@@ -189,6 +189,16 @@ pub struct StoredTask {
     pub created: Timestamp,
 }
 
+/// What is left of a registration that unregistered itself, beside its instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPastTask {
+    pub app: AppId,
+    pub id: TaskId,
+    pub name: TaskName,
+    pub created: Timestamp,
+    pub vanished: Timestamp,
+}
+
 /// A whole record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredOperation {
@@ -237,6 +247,9 @@ pub struct WaitHistory {
 /// Instances kept of one registration.
 pub const INSTANCES_KEPT: usize = 50;
 
+/// Registrations of one application that unregistered themselves and are kept with their instances.
+pub const PAST_TASKS_KEPT: usize = 100;
+
 /// The writing side; one per database. How each [`Change`] is applied:
 ///
 /// - `Created` keeps nothing if the id is known already.
@@ -248,6 +261,8 @@ pub const INSTANCES_KEPT: usize = 50;
 /// - The first `Started` and the first `Consumed` keep their time; each `Consumed` moves `keep_until`.
 /// - A `Waited` that is in the history already is not counted twice.
 /// - `GroupRemoved` forgets the behaviour; operations keep the name of their group.
+/// - `Unregistered` of a registration that vanished by itself keeps its instances, those that still run too, among the
+///   newest [`PAST_TASKS_KEPT`] of its application; they are forgotten with the application's manifest.
 /// - Of tasks: `Registered` keeps nothing if the id is known already; `Updated`, `Instance`, `Waited` and the output of
 ///   an instance do nothing for a registration or an instance that is not known. `Unregistered` forgets its instances
 ///   that are over, their output and its waiting too; an instance that still runs is forgotten when it is over, and what
@@ -343,6 +358,10 @@ pub trait Reader: Send + Sync {
     fn task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError>;
     /// In the order asked for; unknown ones are left out.
     fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError>;
+    /// A registration that unregistered itself.
+    fn past_task(&self, id: TaskId) -> Result<Option<StoredPastTask>, StoreError>;
+    /// Those of an application, the last one to vanish first.
+    fn past_tasks(&self, app: &AppId) -> Result<Vec<StoredPastTask>, StoreError>;
     /// Newest first; only those that are older than `before`.
     fn instances(
         &self,

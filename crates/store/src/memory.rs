@@ -12,7 +12,7 @@ use longhaul_engine::{Change, CompletionRow, Finished, Row};
 
 use crate::contract_types::{
     Adopt, GroupStore, JournalWrite, ListQuery, Queue, Reader, Store, StoreError, StoredBody,
-    StoredOperation, StoredOutput, StoredTask, TokenWrite, WaitHistory, Write,
+    StoredOperation, StoredOutput, StoredPastTask, StoredTask, TokenWrite, WaitHistory, Write,
 };
 use crate::matching::{Needle, prefix_bounds};
 use crate::wait::Waits;
@@ -454,6 +454,14 @@ impl Reader for MemoryReader {
     fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError> {
         let shared = lock(&self.shared);
         Ok(ids.iter().filter_map(|id| shared.committed.tasks.task(*id)).collect())
+    }
+
+    fn past_task(&self, id: TaskId) -> Result<Option<StoredPastTask>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.past_task(id))
+    }
+
+    fn past_tasks(&self, app: &AppId) -> Result<Vec<StoredPastTask>, StoreError> {
+        Ok(lock(&self.shared).committed.tasks.past_tasks(app))
     }
 
     fn instances(

@@ -41,6 +41,7 @@ pub(crate) async fn create(
     Json(spec): Json<CreateDownload>,
 ) -> Answer<Response> {
     let made = admit(&rooms, &caller, vec![spec], new_operation).await.map_err(|(_, refused)| refused)?;
+    check_asked_tasks(&rooms, &caller, &made).await.map_err(|(_, refused)| refused)?;
     create_one(&rooms, made).await
 }
 
@@ -66,9 +67,36 @@ pub(crate) async fn create_batch(
     let made = admit(&rooms, &caller, batch.operations, new_operation)
         .await
         .map_err(|(index, refused)| refused.below(&format!("/operations/{index}")))?;
+    check_asked_tasks(&rooms, &caller, &made)
+        .await
+        .map_err(|(index, refused)| refused.below(&format!("/operations/{index}")))?;
     let ids = made.iter().map(|operation| operation.id).collect();
     rooms.heart.wish(Wish::Create(made)).await?;
     Ok(json(StatusCode::CREATED, &CreatedDownloads { ids }))
+}
+
+/// A task that is to be asked is there now; the index names the operation whose task is not.
+async fn check_asked_tasks(
+    rooms: &Rooms,
+    caller: &Caller,
+    made: &[NewOperation],
+) -> Result<(), (usize, Refused)> {
+    let task_of =
+        |operation: &NewOperation| operation.spec.input_callback().and_then(|callback| callback.task);
+    let asked: Vec<_> =
+        made.iter().enumerate().filter_map(|(index, operation)| Some((index, task_of(operation)?))).collect();
+    let Some((first, _)) = asked.first().copied() else { return Ok(()) };
+    let app = caller.app.clone();
+    let missing = rooms.heart.ask(move |engine, now| {
+        asked.into_iter().find(|(_, task)| engine.task_live(now, &app, *task).is_none())
+    });
+    match missing.await.map_err(|refused| (first, refused))? {
+        None => Ok(()),
+        Some((index, task)) => {
+            let detail = format!("the application has no task {task}: register it first");
+            Err((index, Refused::new(ErrorCode::InvalidField, detail).with_field("/inputCallback/task")))
+        }
+    }
 }
 
 /// What the engine has to know of what was asked for. A confined caller reaches no webhook: it might be anybody's.

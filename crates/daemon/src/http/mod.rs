@@ -109,6 +109,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::events))
         .routes(routes!(tasks::list, tasks::register))
         .routes(routes!(tasks::trigger_types))
+        .routes(routes!(tasks::past))
         .routes(routes!(tasks::get, tasks::unregister))
         .routes(routes!(access::get, access::request, access::remove))
         .routes(routes!(task_control::request))

@@ -31,7 +31,7 @@ pub(crate) struct Window {
     cursor: Option<String>,
 }
 
-/// The newest instances, newest first. As many as 50 of one task are kept.
+/// The newest instances, newest first; also of a task that has unregistered itself. As many as 50 of one task are kept.
 #[utoipa::path(
     get,
     path = "/background-tasks/{taskId}/instances",
@@ -55,7 +55,7 @@ pub(crate) async fn list(
     let Ok(before) = window.cursor.map(|cursor| cursor.parse::<InstanceId>()).transpose() else {
         return refuse("cursor", "is not one of ours");
     };
-    rooms.task(&caller, id).await?;
+    rooms.check_history(&caller, id).await?;
     let mut items = rooms.read(move |reader| reader.instances(id, limit + 1, before)).await?;
     let has_more = items.len() > limit;
     items.truncate(limit);

@@ -24,6 +24,16 @@ impl Rooms {
         record.filter(|record| record.row.app == caller.app).map(|record| (record, live)).ok_or_else(no_task)
     }
 
+    /// The caller has or had a task with this id, and its instances are kept.
+    pub(crate) async fn check_history(&self, caller: &Caller, id: TaskId) -> Answer<()> {
+        let app = caller.app.clone();
+        if self.heart.ask(move |engine, now| engine.task_live(now, &app, id).is_some()).await? {
+            return Ok(());
+        }
+        let past = self.read(move |reader| reader.past_task(id)).await?;
+        past.filter(|past| past.app == caller.app).map(drop).ok_or_else(no_task)
+    }
+
     /// Views of these tasks, whosever they are, in the same order. Those that are gone are left out.
     pub(crate) async fn task_views(&self, ids: Vec<TaskId>) -> Answer<Vec<BackgroundTask>> {
         let records = self.read(move |reader| reader.tasks(&ids)).await?;
@@ -58,7 +68,7 @@ impl Rooms {
 
     /// An instance of a task of this caller, as it is now.
     pub(crate) async fn instance(&self, caller: &Caller, task: TaskId, id: InstanceId) -> Answer<Instance> {
-        self.task(caller, task).await?;
+        self.check_history(caller, task).await?;
         let found = self.read(move |reader| reader.instance(id)).await?;
         let found = found.filter(|instance| instance.task_id == task).ok_or_else(no_instance)?;
         Ok(task_view::instance(found, &self.runs))

@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use longhaul_contract::trigger::TriggerType;
 use longhaul_contract::{
-    BackgroundTask, BackgroundTaskDetail, OnConflict, RegisterTaskRequest, TaskId, Timestamp,
+    BackgroundTask, BackgroundTaskDetail, OnConflict, PastTask, RegisterTaskRequest, TaskId, Timestamp,
 };
 use longhaul_engine::task::TaskWish;
+use longhaul_store::StoredPastTask;
 use serde::Deserialize;
 
 use super::extract::{Parameters, Task};
@@ -114,6 +115,27 @@ pub(crate) async fn get(
     let endpoint = rooms.wants.endpoint(id).map(|endpoint| ("endpoint".to_owned(), endpoint));
     detail.trigger.parameters.extend(endpoint);
     Ok(Json(detail))
+}
+
+/// The application's tasks that have unregistered themselves, the last one first: those of a CompletionGroupTrigger do. The
+/// newest 100 are kept with their instances, which are read as those of any task.
+#[utoipa::path(
+    get,
+    path = "/background-tasks/past",
+    tag = "tasks",
+    operation_id = "listPastTasks",
+    responses((status = 200, description = "The tasks that are gone", body = Vec<PastTask>), Problems)
+)]
+pub(crate) async fn past(State(rooms): State<Arc<Rooms>>, caller: Caller) -> Answer<Json<Vec<PastTask>>> {
+    let app = caller.app;
+    let past = rooms.read(move |reader| {
+        let with_newest = |past: StoredPastTask| {
+            let newest = reader.instances(past.id, 1, None)?.pop();
+            Ok(task_view::past_task(past, newest))
+        };
+        reader.past_tasks(&app)?.into_iter().map(with_newest).collect()
+    });
+    past.await.map(Json)
 }
 
 /// What becomes of a running instance.

@@ -25,6 +25,8 @@ pub enum TaskChange {
     /// The registration is forgotten, with its history when no instance runs.
     Unregistered {
         id: TaskId,
+        /// When it unregistered itself: its history is kept then.
+        vanished: Option<Timestamp>,
     },
     /// An instance began or ended, whole; the newest of each task are kept.
     Instance {

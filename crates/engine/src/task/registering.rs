@@ -2,7 +2,7 @@
 
 use longhaul_contract::{
     AccessStatus, AppId, CancelReason, ErrorCode, InstanceId, OnConflict, SystemTriggerType, TaskId,
-    TriggerKind,
+    Timestamp, TriggerKind,
 };
 
 use super::firing::{no_details, no_task};
@@ -130,6 +130,15 @@ impl Engine {
         if let (Some(reason), Some(running)) = (cancel, &task.row.state.running) {
             self.cancel_run(step, running.id, reason);
         }
+        self.take_out(step, id, None);
+    }
+
+    /// A registration that has had its one firing is gone, and what it did stays to be read.
+    pub(crate) fn vanish(&mut self, step: &mut Step, id: TaskId) {
+        self.take_out(step, id, Some(step.now.wall));
+    }
+
+    fn take_out(&mut self, step: &mut Step, id: TaskId, vanished: Option<Timestamp>) {
         let Some(task) = self.tasks.remove(id) else { return };
         if let TaskTrigger::Completion { group } = task.row.plan.trigger {
             self.completion.unbind(group, id);
@@ -138,7 +147,7 @@ impl Engine {
         step.tasks.touched.remove(&id);
         step.tasks.considered.remove(&id);
         step.tasks.signals = true;
-        step.plan.changes.push(Change::Task(TaskChange::Unregistered { id }));
+        step.plan.changes.push(Change::Task(TaskChange::Unregistered { id, vanished }));
         step.plan.tasks_removed.push((task.row.app, id));
     }
 

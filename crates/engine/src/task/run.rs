@@ -195,7 +195,7 @@ impl Engine {
             keeps_network,
         }));
         if vanishes {
-            self.unregister(step, id, None);
+            self.vanish(step, id);
         }
     }
 
@@ -382,7 +382,7 @@ impl Engine {
         let Some(task) = self.tasks.rows.get(&id) else { return };
         let was_fired = firing.has_fired || firing.cause == RunCause::Retry;
         if task.row.plan.trigger.vanishes() && was_fired && task.row.state.latch.is_none() {
-            self.unregister(step, id, None);
+            self.vanish(step, id);
         }
     }
 

@@ -1,11 +1,14 @@
 //! Background tasks in memory: registrations, their instances and their output, access, manifests and settings.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use longhaul_contract::{AccessStatus, AppId, Instance, InstanceId, RegisterTaskRequest, TaskId};
+use longhaul_contract::{AccessStatus, AppId, Instance, InstanceId, RegisterTaskRequest, TaskId, Timestamp};
 use longhaul_engine::task::{KnownSignals, TaskChange};
 
-use crate::contract_types::{Adopt, INSTANCES_KEPT, OutputWrite, StoredOutput, StoredTask, WaitHistory};
+use crate::contract_types::{
+    Adopt, INSTANCES_KEPT, OutputWrite, PAST_TASKS_KEPT, StoredOutput, StoredPastTask, StoredTask,
+    WaitHistory,
+};
 use crate::wait::Waits;
 
 #[derive(Debug, Clone)]
@@ -17,7 +20,15 @@ struct KeptTask {
 }
 
 #[derive(Debug, Clone)]
+struct PastTask {
+    record: StoredPastTask,
+    instances: VecDeque<KeptInstance>,
+}
+
+#[derive(Debug, Clone)]
 struct KeptInstance {
+    /// In the order of their beginning, over all registrations.
+    number: u64,
     instance: Instance,
     output: Option<StoredOutput>,
 }
@@ -29,10 +40,13 @@ pub(super) struct Tasks {
     manifests: BTreeMap<AppId, String>,
     settings: BTreeMap<String, String>,
     signals: Option<KnownSignals>,
-    /// Instances that are not over and whose registration is gone, in the order of their beginning.
+    /// The last one to vanish at the end.
+    past: Vec<PastTask>,
+    /// Instances that are not over and whose registration is gone and was not kept.
     left_over: Vec<(AppId, KeptInstance)>,
-    /// What was asked for with their registrations.
+    /// What was asked for with registrations that are gone, while an instance of them is not over.
     left_over_specs: BTreeMap<TaskId, RegisterTaskRequest>,
+    instances_begun: u64,
 }
 
 impl Tasks {
@@ -46,7 +60,13 @@ impl Tasks {
         if let Some(signals) = &self.signals {
             adopter.signals(signals.clone());
         }
-        for (app, kept) in &self.left_over {
+        let past =
+            self.past.iter().flat_map(|past| past.instances.iter().map(|kept| (&past.record.app, kept)));
+        let left_over = self.left_over.iter().map(|(app, kept)| (app, kept));
+        let mut running: Vec<_> =
+            past.chain(left_over).filter(|(_, kept)| !kept.instance.state.is_over()).collect();
+        running.sort_by_key(|(_, kept)| kept.number);
+        for (app, kept) in running {
             adopter.left_over(app.clone(), kept.instance.clone());
         }
     }
@@ -55,31 +75,25 @@ impl Tasks {
         match change {
             TaskChange::Registered { row, spec, time } => {
                 let record = StoredTask { row: row.clone(), spec: (**spec).clone(), created: *time };
+                if self.tasks.contains_key(&row.id) {
+                    return;
+                }
                 let left_over = self.left_over.extract_if(.., |(_, kept)| kept.instance.task_id == row.id);
-                let instances = left_over.map(|(_, kept)| kept).collect();
+                let past = self.past.extract_if(.., |past| past.record.id == row.id);
+                let instances =
+                    left_over.map(|(_, kept)| kept).chain(past.flat_map(|past| past.instances)).collect();
                 self.left_over_specs.remove(&row.id);
                 let task = KeptTask { record, instances, waits: Waits::default() };
-                self.tasks.entry(row.id).or_insert(task);
+                self.tasks.insert(row.id, task);
             }
             TaskChange::Updated { row } => {
                 if let Some(kept) = self.tasks.get_mut(&row.id) {
                     kept.record.row = row.clone();
                 }
             }
-            TaskChange::Unregistered { id } => {
-                if let Some(task) = self.tasks.remove(id) {
-                    let app = task.record.row.app;
-                    let left = task.instances.into_iter().filter(|kept| !kept.instance.state.is_over());
-                    let left = left.map(|kept| (app.clone(), KeptInstance { output: None, ..kept }));
-                    let before = self.left_over.len();
-                    self.left_over.extend(left);
-                    if self.left_over.len() > before {
-                        self.left_over_specs.insert(*id, task.record.spec);
-                    }
-                }
-            }
+            TaskChange::Unregistered { id, vanished } => self.unregister(*id, *vanished),
             TaskChange::Instance { instance, .. } => match self.tasks.get_mut(&instance.task_id) {
-                Some(kept) => kept.keep(instance),
+                Some(kept) => kept.keep(instance, &mut self.instances_begun),
                 None => self.keep_left_over(instance),
             },
             TaskChange::Signals(signals) => self.signals = Some((**signals).clone()),
@@ -97,20 +111,64 @@ impl Tasks {
         }
     }
 
+    fn unregister(&mut self, id: TaskId, vanished: Option<Timestamp>) {
+        let Some(KeptTask { record, instances, .. }) = self.tasks.remove(&id) else { return };
+        let StoredTask { row, spec, created } = record;
+        if instances.iter().any(|kept| !kept.instance.state.is_over()) {
+            self.left_over_specs.insert(id, spec);
+        }
+        let app = row.app;
+        match vanished {
+            Some(vanished) => {
+                let record = StoredPastTask { app: app.clone(), id, name: row.name, created, vanished };
+                self.past.push(PastTask { record, instances });
+                self.forget_past(&app, PAST_TASKS_KEPT);
+            }
+            None => self.leave(&app, instances),
+        }
+    }
+
+    /// What is not over stays until it is.
+    fn leave(&mut self, app: &AppId, instances: VecDeque<KeptInstance>) {
+        let running = instances.into_iter().filter(|kept| !kept.instance.state.is_over());
+        self.left_over.extend(running.map(|kept| (app.clone(), KeptInstance { output: None, ..kept })));
+    }
+
+    fn forget_past(&mut self, app: &AppId, kept: usize) {
+        let count = self.past.iter().filter(|past| past.record.app == *app).count();
+        for _ in kept..count {
+            let oldest = self
+                .past
+                .iter()
+                .position(|past| past.record.app == *app)
+                .expect("there are more than are kept");
+            let oldest = self.past.remove(oldest);
+            self.leave(app, oldest.instances);
+        }
+    }
+
     fn keep_left_over(&mut self, instance: &Instance) {
-        if let Some((_, kept)) = self.left_over.iter_mut().find(|(_, kept)| kept.instance.id == instance.id) {
+        if let Some(kept) = self.all_mut().find(|kept| kept.instance.id == instance.id) {
             kept.instance = instance.clone();
         }
         self.left_over.retain(|(_, kept)| !kept.instance.state.is_over());
-        let left_over = &self.left_over;
-        let is_needed = |id: &TaskId| left_over.iter().any(|(_, kept)| kept.instance.task_id == *id);
-        self.left_over_specs.retain(|id, _| is_needed(id));
+        let past = self.past.iter().flat_map(|past| &past.instances);
+        let running: BTreeSet<TaskId> = past
+            .chain(self.left_over.iter().map(|(_, kept)| kept))
+            .filter(|kept| !kept.instance.state.is_over())
+            .map(|kept| kept.instance.task_id)
+            .collect();
+        self.left_over_specs.retain(|id, _| running.contains(id));
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut KeptInstance> {
+        let past = self.past.iter_mut().flat_map(|past| &mut past.instances);
+        let left_over = self.left_over.iter_mut().map(|(_, kept)| kept);
+        self.tasks.values_mut().flat_map(|kept| &mut kept.instances).chain(past).chain(left_over)
     }
 
     pub(super) fn keep_output(&mut self, write: &OutputWrite) {
-        let left_over = self.left_over.iter_mut().map(|(_, kept)| kept);
-        let mut instances = self.tasks.values_mut().flat_map(|kept| &mut kept.instances).chain(left_over);
-        if let Some(kept) = instances.find(|kept| kept.instance.id == write.instance) {
+        if let Some(kept) = self.all_mut().find(|kept| kept.instance.id == write.instance) {
             kept.output = Some(write.output.clone());
         }
     }
@@ -125,7 +183,10 @@ impl Tasks {
     pub(super) fn keep_manifest(&mut self, app: &AppId, identity: Option<&str>) {
         match identity {
             Some(identity) => self.manifests.insert(app.clone(), identity.to_owned()),
-            None => self.manifests.remove(app),
+            None => {
+                self.forget_past(app, 0);
+                self.manifests.remove(app)
+            }
         };
     }
 
@@ -143,11 +204,9 @@ impl Tasks {
     }
 
     pub(super) fn instances(&self, task: TaskId, limit: usize, before: Option<InstanceId>) -> Vec<Instance> {
-        let kept = self.tasks.get(&task).map(|kept| &kept.instances);
-        let left_over = self.left_over.iter().map(|(_, kept)| kept);
-        let left_over = left_over.filter(|kept| kept.instance.task_id == task);
-        let newest_first = kept.into_iter().flatten().chain(left_over).rev().map(|kept| &kept.instance);
-        let newest_first: Vec<&Instance> = newest_first.collect();
+        let mut of_task: Vec<_> = self.all().filter(|kept| kept.instance.task_id == task).collect();
+        of_task.sort_by_key(|kept| std::cmp::Reverse(kept.number));
+        let newest_first: Vec<&Instance> = of_task.into_iter().map(|kept| &kept.instance).collect();
         let skipped = match before {
             None => 0,
             Some(before) => newest_first
@@ -158,13 +217,22 @@ impl Tasks {
         newest_first.into_iter().skip(skipped).take(limit).cloned().collect()
     }
 
-    fn find(&self, id: InstanceId) -> Option<&KeptInstance> {
+    fn all(&self) -> impl Iterator<Item = &KeptInstance> {
+        let past = self.past.iter().flat_map(|past| &past.instances);
         let left_over = self.left_over.iter().map(|(_, kept)| kept);
-        self.tasks
-            .values()
-            .flat_map(|kept| &kept.instances)
-            .chain(left_over)
-            .find(|kept| kept.instance.id == id)
+        self.tasks.values().flat_map(|kept| &kept.instances).chain(past).chain(left_over)
+    }
+
+    fn find(&self, id: InstanceId) -> Option<&KeptInstance> {
+        self.all().find(|kept| kept.instance.id == id)
+    }
+
+    pub(super) fn past_task(&self, id: TaskId) -> Option<StoredPastTask> {
+        self.past.iter().map(|past| &past.record).find(|record| record.id == id).cloned()
+    }
+
+    pub(super) fn past_tasks(&self, app: &AppId) -> Vec<StoredPastTask> {
+        self.past.iter().rev().map(|past| &past.record).filter(|record| record.app == *app).cloned().collect()
     }
 
     pub(super) fn instance(&self, id: InstanceId) -> Option<Instance> {
@@ -189,12 +257,13 @@ impl Tasks {
 }
 
 impl KeptTask {
-    fn keep(&mut self, instance: &Instance) {
+    fn keep(&mut self, instance: &Instance, begun: &mut u64) {
         if let Some(kept) = self.instances.iter_mut().find(|kept| kept.instance.id == instance.id) {
             kept.instance = instance.clone();
             return;
         }
-        self.instances.push_back(KeptInstance { instance: instance.clone(), output: None });
+        *begun += 1;
+        self.instances.push_back(KeptInstance { number: *begun, instance: instance.clone(), output: None });
         while self.instances.len() > INSTANCES_KEPT {
             self.instances.pop_front();
         }

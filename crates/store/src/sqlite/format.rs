@@ -13,8 +13,12 @@ use crate::contract_types::StoreError;
 const APPLICATION_ID: i32 = 0x4c67_486c;
 
 /// The statements that make format n out of format n - 1, at place n - 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("format_1.sql"), include_str!("format_2.sql"), include_str!("format_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("format_1.sql"),
+    include_str!("format_2.sql"),
+    include_str!("format_3.sql"),
+    include_str!("format_4.sql"),
+];
 
 /// Tables that start-up depends on as a whole, by the format that brought them.
 const NEEDED_AT_START: &[(u32, &[&str])] = &[

@@ -17,7 +17,8 @@ use super::format::keep_plans;
 use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, decode_spec, from_json, unreadable};
 use super::{cannot_read, completion, list, tasks};
 use crate::contract_types::{
-    ListQuery, Reader, StoreError, StoredBody, StoredOperation, StoredOutput, StoredTask, WaitHistory,
+    ListQuery, Reader, StoreError, StoredBody, StoredOperation, StoredOutput, StoredPastTask, StoredTask,
+    WaitHistory,
 };
 use crate::matching::prefix_bounds;
 use crate::wait::reason_from_word;
@@ -270,6 +271,14 @@ impl Reader for SqliteReaders {
 
     fn tasks(&self, ids: &[TaskId]) -> Result<Vec<StoredTask>, StoreError> {
         self.read(|connection| tasks::read_tasks(connection, ids))
+    }
+
+    fn past_task(&self, id: TaskId) -> Result<Option<StoredPastTask>, StoreError> {
+        self.read(|connection| tasks::read_past_task(connection, id))
+    }
+
+    fn past_tasks(&self, app: &AppId) -> Result<Vec<StoredPastTask>, StoreError> {
+        self.read(|connection| tasks::read_past_tasks(connection, app))
     }
 
     fn instances(

@@ -12,14 +12,16 @@ use super::list::row_limit;
 use super::names::Names;
 use super::readers::app_name;
 use super::row::{from_json, to_json, unreadable};
-use crate::contract_types::{Adopt, INSTANCES_KEPT, OutputWrite, StoreError, StoredOutput, StoredTask};
+use crate::contract_types::{
+    Adopt, INSTANCES_KEPT, OutputWrite, PAST_TASKS_KEPT, StoreError, StoredOutput, StoredPastTask, StoredTask,
+};
 use crate::wait::reason_word;
 
 /// A change with everything serialised that needs it.
 pub(super) enum PreparedTask {
     Registered { row: PreparedTaskRow, spec: String, time: Timestamp },
     Updated { row: PreparedTaskRow },
-    Unregistered { id: TaskId },
+    Unregistered { id: TaskId, vanished: Option<Timestamp> },
     Instance { instance: PreparedInstance },
     Signals { value: String },
     Access { app: AppId, status: Option<AccessStatus> },
@@ -52,7 +54,7 @@ pub(super) fn prepare(change: TaskChange) -> Result<PreparedTask, StoreError> {
             PreparedTask::Registered { row: PreparedTaskRow::new(row)?, spec: to_json(&spec)?, time }
         }
         TaskChange::Updated { row } => PreparedTask::Updated { row: PreparedTaskRow::new(row)? },
-        TaskChange::Unregistered { id } => PreparedTask::Unregistered { id },
+        TaskChange::Unregistered { id, vanished } => PreparedTask::Unregistered { id, vanished },
         TaskChange::Instance { app, instance } => {
             let (id, task, is_over) = (instance.id, instance.task_id, instance.state.is_over());
             let instance = to_json(&instance)?;
@@ -78,7 +80,7 @@ pub(super) fn apply(
             "UPDATE task SET plan = ?2, state = ?3 WHERE id = ?1",
             params![row.row.id.as_bytes(), row.plan, row.state],
         ),
-        PreparedTask::Unregistered { id } => unregister(connection, *id),
+        PreparedTask::Unregistered { id, vanished } => unregister(connection, *id, *vanished),
         PreparedTask::Instance { instance } => keep_instance(connection, names, instance),
         PreparedTask::Signals { value } => keep_setting(connection, SIGNALS, Some(value)),
         PreparedTask::Access { app, status: Some(status) } => {
@@ -131,6 +133,7 @@ fn register(
              ON CONFLICT (id) DO UPDATE SET created = excluded.created, spec = excluded.spec",
             params![id.as_bytes(), time.micros(), spec],
         )?;
+        execute(connection, "DELETE FROM past_task WHERE id = ?", [id.as_bytes()])?;
     }
     Ok(())
 }
@@ -139,16 +142,56 @@ fn register(
 const FORGET_SPEC: &str = "DELETE FROM task_spec WHERE id = ?1
      AND NOT EXISTS (SELECT 1 FROM instance WHERE task = ?1 AND is_over = 0)";
 
-fn unregister(connection: &Connection, id: TaskId) -> rusqlite::Result<()> {
+const FORGET_HISTORY: [&str; 2] = [
+    "DELETE FROM instance_output WHERE id IN (SELECT id FROM instance WHERE task = ?)",
+    "DELETE FROM instance WHERE task = ? AND is_over = 1",
+];
+
+fn unregister(connection: &Connection, id: TaskId, vanished: Option<Timestamp>) -> rusqlite::Result<()> {
+    let app: Option<i64> = connection
+        .prepare_cached("SELECT app FROM task WHERE id = ?")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    let Some(app) = app else { return Ok(()) };
+    match vanished {
+        Some(time) => keep_past(connection, app, id, time)?,
+        None => forget_history(connection, id.as_bytes())?,
+    }
     for sql in [
-        "DELETE FROM instance_output WHERE id IN (SELECT id FROM instance WHERE task = ?)",
-        "DELETE FROM instance WHERE task = ? AND is_over = 1",
         FORGET_SPEC,
         "DELETE FROM wait WHERE id = ?",
         "DELETE FROM wait_total WHERE id = ?",
         "DELETE FROM task WHERE id = ?",
     ] {
         execute(connection, sql, [id.as_bytes()])?;
+    }
+    Ok(())
+}
+
+fn forget_history(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<()> {
+    FORGET_HISTORY.into_iter().try_for_each(|sql| execute(connection, sql, [id]))
+}
+
+fn keep_past(connection: &Connection, app: i64, id: TaskId, time: Timestamp) -> rusqlite::Result<()> {
+    execute(
+        connection,
+        "INSERT INTO past_task (id, app, name, created, vanished)
+         SELECT task.id, app, name, created, ?2 FROM task JOIN task_spec ON task_spec.id = task.id WHERE task.id = ?1",
+        params![id.as_bytes(), time.micros()],
+    )?;
+    forget_past(connection, app, PAST_TASKS_KEPT)
+}
+
+/// Forgets all but the newest of an application.
+fn forget_past(connection: &Connection, app: i64, kept: usize) -> rusqlite::Result<()> {
+    let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+    let older: Vec<[u8; 16]> = connection
+        .prepare_cached("SELECT id FROM past_task WHERE app = ? ORDER BY number DESC LIMIT -1 OFFSET ?")?
+        .query_map([app, kept], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in older {
+        forget_history(connection, &id)?;
+        execute(connection, "DELETE FROM past_task WHERE id = ?", [id])?;
     }
     Ok(())
 }
@@ -187,15 +230,15 @@ fn keep_instance(
 
 /// An instance that is over goes the way of its registration.
 fn forget_left_over(connection: &Connection, id: InstanceId, task: TaskId) -> rusqlite::Result<()> {
-    let is_left_over = connection
-        .prepare_cached("DELETE FROM instance WHERE id = ? AND task NOT IN (SELECT id FROM task)")?
-        .execute([id.as_bytes()])?
-        == 1;
-    if is_left_over {
-        execute(connection, "DELETE FROM instance_output WHERE id = ?", [id.as_bytes()])?;
-        execute(connection, FORGET_SPEC, [task.as_bytes()])?;
+    let is_in = |sql: &str| connection.prepare_cached(sql)?.exists([task.as_bytes()]);
+    if is_in("SELECT 1 FROM task WHERE id = ?")? {
+        return Ok(());
     }
-    Ok(())
+    if !is_in("SELECT 1 FROM past_task WHERE id = ?")? {
+        execute(connection, "DELETE FROM instance WHERE id = ?", [id.as_bytes()])?;
+        execute(connection, "DELETE FROM instance_output WHERE id = ?", [id.as_bytes()])?;
+    }
+    execute(connection, FORGET_SPEC, [task.as_bytes()])
 }
 
 pub(super) fn keep_output(connection: &Connection, write: &OutputWrite) -> rusqlite::Result<()> {
@@ -222,7 +265,10 @@ pub(super) fn keep_manifest(
              ON CONFLICT (app) DO UPDATE SET identity = excluded.identity",
             params![app, identity],
         ),
-        None => execute(connection, "DELETE FROM manifest WHERE app = ?", [app]),
+        None => {
+            forget_past(connection, app, 0)?;
+            execute(connection, "DELETE FROM manifest WHERE app = ?", [app])
+        }
     }
 }
 
@@ -310,6 +356,45 @@ pub(super) fn read_tasks(connection: &Connection, ids: &[TaskId]) -> rusqlite::R
         found.extend(task.optional()?);
     }
     Ok(found)
+}
+
+/// The columns that [`decode_past`] expects.
+macro_rules! past_columns {
+    () => {
+        "SELECT application.name, past_task.id, past_task.name, created, vanished
+         FROM past_task JOIN application ON application.number = past_task.app"
+    };
+}
+
+fn decode_past(row: &Row<'_>) -> rusqlite::Result<StoredPastTask> {
+    Ok(StoredPastTask {
+        app: app_name(row, 0)?,
+        id: TaskId::from_bytes(row.get(1)?),
+        name: TaskName::new(row.get_ref(2)?.as_str().map_err(|error| unreadable(2, error))?)
+            .map_err(|error| unreadable(2, error))?,
+        created: Timestamp(row.get(3)?),
+        vanished: Timestamp(row.get(4)?),
+    })
+}
+
+pub(super) fn read_past_task(
+    connection: &Connection,
+    id: TaskId,
+) -> rusqlite::Result<Option<StoredPastTask>> {
+    connection
+        .prepare_cached(concat!(past_columns!(), " WHERE past_task.id = ?"))?
+        .query_row([id.as_bytes()], decode_past)
+        .optional()
+}
+
+pub(super) fn read_past_tasks(connection: &Connection, app: &AppId) -> rusqlite::Result<Vec<StoredPastTask>> {
+    connection
+        .prepare_cached(concat!(
+            past_columns!(),
+            " WHERE application.name = ? ORDER BY past_task.number DESC"
+        ))?
+        .query_map([app.as_str()], decode_past)?
+        .collect()
 }
 
 pub(super) fn read_instances(

@@ -15,7 +15,7 @@ use crate::samples::{
 };
 use crate::tasks::{
     access, busy_state, instance_id, instance_written, output, registered, task_id, task_updated,
-    task_waited, unregistered,
+    task_waited, unregistered, vanished,
 };
 use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
 
@@ -106,6 +106,7 @@ pub(crate) fn drawn_task_write((kind, number, at, variety): Drawn) -> Write {
     match kind {
         0 | 1 => registered(number),
         2 => task_updated(number, busy_state(u64::from(variety))),
+        3 if variety % 3 == 2 => vanished(number, at),
         3 => unregistered(number),
         4 | 5 => instance_written(instance, number, states[usize::from(variety) % 3]),
         6 => output(instance, &format!("output {at}")),
@@ -188,6 +189,7 @@ pub(crate) struct Told {
     task_specs: Vec<Option<longhaul_contract::RegisterTaskRequest>>,
     by_prefix: Vec<OperationId>,
     pub(crate) tasks: Vec<longhaul_store::StoredTask>,
+    past_tasks: Vec<Vec<longhaul_store::StoredPastTask>>,
     instances: Vec<Vec<longhaul_contract::Instance>>,
     outputs: Vec<Option<longhaul_store::StoredOutput>>,
     task_waits: Vec<longhaul_store::WaitHistory>,
@@ -226,6 +228,7 @@ pub(crate) fn told(trial: &mut Boxed) -> Told {
         task_specs: IDS.map(|number| reader.task_spec(task_id(number)).unwrap()).collect(),
         by_prefix: reader.ids_with_prefix(&app("Even"), "018b", 3).unwrap(),
         tasks: reader.tasks(&IDS.map(task_id).collect::<Vec<_>>()).unwrap(),
+        past_tasks: ["Odd", "Even"].map(|name| reader.past_tasks(&app(name)).unwrap()).to_vec(),
         instances: IDS.map(|number| reader.instances(task_id(number), 5, None).unwrap()).collect(),
         outputs: (0..130).map(|number| reader.instance_output(instance_id(number)).unwrap()).collect(),
         task_waits: IDS.map(|number| reader.task_waits(task_id(number)).unwrap()).collect(),

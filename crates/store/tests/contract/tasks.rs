@@ -10,7 +10,10 @@ use longhaul_engine::task::{
     Conditions, KnownSignals, LastRun, Latch, Missed, RunLimits, RunningInstance, TaskChange, TaskPlan,
     TaskRow, TaskState, TaskTrigger,
 };
-use longhaul_store::{INSTANCES_KEPT, OutputWrite, StoredOutput, StoredTask, WaitHistory, Write};
+use longhaul_store::{
+    INSTANCES_KEPT, OutputWrite, PAST_TASKS_KEPT, StoredOutput, StoredPastTask, StoredTask, WaitHistory,
+    Write,
+};
 
 use crate::samples::{app, time};
 use crate::trial::Boxed;
@@ -21,6 +24,8 @@ contract! {
     unregistering_leaves_nothing_but_what_runs,
     signals_are_loaded,
     the_newest_instances_are_kept_in_the_order_of_their_beginning,
+    what_vanished_keeps_its_history,
+    of_what_vanished_the_newest_are_kept,
     output_belongs_to_an_instance,
     waits_of_tasks_are_kept,
     access_is_loaded,
@@ -110,7 +115,11 @@ pub(crate) fn task_updated(number: u64, state: TaskState) -> Write {
 }
 
 pub(crate) fn unregistered(number: u64) -> Write {
-    task(TaskChange::Unregistered { id: task_id(number) })
+    task(TaskChange::Unregistered { id: task_id(number), vanished: None })
+}
+
+pub(crate) fn vanished(number: u64, at: i64) -> Write {
+    task(TaskChange::Unregistered { id: task_id(number), vanished: Some(time(at)) })
 }
 
 pub(crate) fn instance(number: u64, of: u64, state: InstanceState) -> Instance {
@@ -222,6 +231,86 @@ fn unregistering_leaves_nothing_but_what_runs(mut trial: Boxed) {
     assert_eq!(trial.store().load().unwrap().left_over, []);
     assert_eq!(trial.reader().instance(instance_id(1)).unwrap(), None);
     assert_eq!(trial.reader().instance_output(instance_id(1)).unwrap(), None);
+}
+
+fn what_vanished_keeps_its_history(mut trial: Boxed) {
+    let writes = [
+        registered(1),
+        instance_written(1, 1, InstanceState::Completed),
+        output(1, "first"),
+        instance_written(2, 1, InstanceState::Running),
+        task_waited(1, ReasonCode::UserPresent, time(1), time(2)),
+        vanished(1, 9),
+        registered(3),
+        vanished(3, 10),
+        vanished(3, 11),
+        unregistered(3),
+    ];
+    trial.store().commit(&writes).unwrap();
+    let mut trial = trial.restart();
+    let loaded = trial.store().load().unwrap();
+    assert_eq!(loaded.tasks, []);
+    assert_eq!(loaded.left_over, [(app("Odd"), instance(2, 1, InstanceState::Running))]);
+    let past = |number: u64, at: i64| StoredPastTask {
+        app: app("Odd"),
+        id: task_id(number),
+        name: task_row(number).name,
+        created: time(1),
+        vanished: time(at),
+    };
+    let reader = trial.reader();
+    assert_eq!(reader.past_tasks(&app("Odd")).unwrap(), [past(3, 10), past(1, 9)]);
+    assert_eq!(reader.past_tasks(&app("Even")).unwrap(), []);
+    assert_eq!(
+        (reader.past_task(task_id(1)).unwrap(), reader.past_task(task_id(2)).unwrap()),
+        (Some(past(1, 9)), None)
+    );
+    assert_eq!(
+        (reader.task(task_id(1)).unwrap(), reader.task_spec(task_id(1)).unwrap()),
+        (None, Some(spec(1)))
+    );
+    assert_eq!(reader.task_waits(task_id(1)).unwrap(), WaitHistory::default());
+    trial.store().commit(&[output(2, "second"), instance_written(2, 1, InstanceState::Failed)]).unwrap();
+    let mut trial = trial.restart();
+    assert_eq!(trial.store().load().unwrap().left_over, []);
+    let reader = trial.reader();
+    let history = [instance(2, 1, InstanceState::Failed), instance(1, 1, InstanceState::Completed)];
+    assert_eq!(reader.instances(task_id(1), 9, None).unwrap(), history);
+    let text = |number| reader.instance_output(instance_id(number)).unwrap().map(|output| output.text);
+    assert_eq!((text(1).as_deref(), text(2).as_deref()), (Some("first"), Some("second")));
+    assert_eq!(reader.task_spec(task_id(1)).unwrap(), None, "what was asked for may hold secrets");
+}
+
+fn of_what_vanished_the_newest_are_kept(mut trial: Boxed) {
+    let count = u64::try_from(PAST_TASKS_KEPT).unwrap();
+    trial
+        .store()
+        .commit(&[registered(1), instance_written(1, 1, InstanceState::Completed), vanished(1, 1)])
+        .unwrap();
+    trial
+        .store()
+        .commit(&[registered(3), instance_written(3, 3, InstanceState::Running), vanished(3, 2)])
+        .unwrap();
+    for number in 3..=count {
+        trial.store().commit(&[registered(2 * number - 1), vanished(2 * number - 1, 3)]).unwrap();
+    }
+    trial.store().commit(&[registered(2), vanished(2, 4)]).unwrap();
+    let kept = |trial: &mut Boxed| trial.reader().past_tasks(&app("Odd")).unwrap().len();
+    assert_eq!(kept(&mut trial), PAST_TASKS_KEPT);
+    trial
+        .store()
+        .commit(&[registered(1_001), vanished(1_001, 5), registered(1_003), vanished(1_003, 6)])
+        .unwrap();
+    assert_eq!(kept(&mut trial), PAST_TASKS_KEPT);
+    let reader = trial.reader();
+    assert_eq!((reader.past_task(task_id(1)).unwrap(), reader.past_task(task_id(3)).unwrap()), (None, None));
+    assert_eq!(reader.instance(instance_id(1)).unwrap(), None);
+    assert_eq!(reader.instances(task_id(3), 9, None).unwrap().len(), 1, "it still runs");
+    trial.store().commit(&[instance_written(3, 3, InstanceState::Completed)]).unwrap();
+    assert_eq!(trial.reader().instance(instance_id(3)).unwrap(), None);
+    trial.store().commit(&[Write::Manifest { app: app("Odd"), identity: None }]).unwrap();
+    assert_eq!(kept(&mut trial), 0, "it is uninstalled");
+    assert_eq!(trial.reader().past_tasks(&app("Even")).unwrap().len(), 1);
 }
 
 fn signals_are_loaded(mut trial: Boxed) {

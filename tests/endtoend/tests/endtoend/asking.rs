@@ -95,3 +95,25 @@ fn a_task_is_asked_for_a_fresh_link() {
         serde_json::from_slice(&house.run(&["--json", "task", "show", "renew"]).stdout).unwrap();
     assert_eq!(shown["history"][0]["triggerDetails"]["needsInput"], json!([id]));
 }
+
+#[test]
+fn a_task_that_is_not_there_cannot_be_asked() {
+    let house = House::new();
+    let mut spec = house.spec("http://127.0.0.1:9/film", "film");
+    let nobody = "0195c1a0-0000-7000-8000-000000000000";
+    spec["inputCallback"] = json!({ "task": nobody });
+    let refused = house.send("POST", "/background-transfers/downloads", &spec);
+    assert_eq!(refused.status, 400);
+    let problem: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(problem["field"], "/inputCallback/task");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(nobody) && detail.contains("register it first"), "{detail}");
+    let good = house.spec("http://127.0.0.1:9/other", "other");
+    let batch = json!({ "operations": [good, spec] });
+    let refused = house.send("POST", "/background-transfers/downloads/batch", &batch);
+    let problem: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(problem["field"], "/operations/1/inputCallback/task");
+    assert!(house.list("").is_empty());
+    let got = house.run(&["get", "http://127.0.0.1:9/film", "-o", "film", "--ask-task", nobody]);
+    assert_eq!(got.status.code(), Some(2), "{}", shown(&got));
+}

@@ -41,7 +41,7 @@ fn a_task_runs_once_when_its_completion_group_has_ended_over_kills() {
     ok(&house, &["host", "set", "power", "battery"]);
     let id = ok(&house, &["completion", "new"]);
     let trigger = format!("completion:{id}");
-    let script = "cat > details; echo ran >> ran";
+    let script = "cat > details; echo told; echo ran >> ran";
     let add = ["task", "add", "after", "--trigger", &trigger, "--condition", "ac", "--", "sh", "-c", script];
     ok(&house, &add);
     let get = |path: &str, name: &str, more: &[&str]| {
@@ -81,6 +81,7 @@ fn a_task_runs_once_when_its_completion_group_has_ended_over_kills() {
     assert_eq!(downloads[0]["error"]["httpStatus"], 404, "{details:#}");
     assert_eq!(downloads[0]["requestedUri"], server.url("/bad").as_str());
     assert_exit(&house.run(&["task", "show", "after"]), 4);
+    assert_past(&house);
 
     // Whatever a restart had to make up for has come before another task that is registered later.
     house.kill();
@@ -88,6 +89,26 @@ fn a_task_runs_once_when_its_completion_group_has_ended_over_kills() {
     ok(&house, &["task", "add", "later", "--trigger", "app", "--", "true"]);
     assert_exit(&house.run(&["task", "run", "later", "--follow"]), 0);
     assert_eq!(std::fs::read_to_string(house.result("ran")).unwrap(), "ran\n");
+    assert_past(&house);
+}
+
+/// The task `after` has unregistered itself, and what it did can be read.
+#[track_caller]
+fn assert_past(house: &House) {
+    let item = wait_until("the end of the run", DEADLINE, || {
+        let past: Value = serde_json::from_str(&ok(house, &["--json", "task", "ls", "--past"])).unwrap();
+        assert_eq!(past["items"].as_array().map(Vec::len), Some(1), "{past:#}");
+        let item = past["items"][0].clone();
+        item["lastRunResult"].is_string().then_some(item)
+    });
+    assert_eq!((&item["name"], &item["lastRunResult"]), (&json!("after"), &json!("Completed")), "{item:#}");
+    assert_eq!(ok(house, &["task", "log", "after"]), "told");
+    let id = item["id"].as_str().unwrap();
+    assert_eq!(ok(house, &["task", "log", &id[..30]]), "told");
+    let page: Value = house.call("GET", &format!("/background-tasks/{id}/instances")).json();
+    assert_eq!(page["items"][0]["state"], "Completed", "{page:#}");
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(house.call("GET", &format!("/background-tasks/{id}")).status, 404);
 }
 
 #[test]

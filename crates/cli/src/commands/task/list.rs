@@ -1,6 +1,6 @@
 //! `longhaul task ls`.
 
-use longhaul_contract::BackgroundTask;
+use longhaul_contract::{BackgroundTask, PastTask};
 use serde::Serialize;
 
 use crate::connect::Context;
@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// Only members of this group
     #[arg(short, long, value_name = "GROUP")]
     group: Option<String>,
+    /// Tasks that have unregistered themselves instead; the newest 100 are kept
+    #[arg(long, conflicts_with = "group")]
+    past: bool,
 }
 
 #[derive(Serialize)]
@@ -26,6 +29,14 @@ struct Items<'a> {
 
 pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
+    if arguments.past {
+        let past = client.past_tasks().await?;
+        context.console.data(&serde_json::json!({ "items": past }), |view| render_past(&past, view))?;
+        if past.is_empty() && !context.console.is_json {
+            context.console.say("No tasks.");
+        }
+        return Ok(Exit::Success);
+    }
     let mut tasks = tasks::all(&client).await?;
     if let Some(group) = &arguments.group {
         tasks.retain(|task| task.task_group.as_ref().is_some_and(|of_task| of_task.as_str() == group));
@@ -76,6 +87,33 @@ fn render(tasks: &[BackgroundTask], view: &View) -> String {
     table.render(view)
 }
 
+fn render_past(tasks: &[PastTask], view: &View) -> String {
+    if tasks.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("ID", Align::Left),
+        ("NAME", Align::Left),
+        ("REGISTERED", Align::Left),
+        ("UNREGISTERED", Align::Left),
+        ("LAST RUN", Align::Left),
+        ("RESULT", Align::Left),
+    ]);
+    let ids: Vec<String> = tasks.iter().map(|task| task.id.to_string()).collect();
+    for (task, id) in tasks.iter().zip(identifiers::shortened(&ids)) {
+        let (result, style) = task.last_run_result.as_deref().map(tasks::result).unwrap_or_default();
+        table.row([
+            Cell::from(id),
+            Cell::from(escape(task.name.as_str()).into_owned()),
+            Cell::from(view.instant(task.registered_time)),
+            Cell::from(view.instant(task.unregistered_time)),
+            Cell::from(task.last_completed_time.map(|time| view.instant(time)).unwrap_or_default()),
+            Cell::styled(result, style),
+        ]);
+    }
+    table.render(view)
+}
+
 #[cfg(test)]
 mod tests {
     use longhaul_contract::{Condition, ReasonCode, TriggerKind, WaitingReason};
@@ -118,5 +156,22 @@ mod tests {
             },
         ];
         insta::assert_snapshot!(render(&tasks, &sample::view(160)));
+    }
+    #[test]
+    fn tasks_that_are_gone() {
+        let past = |number: u32, name: &str, result: Option<&str>| {
+            let BackgroundTask { id, name, .. } = sample::task(number, name);
+            PastTask {
+                id,
+                name,
+                registered_time: NOW.plus_seconds(-7_200),
+                unregistered_time: NOW.plus_seconds(-60),
+                last_completed_time: result.map(|_| NOW),
+                last_run_result: result.map(str::to_owned),
+            }
+        };
+        let tasks = [past(1, "after", None), past(2, "retry", Some("Failed:exit code 3\u{1b}[2J"))];
+        insta::assert_snapshot!(render_past(&tasks, &sample::view(120)));
+        assert_eq!(render_past(&[], &sample::view(120)), "");
     }
 }

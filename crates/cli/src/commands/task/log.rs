@@ -12,6 +12,8 @@ use crate::text::escape;
 use crate::trouble::Trouble;
 
 /// Show what a run of a task has written
+///
+/// A task that has unregistered itself is found too; see `longhaul task ls --past`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The task, by its name, its id or the beginning of it
@@ -33,7 +35,7 @@ struct Logged<'a> {
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
     let client = context.client().await?;
-    let task = tasks::resolve(&client, &arguments.task).await?;
+    let task = tasks::resolve_with_past(&client, &arguments.task).await?;
     let id = find(&task, arguments.instance.as_deref()).await?;
     if arguments.follow {
         return follow(context, &task, id).await;

@@ -61,7 +61,7 @@ fn replacing_unregisters_all_of_the_name_in_the_same_plan_and_allowing_keeps_the
         .changes
         .iter()
         .filter_map(|change| match change {
-            Change::Task(TaskChange::Unregistered { id }) => Some((false, *id)),
+            Change::Task(TaskChange::Unregistered { id, .. }) => Some((false, *id)),
             Change::Task(TaskChange::Registered { row, .. }) => Some((true, row.id)),
             _ => None,
         })

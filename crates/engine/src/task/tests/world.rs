@@ -228,7 +228,7 @@ impl World {
                 TaskChange::Registered { row, .. } | TaskChange::Updated { row } => {
                     self.kept.rows.insert(row.id, row);
                 }
-                TaskChange::Unregistered { id } => {
+                TaskChange::Unregistered { id, .. } => {
                     assert!(self.kept.rows.remove(&id).is_some(), "{id} is forgotten twice");
                 }
                 TaskChange::Instance { instance, .. } => {
