@@ -213,6 +213,11 @@ pub struct CreateDownload {
     pub if_exists: IfExists,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// By which of the machine's interfaces, by its name, or from which of its addresses connections are made; absent is as
+    /// its routes have it. Waits (PausedNoNetwork) while the machine has none such. Names are looked up as ever, and cost
+    /// policies go by the machine's default connection. Not for confined applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Refuse to connect to anything but public addresses, after every redirect. The service sets it for callers
     /// that are confined (sandboxed, or by token).
     #[serde(default)]
@@ -252,6 +257,7 @@ impl CreateDownload {
             not_before: None,
             if_exists: IfExists::default(),
             label: None,
+            interface: None,
             public_addresses_only: false,
             start: yes(),
         }
@@ -265,6 +271,7 @@ impl CreateDownload {
             server_credential: &mut self.server_credential,
             proxy: &mut self.proxy,
             proxy_credential: &mut self.proxy_credential,
+            interface: &mut self.interface,
             priority: &mut self.priority,
             cost_policy: &mut self.cost_policy,
             rate_limit: &mut self.rate_limit,
@@ -280,6 +287,7 @@ pub(crate) struct Patched<'a> {
     pub(crate) server_credential: &'a mut Option<Credential>,
     pub(crate) proxy: &'a mut Option<String>,
     pub(crate) proxy_credential: &'a mut Option<Credential>,
+    pub(crate) interface: &'a mut Option<String>,
     pub(crate) priority: &'a mut Priority,
     pub(crate) cost_policy: &'a mut CostPolicy,
     pub(crate) rate_limit: &'a mut Option<u64>,
@@ -294,6 +302,7 @@ impl PatchDownload {
             server_credential,
             proxy,
             proxy_credential,
+            interface,
             priority,
             cost_policy,
             rate_limit,
@@ -307,6 +316,7 @@ impl PatchDownload {
         }
         replace(proxy, self.proxy.map(Some));
         replace(proxy_credential, self.proxy_credential.map(Some));
+        replace(interface, self.interface.map(|interface| (interface != "any").then_some(interface)));
         replace(priority, self.priority);
         replace(cost_policy, self.cost_policy);
         replace(rate_limit, self.rate_limit);
@@ -361,6 +371,9 @@ pub struct PatchDownload {
     pub proxy: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_credential: Option<Credential>,
+    /// `any` leaves it to the routes of the machine. Used from the next attempt on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -157,6 +157,11 @@ pub struct CreateUpload {
     pub not_before: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// By which of the machine's interfaces, by its name, or from which of its addresses connections are made; absent is as
+    /// its routes have it. Waits (PausedNoNetwork) while the machine has none such. Names are looked up as ever, and cost
+    /// policies go by the machine's default connection. Not for confined applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Refuse to connect to anything but public addresses, after every redirect. The service sets it for callers
     /// that are confined (sandboxed, or by token).
     #[serde(default)]
@@ -207,6 +212,7 @@ impl CreateUpload {
             rate_limit: None,
             not_before: None,
             label: None,
+            interface: None,
             public_addresses_only: false,
             start: yes(),
         }
@@ -244,6 +250,7 @@ impl CreateUpload {
             server_credential: &mut self.server_credential,
             proxy: &mut self.proxy,
             proxy_credential: &mut self.proxy_credential,
+            interface: &mut self.interface,
             priority: &mut self.priority,
             cost_policy: &mut self.cost_policy,
             rate_limit: &mut self.rate_limit,

@@ -3,6 +3,7 @@
 
 mod filters;
 mod form;
+mod interface;
 mod place;
 mod proxy;
 mod source;

@@ -15,6 +15,7 @@ use longhaul_engine::task::TaskFact;
 use longhaul_engine::{Command, Fact, Wish};
 use longhaul_store::{Reader, StoredOperation};
 
+use crate::admission::Reach;
 use crate::heart::Heart;
 use crate::{admission, view};
 
@@ -127,7 +128,7 @@ impl Asks {
     }
 
     async fn repair(&self, app: AppId, id: OperationId, mut patch: PatchDownload) {
-        let origin = match admission::check_patch(&mut patch, OperationKind::Download) {
+        let origin = match admission::check_patch(&mut patch, OperationKind::Download, Reach::Everywhere) {
             Ok(origin) => origin,
             Err(refused) => {
                 tracing::info!(%id, problem = %refused.problem(), "a webhook answered what cannot be used");

@@ -6,6 +6,7 @@ use longhaul_contract::{
 };
 use url::Url;
 
+use crate::interface::Interface;
 use crate::journal::JournalRecord;
 use crate::proxy::ProxyRules;
 
@@ -33,6 +34,8 @@ pub struct Job {
     pub journal: Option<JournalRecord>,
     /// Refuse to connect to anything but public addresses (checked on the connected address, every hop).
     pub public_addresses_only: bool,
+    /// Where its connections begin; `None`: as the routes of the machine have it.
+    pub interface: Option<Interface>,
     /// By which proxy its requests go.
     pub proxy: ProxyRules,
 }

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod files;
 mod ftp;
 mod http;
+pub mod interface;
 pub mod job;
 pub mod journal;
 pub mod proxy;
@@ -15,6 +16,7 @@ pub mod transfers;
 pub mod upload;
 mod worker;
 
+pub use interface::{Interface, InterfaceError};
 pub use job::{Job, Report, TransferEnd};
 pub use journal::{Journal, JournalError, JournalRecord, PartIdentity, Validators};
 pub use proxy::{ProxyAddress, ProxyError, ProxyRules, ProxyScheme};

@@ -17,6 +17,7 @@ use crate::console::STRONG;
 use crate::exit::Exit;
 use crate::following::picture::{Picture, State};
 use crate::following::{Ending, Following, Showing};
+use crate::input::netrc::{Netrc, NetrcArguments};
 use crate::input::password::Of;
 use crate::input::proxy::{ProxyArguments, Proxying};
 use crate::input::source::{Source, parse_url, result_file};
@@ -73,7 +74,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "user", help_heading = "Request")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
+    netrc: NetrcArguments,
+    #[command(flatten)]
     proxy: ProxyArguments,
+    /// Connect by this interface of the machine, or from this address of it: eth0, 192.0.2.7
+    #[arg(long, value_name = "INTERFACE", help_heading = "Request")]
+    interface: Option<String>,
     /// Wait for a new address or header on these failures instead of failing: 403, Timeout …
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = parse_web_error, help_heading = "Request")]
     recoverable: Vec<WebErrorStatus>,
@@ -258,6 +264,7 @@ struct Request<'a> {
     arguments: &'a Arguments,
     headers: Vec<RequestHeader>,
     credential: Option<Credential>,
+    netrc: Option<Netrc>,
     proxying: Proxying,
 }
 
@@ -268,7 +275,7 @@ impl<'a> Request<'a> {
             None => None,
         };
         let (headers, proxying) = (headers::parse(&arguments.header)?, arguments.proxy.read()?);
-        Ok(Self { arguments, headers, credential, proxying })
+        Ok(Self { arguments, headers, credential, netrc: arguments.netrc.read()?, proxying })
     }
 
     fn specs(&self, sources: Vec<Source>) -> Result<Vec<CreateDownload>, Trouble> {
@@ -276,7 +283,12 @@ impl<'a> Request<'a> {
         sources.into_iter().map(|source| self.spec(source)).collect()
     }
 
-    fn spec(&self, source: Source) -> Result<CreateDownload, Trouble> {
+    fn spec(&self, mut source: Source) -> Result<CreateDownload, Trouble> {
+        let is_lacking = source.credential.as_ref().is_none_or(|given| given.password == Secret::default());
+        if let Some(netrc) = self.netrc.as_ref().filter(|_| source.is_trusted && is_lacking) {
+            let user = source.credential.as_ref().map(|given| given.user.as_str());
+            source.credential = netrc.credential(&source.url, user).or(source.credential);
+        }
         let spec = spec(self.arguments, source, &self.headers, self.credential.as_ref())?;
         let Proxying { proxy, credential, exempt } = self.proxying.clone();
         Ok(CreateDownload { proxy, proxy_credential: credential, no_proxy: exempt, ..spec })
@@ -415,6 +427,7 @@ fn spec(
         success_notification: arguments.notify.then(|| notification("Downloaded", &source.url)),
         failure_notification: arguments.notify.then(|| notification("Not downloaded", &source.url)),
         input_callback: input_callback(arguments),
+        interface: arguments.interface.clone(),
         is_random_access_required: arguments.random_access,
         recoverable_web_error_statuses: arguments.recoverable.clone(),
         checksum: arguments.checksum.clone().or(source.checksum),

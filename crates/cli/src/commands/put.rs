@@ -19,9 +19,10 @@ use crate::describe;
 use crate::exit::Exit;
 use crate::following::picture::Picture;
 use crate::following::{Ending, Following, Showing};
+use crate::input::netrc::NetrcArguments;
 use crate::input::password::Of;
 use crate::input::proxy::ProxyArguments;
-use crate::input::source::parse_url;
+use crate::input::source::{decoded, parse_url};
 use crate::input::{headers, password};
 use crate::trouble::Trouble;
 
@@ -60,7 +61,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "user", help_heading = "Request")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
+    netrc: NetrcArguments,
+    #[command(flatten)]
     proxy: ProxyArguments,
+    /// Connect by this interface of the machine, or from this address of it: eth0, 192.0.2.7
+    #[arg(long, value_name = "INTERFACE", help_heading = "Request")]
+    interface: Option<String>,
     /// Wait for a new address or header on these failures instead of failing: 403, Timeout …
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = parse_web_error, help_heading = "Request")]
     recoverable: Vec<WebErrorStatus>,
@@ -221,7 +227,10 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
     let headers = headers::parse(&arguments.header)?;
     let credential = match &arguments.user {
         Some(user) => Some(password::credential(user, arguments.password_file.as_deref(), Of::Server)?),
-        None => None,
+        None => arguments.netrc.read()?.and_then(|netrc| {
+            let user = Some(decoded(url.username())).filter(|user| !user.is_empty());
+            netrc.credential(&url, user.as_deref())
+        }),
     };
     let proxying = arguments.proxy.read()?;
     let complete = |spec: CreateUpload| CreateUpload {
@@ -234,6 +243,7 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
         proxy: proxying.proxy.clone(),
         proxy_credential: proxying.credential.clone(),
         no_proxy: proxying.exempt.clone(),
+        interface: arguments.interface.clone(),
         cost_policy: arguments.cost_policy,
         priority: arguments.priority,
         transfer_group: arguments.group.clone(),

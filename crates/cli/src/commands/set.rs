@@ -98,6 +98,7 @@ fn patch(settings: &[String]) -> Result<PatchDownload, Trouble> {
                 proxy::check(value)?;
                 patch.proxy = Some(value.to_owned());
             }
+            "interface" => patch.interface = Some(value.to_owned()),
             "priority" => patch.priority = Some(value.parse().map_err(Trouble::usage)?),
             "costPolicy" => patch.cost_policy = Some(parse_cost_policy(value).map_err(Trouble::usage)?),
             "rateLimit" => patch.rate_limit = Some(parse_rate(value).map_err(Trouble::usage)?),
@@ -112,7 +113,7 @@ fn patch(settings: &[String]) -> Result<PatchDownload, Trouble> {
             }
             _ => {
                 return Err(Trouble::usage(format!("{key:?} cannot be set")).advise(
-                    "Keys are requestedUri, priority, costPolicy, rateLimit, recoverableWebErrorStatuses, proxy and header.",
+                    "Keys are requestedUri, priority, costPolicy, rateLimit, recoverableWebErrorStatuses, proxy, interface and header.",
                 ));
             }
         }

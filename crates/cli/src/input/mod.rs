@@ -4,6 +4,7 @@ pub(crate) mod headers;
 pub(crate) mod linked;
 pub(crate) mod list;
 pub(crate) mod metalink;
+pub(crate) mod netrc;
 pub(crate) mod password;
 pub(crate) mod proxy;
 pub(crate) mod source;

@@ -80,7 +80,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Trouble> {
     Ok(url)
 }
 
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 

@@ -9,6 +9,8 @@ use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::interface::{check_interface, check_new_interface};
+use super::place::Reach;
 use super::proxy::check_proxy;
 use crate::asks::{WebhookError, webhook_address};
 use crate::http::{Answer, Refused};
@@ -65,6 +67,7 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
     check_headers_at(&spec.request_headers, "/requestHeaders")?;
     check_credential(spec.server_credential.as_ref(), "/serverCredential")?;
     check_proxy(&mut spec.proxy, &mut spec.proxy_credential, spec.no_proxy.as_deref())?;
+    check_interface(&mut spec.interface)?;
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;
     }
@@ -101,7 +104,11 @@ pub(crate) fn check_notifications(
 }
 
 /// The same for what a patch renews. Gives the origin of a new address.
-pub(crate) fn check_patch(patch: &mut PatchDownload, kind: OperationKind) -> Answer<Option<Origin>> {
+pub(crate) fn check_patch(
+    patch: &mut PatchDownload,
+    kind: OperationKind,
+    reach: Reach,
+) -> Answer<Option<Origin>> {
     match (&mut patch.part_uris, kind) {
         (None, _) => {}
         (Some(uris), OperationKind::Upload) => super::upload::check_part_uris(uris)?,
@@ -119,6 +126,7 @@ pub(crate) fn check_patch(patch: &mut PatchDownload, kind: OperationKind) -> Ans
     }
     check_credential(patch.server_credential.as_ref(), "/serverCredential")?;
     check_proxy(&mut patch.proxy, &mut patch.proxy_credential, None)?;
+    check_new_interface(patch.interface.as_deref(), reach)?;
     check_statuses(patch.recoverable_web_error_statuses.as_ref().map_or(0, Vec::len))?;
     Ok(origin)
 }
@@ -467,13 +475,13 @@ mod tests {
     fn a_patch_is_held_to_the_same_rules() {
         let mut patch =
             PatchDownload { requested_uri: Some("https://u:p@b.example/x".to_owned()), ..Default::default() };
-        let origin = check_patch(&mut patch, OperationKind::Download).unwrap().unwrap();
+        let origin = check_patch(&mut patch, OperationKind::Download, Reach::Everywhere).unwrap().unwrap();
         assert_eq!(&*origin.name, "https://b.example:443");
         assert_eq!(patch.server_credential.unwrap().user, "u");
         let mut patch =
             PatchDownload { request_headers: Some(vec![header("a", "\n")]), ..Default::default() };
         assert_eq!(
-            check_patch(&mut patch, OperationKind::Download).unwrap_err().problem().code,
+            check_patch(&mut patch, OperationKind::Download, Reach::Everywhere).unwrap_err().problem().code,
             ErrorCode::InvalidHeader
         );
     }

@@ -10,6 +10,7 @@ use longhaul_engine::TargetKey;
 use longhaul_host::disk;
 use sha2::{Digest, Sha256};
 
+use super::interface::check_reach;
 use crate::config::AppSettings;
 use crate::http::{Answer, Refused};
 
@@ -79,6 +80,7 @@ impl Look<'_> {
         let names_folder = spec.result_file.ends_with('/');
         let folder_path = if names_folder { path.as_path() } else { path.parent().unwrap_or(&path) };
         let folder = self.folder(folder_path)?;
+        check_reach(spec.interface.as_deref(), self.reach)?;
         if self.reach == Reach::Confined {
             spec.public_addresses_only |= !self.places.allows_private_addresses(self.app);
         }

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use longhaul_contract::{CreateUpload, ErrorCode};
 
+use super::interface::check_reach;
 use super::place::{Look, Reach, check_form, text};
 use crate::http::{Answer, Refused};
 
 impl Look<'_> {
     /// Checks every file that is to be sent, and confines what has to be confined. May block.
     pub(crate) fn check_sources(&mut self, spec: &mut CreateUpload) -> Answer<()> {
+        check_reach(spec.interface.as_deref(), self.reach())?;
         if self.reach() == Reach::Confined {
             spec.public_addresses_only |= !self.allows_private_addresses();
         }

@@ -7,6 +7,7 @@ use super::form::{
     check_credential, check_headers_at, check_method_token, check_notifications, check_statuses, check_text,
     check_uri, invalid,
 };
+use super::interface::check_interface;
 use super::proxy::check_proxy;
 use crate::http::{Answer, Refused};
 
@@ -42,6 +43,7 @@ pub(crate) fn check_upload(spec: &mut CreateUpload) -> Answer<()> {
     check_request_headers(spec)?;
     check_credential(spec.server_credential.as_ref(), "/serverCredential")?;
     check_proxy(&mut spec.proxy, &mut spec.proxy_credential, spec.no_proxy.as_deref())?;
+    check_interface(&mut spec.interface)?;
     check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;
     if let Some(label) = &spec.label {
         check_text(label, "/label")?;

@@ -170,7 +170,7 @@ pub(crate) async fn change(
     Id(target): Id,
     Json(mut patch): Json<PatchDownload>,
 ) -> Answer<Json<Operation>> {
-    let origin = admission::check_patch(&mut patch, OperationKind::Download)?;
+    let origin = admission::check_patch(&mut patch, OperationKind::Download, caller.reach)?;
     rooms.command(&caller, target, Command::Patch { patch: Box::new(patch), origin }).await?;
     rooms.operation(&caller, target).await.map(Json)
 }

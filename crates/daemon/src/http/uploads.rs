@@ -150,7 +150,7 @@ pub(crate) async fn change(
     Id(target): Id,
     Json(mut patch): Json<PatchUpload>,
 ) -> Answer<Json<Operation>> {
-    let mut origin = admission::check_patch(&mut patch, OperationKind::Upload)?;
+    let mut origin = admission::check_patch(&mut patch, OperationKind::Upload, caller.reach)?;
     let record = rooms.record(&caller, target).await?;
     if let Some(uris) = &patch.part_uris {
         let pieces = pieces_of(&record);

@@ -4,7 +4,7 @@ use longhaul_contract::{
     AppId, Blocker, Cause, CreateDownload, Failure, OperationId, OperationKind, Remedy, Spec, WebErrorStatus,
 };
 use longhaul_store::{Reader, StoreError};
-use longhaul_transfer::{Job, JournalRecord, ProxyRules, UploadJob};
+use longhaul_transfer::{Interface, Job, JournalRecord, ProxyRules, UploadJob};
 use url::Url;
 
 use super::upload_job::upload_job;
@@ -124,6 +124,12 @@ fn job(
         rate_limit: spec.rate_limit,
         journal,
         public_addresses_only: spec.public_addresses_only,
+        interface: interface(spec.interface.as_deref())?,
         proxy,
     })
+}
+
+/// Of a kept specification, which was checked when it came.
+pub(super) fn interface(kept: Option<&str>) -> Result<Option<Interface>, String> {
+    kept.map(str::parse).transpose().map_err(|error| format!("a kept interface is damaged: {error}"))
 }

@@ -43,6 +43,7 @@ pub(super) fn upload_job(
         rate_limit: spec.rate_limit,
         journal,
         public_addresses_only: spec.public_addresses_only,
+        interface: super::job::interface(spec.interface.as_deref())?,
         proxy,
         response_body_max: RESPONSE_BODY_MAX,
         source: match spec.source_file {

@@ -23,6 +23,7 @@ use crate::http::failure::{failure, of_socket, permanent, transient};
 use crate::http::origin::Origin;
 use crate::http::stream::{Stream, TLS_READ_BYTES};
 use crate::http::tls::{Protocols, server_name};
+use crate::interface::Interface;
 
 /// While the data flows nobody speaks here, and routers forget connections on which nobody speaks.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -38,6 +39,8 @@ pub(crate) struct Control {
     replies: Replies,
     pub(super) host: String,
     pub(super) connect_timeout: Duration,
+    /// Where data connections begin too.
+    pub(super) from: Option<Interface>,
     patience: Duration,
     tls: Option<Tls>,
 }
@@ -82,6 +85,7 @@ impl Control {
             replies: Replies::default(),
             host: origin.host.to_string(),
             connect_timeout,
+            from: reach.from,
             patience: client.response_timeout(),
             tls,
         };

@@ -16,6 +16,7 @@ use super::reply::Reply;
 use crate::http::client::in_time;
 use crate::http::failure::{needs_input, of_socket};
 use crate::http::stream::Stream;
+use crate::interface;
 
 /// A data port that does not answer within this time is behind a wall: another way may lead around it.
 const DATA_CONNECT_MAX: Duration = Duration::from_secs(20);
@@ -175,7 +176,7 @@ impl Control {
         remote.set_port(port);
         let whom = format!("{} for the data", self.host);
         let connected = async {
-            TcpStream::connect(remote)
+            interface::connect(self.from, remote)
                 .await
                 .map_err(|error| of_socket(&error, &format!("connecting to {whom}")))
         };

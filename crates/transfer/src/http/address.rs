@@ -13,20 +13,22 @@ use url::Host;
 
 use super::failure::{blocked, needs_input, of_socket, transient};
 use super::origin::Origin;
+use crate::interface::{self, Interface};
 
 /// RFC 8305 section 5: how long one address has before the next is tried beside it.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Which addresses may be connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    Anywhere,
-    PublicOnly,
+/// Which addresses may be connected to, and where from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Reach {
+    pub(crate) is_public_only: bool,
+    /// `None`: as the routes of the machine have it.
+    pub(crate) from: Option<Interface>,
 }
 
 impl Reach {
     pub(crate) fn allows(self, address: IpAddr) -> bool {
-        self == Self::Anywhere || is_public(address)
+        !self.is_public_only || is_public(address)
     }
 }
 
@@ -35,8 +37,38 @@ impl Reach {
 /// # Errors
 /// No address, only forbidden ones, or none that answers.
 pub(crate) async fn connect(origin: &Origin, reach: Reach) -> Result<TcpStream, Failure> {
-    let addresses = allowed(origin, reach).await?;
-    race(addresses).await.map_err(|error| of_socket(&error, &format!("connecting to {origin}")))
+    let mut addresses = allowed(origin, reach).await?;
+    let Some(from) = reach.from else {
+        return race(addresses, None)
+            .await
+            .map_err(|error| of_socket(&error, &format!("connecting to {origin}")));
+    };
+    addresses.retain(|address| from.reaches(*address));
+    if addresses.is_empty() {
+        let detail = format!("{origin} has no address of the kind of {from}, where connections are to begin");
+        return Err(needs_input(Cause::CannotConnect, detail));
+    }
+    race(addresses, Some(from)).await.map_err(|error| not_from(&error, origin, from))
+}
+
+fn not_from(error: &io::Error, origin: &Origin, from: Interface) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ENODEV) => blocked(
+            Blocker::Network,
+            Cause::NoNetwork,
+            format!("there is no interface {from} to reach {origin} by"),
+        ),
+        Some(libc::EADDRNOTAVAIL) => blocked(
+            Blocker::Network,
+            Cause::NoNetwork,
+            format!("this machine does not have the address {from} to reach {origin} from"),
+        ),
+        Some(libc::EPERM) => needs_input(
+            Cause::CannotConnect,
+            format!("this kernel lets only root choose the interface {from} by its name: give its address"),
+        ),
+        _ => of_socket(error, &format!("connecting to {origin} by {from}")),
+    }
 }
 
 /// The addresses of the origin that may be connected to, in the order in which to try them.
@@ -174,12 +206,12 @@ fn interleaved(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
     order
 }
 
-async fn race(mut waiting: VecDeque<SocketAddr>) -> io::Result<TcpStream> {
+async fn race(mut waiting: VecDeque<SocketAddr>, from: Option<Interface>) -> io::Result<TcpStream> {
     let mut attempts = FuturesUnordered::new();
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
         match waiting.pop_front() {
-            Some(address) => attempts.push(TcpStream::connect(address)),
+            Some(address) => attempts.push(interface::connect(from, address)),
             None if attempts.is_empty() => return Err(last_error),
             None => {}
         }
@@ -308,14 +340,14 @@ mod tests {
             closed.local_addr().unwrap()
         };
         let addresses = [dead, live.local_addr().unwrap()];
-        let stream = race(interleaved(&addresses)).await.unwrap();
+        let stream = race(interleaved(&addresses), None).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
     }
 
     #[tokio::test]
     async fn fault_055_a_name_that_does_not_exist_is_told_as_such() {
         let url = url::Url::parse("http://no-such-name.invalid/").unwrap();
-        let failure = connect(&Origin::of(&url).unwrap(), Reach::Anywhere).await.unwrap_err();
+        let failure = connect(&Origin::of(&url).unwrap(), Reach::default()).await.unwrap_err();
         assert_eq!(failure.cause, Cause::NameNotResolved);
         assert_eq!(failure.web_error_status, longhaul_contract::WebErrorStatus::HostNameNotResolved);
     }

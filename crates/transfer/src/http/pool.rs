@@ -45,24 +45,18 @@ pub(crate) struct Traits {
 }
 
 /// The way by which a connection was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Route {
     /// Tells a proxy and who we are to it from all others; `None` goes directly.
     pub(crate) proxy: Option<Arc<str>>,
     pub(crate) reach: Reach,
 }
 
-impl Default for Route {
-    fn default() -> Self {
-        Self { proxy: None, reach: Reach::Anywhere }
-    }
-}
-
 impl Route {
     /// Whether who would go this way may use a connection that was made by `made`, with `remote` at its other end.
     fn allows(&self, made: &Self, remote: std::net::IpAddr) -> bool {
         match &self.proxy {
-            None => made.proxy.is_none() && self.reach.allows(remote),
+            None => made.proxy.is_none() && self.reach.from == made.reach.from && self.reach.allows(remote),
             // The other end is the proxy: what the server's address may be was seen to when it was made.
             Some(_) => self == made,
         }

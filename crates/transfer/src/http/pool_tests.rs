@@ -109,9 +109,12 @@ async fn idle_connections_are_used_again_unless_the_peer_has_closed() {
     })
     .await
     .expect("the close is noticed");
-    let public = Route { reach: Reach::PublicOnly, ..Route::default() };
+    let with = |reach| Route { reach, ..Route::default() };
+    let public = with(Reach { is_public_only: true, ..Reach::default() });
+    let from = with(Reach { from: Some("lo".parse().unwrap()), ..Reach::default() });
     let by_proxy = Route { proxy: Some("p".into()), ..Route::default() };
     assert!(pool.take_idle(&a, &by_proxy).is_none(), "a direct connection is not one by a proxy");
+    assert!(pool.take_idle(&a, &from).is_none(), "it was made by any interface");
     assert!(pool.take_idle(&a, &public).is_none(), "a connection to loopback is not public");
     assert_eq!(pool.take_idle(&a, &Route::default()).unwrap().local, local);
     assert!(pool.take_idle(&a, &Route::default()).is_none());

@@ -40,21 +40,21 @@ impl Client {
         reach: Reach,
     ) -> Result<Stream, Failure> {
         if proxy.forwards(origin) {
-            return match reach {
-                Reach::Anywhere => self.to_proxy(proxy, reach).await,
-                // The proxy would look the name up anew, and could be led elsewhere than we have looked.
-                Reach::PublicOnly => Err(needs_input(
-                    Cause::AddressForbidden,
-                    format!(
-                        "this application may use public addresses only, and {proxy} cannot be held to that for plain \
-                         http: use https, or let the owner allow private addresses"
-                    ),
-                )),
-            };
+            if !reach.is_public_only {
+                return self.to_proxy(proxy, reach).await;
+            }
+            // The proxy would look the name up anew, and could be led elsewhere than we have looked.
+            return Err(needs_input(
+                Cause::AddressForbidden,
+                format!(
+                    "this application may use public addresses only, and {proxy} cannot be held to that for plain \
+                     http: use https, or let the owner allow private addresses"
+                ),
+            ));
         }
         match proxy.scheme() {
             ProxyScheme::Http | ProxyScheme::Https => self.connected(proxy, origin, reach).await,
-            ProxyScheme::Socks5h if reach == Reach::Anywhere => {
+            ProxyScheme::Socks5h if !reach.is_public_only => {
                 let target = match &origin.host {
                     Host::Domain(name) => Target::Name(name.trim_end_matches('.'), origin.port),
                     Host::Ipv4(address) => Target::Address(SocketAddr::new((*address).into(), origin.port)),
@@ -71,7 +71,8 @@ impl Client {
     }
 
     async fn to_proxy(&self, proxy: &Proxy, reach: Reach) -> Result<Stream, Failure> {
-        let reach = if proxy.is_trusted() { Reach::Anywhere } else { reach };
+        let is_public_only = reach.is_public_only && !proxy.is_trusted();
+        let reach = Reach { is_public_only, ..reach };
         let stream = async {
             let socket = address::connect(&proxy.place, reach).await?;
             let stream = Stream::plain(socket)
@@ -101,14 +102,12 @@ impl Client {
 
     /// CONNECT, again on another connection where the proxy asks who we are.
     async fn connected(&self, proxy: &Proxy, origin: &Origin, reach: Reach) -> Result<Stream, Failure> {
-        let target = match reach {
-            Reach::Anywhere => format!("{}:{}", origin.host, origin.port),
+        let target = if reach.is_public_only {
             // A name would be looked up by the proxy, and could lead elsewhere than we have looked.
-            Reach::PublicOnly => address::allowed(origin, reach)
-                .await?
-                .front()
-                .map(ToString::to_string)
-                .expect("there is one, else it is a failure"),
+            let addresses = address::allowed(origin, reach).await?;
+            addresses.front().map(ToString::to_string).expect("there is one, else it is a failure")
+        } else {
+            format!("{}:{}", origin.host, origin.port)
         };
         let mut round = proxy.round();
         loop {

@@ -98,7 +98,7 @@ impl Upload {
         content: Content,
         record: UploadJournalRecord,
     ) -> Result<Self, Failure> {
-        let reach = if job.public_addresses_only { Reach::PublicOnly } else { Reach::Anywhere };
+        let reach = Reach { is_public_only: job.public_addresses_only, from: job.interface };
         let template = Template::new(
             &job.url,
             job.method.clone(),

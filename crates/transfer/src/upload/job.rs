@@ -75,6 +75,8 @@ pub struct UploadJob {
     pub journal: Option<UploadJournalRecord>,
     /// Refuse to connect to anything but public addresses (checked on the connected address, every hop).
     pub public_addresses_only: bool,
+    /// Where its connections begin; `None`: as the routes of the machine have it.
+    pub interface: Option<crate::interface::Interface>,
     /// By which proxy its requests go.
     pub proxy: ProxyRules,
     /// Bytes of the response body that are kept.

@@ -92,7 +92,7 @@ impl Attempt {
         reports: mpsc::UnboundedSender<Report>,
     ) -> Result<Self, Failure> {
         let settings = Arc::clone(&shared.settings);
-        let reach = if job.public_addresses_only { Reach::PublicOnly } else { Reach::Anywhere };
+        let reach = Reach { is_public_only: job.public_addresses_only, from: job.interface };
         let template = Template::new(
             &job.url,
             job.method.clone(),

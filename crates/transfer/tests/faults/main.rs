@@ -8,6 +8,7 @@ mod framing;
 mod ftp;
 mod http2;
 mod identity;
+mod interface;
 mod network;
 mod proxies;
 mod random_access;

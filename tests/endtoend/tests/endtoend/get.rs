@@ -1,11 +1,12 @@
 //! `longhaul get` as a person uses it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use longhaul_endtoend::{DEADLINE, House, QUICK, assert_exit, id_of, shown, status_of};
 use longhaul_lab::process::spawn;
-use longhaul_lab::servers::{ServerKind, WebServer};
+use longhaul_lab::servers::{BASIC, PASSWORD, ServerKind, USER, WebServer};
 use longhaul_lab::tls::{Authority, Flaw};
 use longhaul_lab::{Content, Gate, Resource, Server, ServiceOptions, wait_until};
 use rustix::process::Signal;
@@ -26,6 +27,55 @@ fn get_publishes_the_file_of_a_real_server() {
     assert_exit(&output, 0);
     content().assert_file(&house.result("film.mkv"));
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn user_and_password_come_from_a_netrc_file() {
+    let server = WebServer::start(ServerKind::Apache);
+    content().write_to(&server.root().join(BASIC).join("film.mkv"));
+    let house = House::new();
+    let netrc = house.result("netrc");
+    let lines = format!(
+        "machine other.example login eve password x\nmachine 127.0.0.1 login {USER}\npassword \"{PASSWORD}\"\n"
+    );
+    std::fs::write(&netrc, lines).unwrap();
+    let url = server.url(&format!("/{BASIC}/film.mkv"));
+    let file = netrc.to_str().unwrap();
+    let get = |options: &[&str], name: &str| house.run(&[&["get", &url, "-o", name], options].concat());
+    std::fs::set_permissions(&netrc, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = get(&["--netrc-file", file], "film");
+    assert_exit(&refused, 2);
+    assert!(
+        shown(&refused).contains("chmod 600") && !shown(&refused).contains(PASSWORD),
+        "{}",
+        shown(&refused)
+    );
+    std::fs::set_permissions(&netrc, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_exit(&get(&["--netrc-file", file], "film"), 0);
+    content().assert_file(&house.result("film"));
+    assert_exit(&get(&["--netrc-file", file, "--user", "bob"], "two"), 2);
+    assert_exit(&get(&["--netrc-file", &format!("{file}.absent")], "none"), 5);
+    let sent = house.result("film");
+    let put = house.run(&["put", sent.to_str().unwrap(), &url, "--netrc-file", file]);
+    assert_exit(&put, 0);
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_waited_for_and_can_be_changed() {
+    let server = Server::of(Resource::new(content()));
+    let house = House::new();
+    assert_exit(&house.run(&["get", &server.url("/f"), "-o", "f", "--interface", "a/b"]), 2);
+    let output = house.run(&["get", &server.url("/f"), "-o", "f", "--interface", "nosuch0", "--detach"]);
+    assert_exit(&output, 0);
+    let id = house.list("")[0]["id"].as_str().map(str::to_owned).unwrap();
+    house.wait_for_status(&id, "PausedNoNetwork");
+    let why = house.run(&["why", &id]);
+    assert!(shown(&why).contains("no interface nosuch0"), "{}", shown(&why));
+    assert_eq!(server.connections(), 0);
+    house.command(&id, "pause");
+    assert_exit(&house.run(&["set", &id, "interface=lo", "--resume"]), 0);
+    house.complete(&id);
+    content().assert_file(&house.result("f"));
 }
 
 #[test]
