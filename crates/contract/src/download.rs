@@ -280,6 +280,9 @@ impl CreateDownload {
     }
 }
 
+/// In place of an interface: the routes of the machine decide.
+pub const ANY_INTERFACE: &str = "any";
+
 /// What a patch may change of both kinds of operation.
 pub(crate) struct Patched<'a> {
     pub(crate) requested_uri: &'a mut String,
@@ -316,7 +319,7 @@ impl PatchDownload {
         }
         replace(proxy, self.proxy.map(Some));
         replace(proxy_credential, self.proxy_credential.map(Some));
-        replace(interface, self.interface.map(|interface| (interface != "any").then_some(interface)));
+        replace(interface, self.interface.map(|interface| (interface != ANY_INTERFACE).then_some(interface)));
         replace(priority, self.priority);
         replace(cost_policy, self.cost_policy);
         replace(rate_limit, self.rate_limit);

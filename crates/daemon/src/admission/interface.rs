@@ -1,24 +1,22 @@
 //! By which interface a transfer goes.
 
 use longhaul_contract::ErrorCode;
+use longhaul_contract::download::ANY_INTERFACE;
 use longhaul_transfer::Interface;
 
 use super::form::invalid;
 use super::place::Reach;
 use crate::http::{Answer, Refused};
 
-/// Says that the routes of the machine decide.
-const ANY: &str = "any";
-
 /// Of a new operation.
 pub(super) fn check_interface(interface: &mut Option<String>) -> Answer<()> {
-    interface.take_if(|word| word == ANY);
+    interface.take_if(|word| word == ANY_INTERFACE);
     interface.as_deref().map_or(Ok(()), check_form)
 }
 
 /// Of a patch, which keeps the word `any`.
 pub(super) fn check_new_interface(interface: Option<&str>, reach: Reach) -> Answer<()> {
-    let interface = interface.filter(|word| *word != ANY);
+    let interface = interface.filter(|word| *word != ANY_INTERFACE);
     interface.map_or(Ok(()), check_form)?;
     check_reach(interface, reach)
 }

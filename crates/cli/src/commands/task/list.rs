@@ -157,6 +157,7 @@ mod tests {
         ];
         insta::assert_snapshot!(render(&tasks, &sample::view(160)));
     }
+
     #[test]
     fn tasks_that_are_gone() {
         let past = |number: u32, name: &str, result: Option<&str>| {
