@@ -73,6 +73,8 @@ pub struct ServiceEntry {
     pub run: fn(DaemonOptions) -> Result<(), Trouble>,
     /// The configuration as the service would see it.
     pub configuration: fn(&DaemonOptions) -> Result<Vec<ConfigurationValue>, Trouble>,
+    /// Has the next start of the service seal secrets with a new key; tells the file that holds it.
+    pub rotate_key: fn(&DaemonOptions) -> Result<PathBuf, Trouble>,
 }
 
 /// Runs the command line `arguments` (the first is the name of the program) to its end.

@@ -3,6 +3,8 @@
 //! Wishes come in over HTTP, facts from workers and from the host; the engine decides, the store remembers, and what
 //! follows is let go only then. Deliberately absent: decisions, which are the engine's.
 
+use std::path::{Path, PathBuf};
+
 mod access_files;
 mod admission;
 mod apps;
@@ -24,6 +26,7 @@ mod proxying;
 mod push;
 mod run;
 mod runs;
+mod sealing;
 mod sense;
 mod service;
 mod signs;
@@ -38,6 +41,16 @@ pub use http::openapi_json;
 pub use longhaul_runner::launcher;
 pub use run::run;
 pub use service::{GivenSockets, Service, StartError};
+
+/// Has the next start of the service seal the secrets of its database with a new key; tells the file that holds it.
+///
+/// # Errors
+/// The state folder has no key of its own.
+pub fn rotate_key(options: &Options) -> Result<PathBuf, StartError> {
+    let uid = rustix::process::geteuid().as_raw();
+    let configuration = Configuration::load(options, uid, std::env::vars_os())?;
+    Ok(longhaul_store::rotate_key(Path::new(&configuration.service.state))?)
+}
 
 /// Every setting with its value and where that comes from, for `longhaul config show`.
 ///

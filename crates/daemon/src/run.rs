@@ -24,6 +24,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let uid = rustix::process::geteuid().as_raw();
     let configuration = Configuration::load(options, uid, std::env::vars_os())?;
     log::begin(&configuration.service.log)?;
+    leave_no_core()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -32,6 +33,13 @@ pub fn run(options: &Options) -> Result<(), StartError> {
         .enable_all()
         .build()?;
     runtime.block_on(serve(configuration, given))
+}
+
+/// An image of the memory would hold the secrets of transfers. Programs of tasks may raise their own limit again.
+fn leave_no_core() -> std::io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
+    let none = rustix::process::Rlimit { current: Some(0), maximum: limit.maximum };
+    Ok(rustix::process::setrlimit(rustix::process::Resource::Core, none)?)
 }
 
 async fn serve(configuration: Configuration, given: GivenSockets) -> Result<(), StartError> {

@@ -11,7 +11,7 @@ use longhaul_contract::paths::NoHome;
 use longhaul_contract::{AppId, HostState};
 use longhaul_engine::Engine;
 use longhaul_host::{HostWatch, Inhibitors, Machine};
-use longhaul_store::{GroupStore, Reader, StoreError, Writer};
+use longhaul_store::{GroupStore, Keys, Reader, StoreError, Writer};
 use longhaul_transfer::Transfers;
 use longhaul_transfer::transfers::SettingsError;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -35,6 +35,7 @@ use crate::news::News;
 use crate::notices::Notices;
 use crate::push::PushDesk;
 use crate::runs::{self, Runs};
+use crate::sealing;
 use crate::sense;
 use crate::wants::{FirstWants, WantDesk};
 use crate::workers::{self, Workers};
@@ -55,6 +56,9 @@ pub enum StartError {
     /// Another service uses the state folder.
     #[error(transparent)]
     AlreadyRunning(StoreError),
+    /// What seals the secrets of the database is not at hand.
+    #[error(transparent)]
+    Key(StoreError),
     #[error(transparent)]
     Store(StoreError),
     #[error("another service answers on {0}: stop it, or choose another socket")]
@@ -77,6 +81,7 @@ impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::InUse { .. } => Self::AlreadyRunning(error),
+            StoreError::KeyMissing { .. } | StoreError::UnusableKey { .. } => Self::Key(error),
             _ => Self::Store(error),
         }
     }
@@ -102,7 +107,9 @@ impl Service {
     /// Says what stands in the way; nothing is left running then.
     pub async fn start(configuration: Configuration, given: GivenSockets) -> Result<Self, StartError> {
         let folder = PathBuf::from(&configuration.service.state);
-        let (store, readers) = blocking(move || open_store(&folder)).await??;
+        let credentials = configuration.credentials.clone();
+        let opened = blocking(move || open_store(&folder, &sealing::keys(credentials.as_deref())?)).await?;
+        let (store, readers) = opened?;
         Self::start_with(configuration, given, store, Arc::new(readers)).await
     }
 
@@ -425,8 +432,9 @@ async fn adopt<S: GroupStore>(
 
 fn open_store(
     folder: &Path,
+    keys: &Keys,
 ) -> Result<(longhaul_store::SqliteStore, longhaul_store::SqliteReaders), StoreError> {
-    let longhaul_store::Opened { store, readers, notice } = longhaul_store::open(folder)?;
+    let longhaul_store::Opened { store, readers, notice } = longhaul_store::open(folder, keys)?;
     if let Some(notice) = notice {
         tracing::error!("{notice}");
     }

@@ -104,6 +104,13 @@ pub enum StoreError {
     },
     #[error("{path} cannot be the state folder: {problem}")]
     UnsafeFolder { path: String, problem: String },
+    #[error(
+        "{path} is sealed with the key {key}, which {from} does not hold: put that key back, or move the \
+         database away to begin a new one"
+    )]
+    KeyMissing { path: String, key: String, from: String },
+    #[error("{from} cannot be used as the key of the database: {problem}")]
+    UnusableKey { from: String, problem: String },
     #[error("the store cannot write: {0}")]
     CannotWrite(String),
     #[error("the store cannot read: {0}")]

@@ -12,5 +12,5 @@ mod writer;
 
 pub use contract_types::*;
 pub use memory::{MemoryReader, MemoryStore};
-pub use sqlite::{Opened, PreparedWrites, SqliteReaders, SqliteStore, open};
+pub use sqlite::{Keys, Opened, PreparedWrites, SqliteReaders, SqliteStore, open, rotate_key};
 pub use writer::{Acknowledgement, Writer};

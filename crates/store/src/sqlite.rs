@@ -17,15 +17,18 @@ mod apply;
 mod completion;
 mod folder;
 mod format;
+mod keys;
 mod list;
 mod names;
 mod prepared;
 mod readers;
 mod row;
+mod seal;
 mod tasks;
 
 use apply::{LIMITS, apply};
 use folder::StateFolder;
+pub use keys::{Keys, rotate_key};
 use names::{Names, collect_unused};
 pub use prepared::PreparedWrites;
 pub use readers::SqliteReaders;
@@ -65,11 +68,11 @@ pub struct Opened {
 /// Opens the store in a state folder, which is made if it is missing.
 ///
 /// # Errors
-/// Another service uses the folder, a newer release wrote in it, others may write in it, or it cannot be read or
-/// written. A damaged database is no error: see [`Opened::notice`].
-pub fn open(folder: &Path) -> Result<Opened, StoreError> {
+/// Another service uses the folder, a newer release wrote in it, others may write in it, its key is missing, or it
+/// cannot be read or written. A damaged database is no error: see [`Opened::notice`].
+pub fn open(folder: &Path, keys: &Keys) -> Result<Opened, StoreError> {
     let folder = StateFolder::open(folder)?;
-    let (mut connection, notice) = format::open(&folder)?;
+    let format::Database { mut connection, keyring, notice } = format::open(&folder, keys)?;
     connection.set_prepared_statement_cache_capacity(64);
     let log_pages = Arc::new(AtomicUsize::new(0));
     let seen_pages = Arc::clone(&log_pages);
@@ -79,7 +82,7 @@ pub fn open(folder: &Path) -> Result<Opened, StoreError> {
             Ok(())
         }))
         .map_err(cannot_write)?;
-    let readers = SqliteReaders::open(&folder.database())?;
+    let readers = SqliteReaders::open(&folder.database(), keyring)?;
     folder.sync().map_err(|error| StoreError::CannotWrite(error.to_string()))?;
     let store = SqliteStore { connection, names: Names::default(), log_pages, _folder: folder };
     Ok(Opened { store, readers, notice })

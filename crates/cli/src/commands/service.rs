@@ -6,6 +6,7 @@ use longhaul_client::{Client, Endpoint};
 use longhaul_contract::{Health, ServicePaths};
 use serde::Serialize;
 
+use crate::commands::daemon::Options;
 use crate::connect::Context;
 use crate::console::View;
 use crate::exit::Exit;
@@ -39,6 +40,12 @@ enum Command {
     Stop,
     /// Tell how the service is doing
     Status,
+    /// Seal the secrets in the records with a new key, from the next start on
+    ///
+    /// The next start of the service seals everything anew and forgets the old key. Run it as the user of the service. A key
+    /// that systemd hands over (`LoadCredential=longhaul.key`) is not changed by this: put a new one in the first line of the
+    /// credential, before the old one, and take the old one out after the next start.
+    RotateKey(Options),
 }
 
 /// The service finishes its commit and makes the bytes at hand durable before it ends.
@@ -52,6 +59,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Command::Start => start(context, &paths).await,
         Command::Stop => stop(context, &paths),
         Command::Status => status(context, &paths).await,
+        Command::RotateKey(options) => rotate_key(options, context),
     }
 }
 
@@ -159,6 +167,17 @@ fn stop_process(paths: &ServicePaths) -> Result<bool, Trouble> {
             format!("process {} has not ended within {} s", pid.as_raw_nonzero(), STOP_DEADLINE.as_secs()),
         )),
     }
+}
+
+fn rotate_key(options: Options, context: &Context) -> Result<Exit, Trouble> {
+    let file = (context.service.rotate_key)(&options.resolve(context)?)?;
+    context
+        .console
+        .data(&serde_json::json!({ "file": file }), |_| format!("{}\n", escape(&file.to_string_lossy())))?;
+    if !context.console.is_json {
+        context.console.say("The next start of the service seals everything with the new key.");
+    }
+    Ok(Exit::Success)
 }
 
 #[derive(Serialize)]

@@ -24,6 +24,7 @@ fn context() -> Context {
     let entry = ServiceEntry {
         run: |_| Err(Trouble::new(Exit::Internal, "no service here")),
         configuration: |_| Ok(Vec::new()),
+        rotate_key: |_| Err(Trouble::new(Exit::Internal, "no service here")),
     };
     Context::new(arguments.globals, entry)
 }

@@ -83,6 +83,8 @@ pub struct Configuration {
     pub proxy: ProxySettings,
     /// What comes of it, with the settings of applications and the environment.
     pub proxying: Proxying,
+    /// The folder of what systemd hands over (systemd.exec(5), `LoadCredential=`). No setting: systemd says it.
+    pub credentials: Option<PathBuf>,
     /// A binary that can become the launcher of tasks; this process's own when absent. No setting: a test says it.
     pub launcher: Option<PathBuf>,
     /// Whether that binary can run WebAssembly components. No setting: what it was built with says it.
@@ -144,6 +146,7 @@ impl Configuration {
         configuration.read_flags(options);
         configuration.find_proxies(&environment)?;
         configuration.components = options.components;
+        configuration.credentials = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         configuration.ask_machine(environment.get("TZ").map(OsString::as_os_str));
         Ok(configuration)
     }
@@ -188,6 +191,7 @@ impl Configuration {
             data_plans: BTreeMap::new(),
             proxy: ProxySettings::default(),
             proxying: Proxying::default(),
+            credentials: None,
             launcher: None,
             components: false,
             origins: BTreeMap::new(),

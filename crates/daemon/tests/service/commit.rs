@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use longhaul_daemon::{Configuration, GivenSockets, Service};
 use longhaul_lab::{Content, Gate, Resource, Server, wait_until};
-use longhaul_store::{Adopt, GroupStore, Opened, Queue, SqliteStore, Store, StoreError, Write};
+use longhaul_store::{Adopt, GroupStore, Keys, Opened, Queue, SqliteStore, Store, StoreError, Write};
 use serde_json::json;
 
 use crate::rig::{DOWNLOADS, PATIENCE, Rig};
@@ -77,7 +77,7 @@ fn start_with(change: impl FnOnce(&mut Configuration)) -> (Rig, Arc<AtomicBool>,
     let mut rig = Rig::prepare(change);
     let is_full = Arc::new(AtomicBool::new(false));
     let slow = Slow::default();
-    let Opened { store, readers, .. } = longhaul_store::open(rig.state()).unwrap();
+    let Opened { store, readers, .. } = longhaul_store::open(rig.state(), &Keys::InFolder).unwrap();
     let disk = Disk { store, is_full: Arc::clone(&is_full), slow: Arc::clone(&slow) };
     let starting =
         Service::start_with(rig.configuration.clone(), GivenSockets::default(), disk, Arc::new(readers));

@@ -34,7 +34,11 @@ pub(super) fn apply(connection: &Connection, names: &mut Names, write: &Prepared
             let Some(mut spec) = read_spec(connection, *id)? else { return Ok(()) };
             spec.apply((**patch).clone());
             let spec = serde_json::to_string(&spec).map_err(|error| unreadable(0, error))?;
-            execute(connection, "UPDATE spec SET spec = ?2 WHERE id = ?1", params![id.as_bytes(), spec])
+            execute(
+                connection,
+                "UPDATE spec SET spec = seal('spec.spec', ?1, ?2) WHERE id = ?1",
+                params![id.as_bytes(), spec],
+            )
         }
         Prepared::Started { id, time } => execute(
             connection,
@@ -91,7 +95,8 @@ fn create(
     let numbers = names.of_row(connection, &row.row)?;
     let is_new = connection
         .prepare_cached(
-            "INSERT INTO spec (id, app, created, spec) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO spec (id, app, created, spec) VALUES (?1, ?2, ?3, seal('spec.spec', ?1, ?4))
+             ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![row.row.id.as_bytes(), numbers.app, time.micros(), spec])?
         == 1;
@@ -124,7 +129,7 @@ fn update(connection: &Connection, names: &mut Names, row: &PreparedRow) -> rusq
 fn read_spec(connection: &Connection, id: OperationId) -> rusqlite::Result<Option<Spec>> {
     connection
         .prepare_cached(
-            "SELECT spec, coalesce(live.kind, ended.kind) FROM spec
+            "SELECT unseal('spec.spec', spec.id, spec), coalesce(live.kind, ended.kind) FROM spec
              LEFT JOIN live ON live.app = spec.app AND live.id = spec.id
              LEFT JOIN ended ON ended.app = spec.app AND ended.id = spec.id
              WHERE spec.id = ?",
@@ -166,7 +171,8 @@ fn finish(connection: &Connection, names: &mut Names, end: &PreparedEnd) -> rusq
     if end.finished.is_some() || end.response.is_some() {
         execute(
             connection,
-            "INSERT INTO result (id, finished, response) VALUES (?, ?, ?)",
+            "INSERT INTO result (id, finished, response)
+             VALUES (?1, seal('result.finished', ?1, ?2), seal('result.response', ?1, ?3))",
             params![id.as_bytes(), end.finished, end.response],
         )?;
     }
@@ -262,7 +268,7 @@ fn keep_journal(connection: &Connection, journal: &JournalWrite) -> rusqlite::Re
     execute(
         connection,
         "INSERT INTO journal (id, received, total, record)
-         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (
+         SELECT ?1, ?2, ?3, seal('journal.record', ?1, ?4) WHERE EXISTS (
              SELECT 1 FROM spec JOIN live ON live.app = spec.app AND live.id = spec.id WHERE spec.id = ?1)
          ON CONFLICT (id) DO UPDATE
              SET received = excluded.received, total = excluded.total, record = excluded.record",
@@ -279,7 +285,7 @@ fn keep_response_body(connection: &Connection, write: &ResponseBodyWrite) -> rus
     execute(
         connection,
         "INSERT INTO response_body (id, is_cut, body)
-         SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM spec WHERE id = ?1)
+         SELECT ?1, ?2, seal('response_body.body', ?1, ?3) WHERE EXISTS (SELECT 1 FROM spec WHERE id = ?1)
          ON CONFLICT (id) DO UPDATE SET is_cut = excluded.is_cut, body = excluded.body",
         params![write.id.as_bytes(), write.body.is_cut, write.body.bytes],
     )

@@ -26,6 +26,10 @@ impl StateFolder {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }

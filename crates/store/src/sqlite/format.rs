@@ -1,12 +1,15 @@
 //! Formats of the database file: begins a new one, migrates an older one, refuses a newer one, and tells damage.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::folder::{StateFolder, cannot_write, open_private};
+use super::keys::{KeyPlace, Keys, SEALED_SINCE};
+use super::seal::Keyring;
 use crate::contract_types::StoreError;
 
 /// Marks the file as ours (`PRAGMA application_id`): "LgHl".
@@ -18,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("format_2.sql"),
     include_str!("format_3.sql"),
     include_str!("format_4.sql"),
+    include_str!("format_5.sql"),
 ];
 
 /// Tables that start-up depends on as a whole, by the format that brought them.
@@ -27,21 +31,29 @@ const NEEDED_AT_START: &[(u32, &[&str])] = &[
     (3, &["completion_group"]),
 ];
 
-/// Opens the database of the folder for writing, whatever has to happen for that. The text tells the caller what
-/// was lost.
-pub(super) fn open(folder: &StateFolder) -> Result<(Connection, Option<String>), StoreError> {
-    open_with(folder, MIGRATIONS)
+/// A database that can be written.
+pub(super) struct Database {
+    pub(super) connection: Connection,
+    pub(super) keyring: Arc<Keyring>,
+    /// Tells the caller what was lost.
+    pub(super) notice: Option<String>,
 }
 
-fn open_with(folder: &StateFolder, migrations: &[&str]) -> Result<(Connection, Option<String>), StoreError> {
+/// Opens the database of the folder for writing, whatever has to happen for that.
+pub(super) fn open(folder: &StateFolder, keys: &Keys) -> Result<Database, StoreError> {
+    open_with(folder, keys, MIGRATIONS)
+}
+
+fn open_with(folder: &StateFolder, keys: &Keys, migrations: &[&str]) -> Result<Database, StoreError> {
     let path = folder.database();
+    let keys = KeyPlace::new(folder.path(), keys);
     folder.ensure_database_file()?;
-    match open_file(&path, migrations) {
-        Ok(connection) => Ok((connection, None)),
+    match open_file(&path, &keys, migrations) {
+        Ok((connection, keyring)) => Ok(Database { connection, keyring, notice: None }),
         Err(OpenError::Damaged(problem)) => {
             let moved_to = move_aside(&path)?;
             folder.ensure_database_file()?;
-            let connection = open_file(&path, migrations).map_err(|error| match error {
+            let (connection, keyring) = open_file(&path, &keys, migrations).map_err(|error| match error {
                 OpenError::Damaged(problem) => StoreError::CannotWrite(problem),
                 OpenError::Store(error) => error,
             })?;
@@ -50,7 +62,7 @@ fn open_with(folder: &StateFolder, migrations: &[&str]) -> Result<(Connection, O
                 path.display(),
                 moved_to.display()
             );
-            Ok((connection, Some(notice)))
+            Ok(Database { connection, keyring, notice: Some(notice) })
         }
         Err(OpenError::Store(error)) => Err(error),
     }
@@ -77,7 +89,38 @@ impl From<rusqlite::Error> for OpenError {
     }
 }
 
-fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> {
+fn open_file(
+    path: &Path,
+    keys: &KeyPlace<'_>,
+    migrations: &[&str],
+) -> Result<(Connection, Arc<Keyring>), OpenError> {
+    let connection = connect(path)?;
+    let known = newest(migrations);
+    let found = match found_format(&connection)? {
+        Format::Empty => 0,
+        Format::Foreign => return Err(OpenError::Damaged("it is not a database of Longhaul".to_owned())),
+        Format::Ours(found) if found > known => {
+            let path = path.display().to_string();
+            return Err(StoreError::NewerFormat { path, found, known }.into());
+        }
+        Format::Ours(found) => found,
+    };
+    check(&connection, found)?;
+    let keyring = keys.find(&connection, path, found)?;
+    keyring.attach(&connection)?;
+    if found < known {
+        if found > 0 {
+            back_up(&connection, path, found)?;
+        }
+        migrate(&connection, found, migrations)?;
+    }
+    if known >= SEALED_SINCE {
+        keys.settle(&connection, &keyring, found)?;
+    }
+    Ok((connection, keyring))
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -99,22 +142,6 @@ fn open_file(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> 
          PRAGMA cache_size = -256;
          PRAGMA foreign_keys = OFF;",
     )?;
-    match found_format(&connection)? {
-        Format::Empty => migrate(&connection, 0, migrations)?,
-        Format::Foreign => return Err(OpenError::Damaged("it is not a database of Longhaul".to_owned())),
-        Format::Ours(found) => {
-            let known = newest(migrations);
-            if found > known {
-                let path = path.display().to_string();
-                return Err(StoreError::NewerFormat { path, found, known }.into());
-            }
-            check(&connection, found)?;
-            if found < known {
-                back_up(&connection, path, found)?;
-                migrate(&connection, found, migrations)?;
-            }
-        }
-    }
     Ok(connection)
 }
 
@@ -219,6 +246,14 @@ mod tests {
          CREATE TABLE origin (x); CREATE TABLE setting (x); INSERT INTO live VALUES (5);",
         "ALTER TABLE live ADD COLUMN y DEFAULT 6;",
     ];
+
+    fn open_with(
+        folder: &StateFolder,
+        migrations: &[&str],
+    ) -> Result<(Connection, Option<String>), StoreError> {
+        let opened = super::open_with(folder, &Keys::InFolder, migrations)?;
+        Ok((opened.connection, opened.notice))
+    }
 
     fn sum(connection: &Connection, column: &str) -> rusqlite::Result<i64> {
         connection.query_row(&format!("SELECT sum({column}) FROM live"), [], |row| row.get(0))

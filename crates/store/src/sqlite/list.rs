@@ -167,7 +167,7 @@ fn search(connection: &Connection, query: &ListQuery, apps: &[i64]) -> rusqlite:
     let quick = needle.as_ref().filter(|needle| needle.is_plain_in_json());
     let Order { behind, direction } = order(query);
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT id, app, spec FROM spec WHERE id {behind} ?1 ORDER BY id {direction}"
+        "SELECT id, app, unseal_bytes('spec.spec', id, spec) FROM spec WHERE id {behind} ?1 ORDER BY id {direction}"
     ))?;
     let mut rows = statement.query([cursor(query)])?;
     let mut ids = Vec::new();
@@ -175,7 +175,7 @@ fn search(connection: &Connection, query: &ListQuery, apps: &[i64]) -> rusqlite:
         && let Some(row) = rows.next()?
     {
         let app: i64 = row.get(1)?;
-        let spec = row.get_ref(2)?.as_bytes().map_err(|error| unreadable(2, error))?;
+        let spec = row.get_ref(2)?.as_blob().map_err(|error| unreadable(2, error))?;
         if !apps.contains(&app) || quick.is_some_and(|needle| !needle.is_in(spec)) {
             continue;
         }

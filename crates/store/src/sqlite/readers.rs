@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::apply::OTHERS;
 use super::format::keep_plans;
 use super::row::{ROW_COLUMNS, RowNames, decode, decode_id, decode_spec, from_json, unreadable};
+use super::seal::Keyring;
 use super::{cannot_read, completion, list, tasks};
 use crate::contract_types::{
     ListQuery, Reader, StoreError, StoredBody, StoredOperation, StoredOutput, StoredPastTask, StoredTask,
@@ -34,6 +35,7 @@ pub struct SqliteReaders {
 
 struct Pool {
     path: PathBuf,
+    keyring: Arc<Keyring>,
     state: Mutex<PoolState>,
     returned: Condvar,
 }
@@ -44,10 +46,11 @@ struct PoolState {
 }
 
 impl SqliteReaders {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let first = connect(path).map_err(cannot_read)?;
+    pub(super) fn open(path: &Path, keyring: Arc<Keyring>) -> Result<Self, StoreError> {
+        let first = connect(path, &keyring).map_err(cannot_read)?;
         let state = PoolState { idle: vec![first], open: 1 };
-        let pool = Pool { path: path.to_owned(), state: Mutex::new(state), returned: Condvar::new() };
+        let pool =
+            Pool { path: path.to_owned(), keyring, state: Mutex::new(state), returned: Condvar::new() };
         Ok(Self { pool: Arc::new(pool) })
     }
 
@@ -65,13 +68,14 @@ impl SqliteReaders {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, keyring: &Arc<Keyring>) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     connection.busy_timeout(Duration::from_secs(10))?;
     keep_plans(&connection)?;
+    keyring.attach(&connection)?;
     connection.execute_batch(
         "PRAGMA query_only = ON;
          PRAGMA temp_store = MEMORY;
@@ -89,7 +93,7 @@ impl Pool {
                 return Ok(Lent { pool: self, connection: Some(connection) });
             }
             if state.open < CONNECTIONS_MAX {
-                let connection = connect(&self.path)?;
+                let connection = connect(&self.path, &self.keyring)?;
                 state.open += 1;
                 return Ok(Lent { pool: self, connection: Some(connection) });
             }
@@ -179,7 +183,7 @@ impl Reader for SqliteReaders {
     fn response_body(&self, id: OperationId) -> Result<Option<StoredBody>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT body, is_cut FROM response_body WHERE id = ?")?
+                .prepare_cached("SELECT unseal_bytes('response_body.body', id, body), is_cut FROM response_body WHERE id = ?")?
                 .query_row([id.as_bytes()], |row| Ok(StoredBody { bytes: row.get(0)?, is_cut: row.get(1)? }))
                 .optional()
         })
@@ -188,7 +192,9 @@ impl Reader for SqliteReaders {
     fn journal(&self, id: OperationId) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|connection| {
             connection
-                .prepare_cached("SELECT record FROM journal WHERE id = ?")?
+                .prepare_cached(
+                    "SELECT unseal_bytes('journal.record', id, record) FROM journal WHERE id = ?",
+                )?
                 .query_row([id.as_bytes()], |row| row.get(0))
                 .optional()
         })
@@ -333,7 +339,7 @@ macro_rules! operation_columns {
             "row.app, row.id, row.kind, row.transfer_group, row.origin, row.target, row.place, row.priority, \
              row.cost_policy, row.rate_limit, row.not_before, row.recoverable, row.phase, row.failure, \
              row.fruitless_attempts, row.has_bytes, row.completion_group, row.marks, application.name, transfer_group.name, origin.name, \
-             origin.is_local, spec.spec, spec.created, spec.started, ",
+             origin.is_local, unseal('spec.spec', spec.id, spec.spec), spec.created, spec.started, ",
             $table
         )
     };
@@ -352,7 +358,10 @@ const LIVE_SQL: &str = concat!(
 
 const ENDED_SQL: &str = concat!(
     "SELECT ",
-    operation_columns!("received, total, completed, consumed, finished, response "),
+    operation_columns!(
+        "received, total, completed, consumed, unseal('result.finished', result.id, finished), \
+         unseal('result.response', result.id, response) "
+    ),
     "FROM spec CROSS JOIN ended AS row ON row.app = spec.app AND row.id = spec.id
      JOIN application ON application.number = row.app
      JOIN origin ON origin.number = row.origin

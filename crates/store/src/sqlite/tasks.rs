@@ -129,7 +129,7 @@ fn register(
     if is_new {
         execute(
             connection,
-            "INSERT INTO task_spec (id, created, spec) VALUES (?, ?, ?)
+            "INSERT INTO task_spec (id, created, spec) VALUES (?1, ?2, seal('task_spec.spec', ?1, ?3))
              ON CONFLICT (id) DO UPDATE SET created = excluded.created, spec = excluded.spec",
             params![id.as_bytes(), time.micros(), spec],
         )?;
@@ -333,7 +333,7 @@ pub(super) fn read_spec(
     id: TaskId,
 ) -> rusqlite::Result<Option<RegisterTaskRequest>> {
     connection
-        .prepare_cached("SELECT spec FROM task_spec WHERE id = ?")?
+        .prepare_cached("SELECT unseal('task_spec.spec', id, spec) FROM task_spec WHERE id = ?")?
         .query_row([id.as_bytes()], |row| from_json(0, row.get_ref(0)?))
         .optional()
 }
@@ -341,7 +341,7 @@ pub(super) fn read_spec(
 pub(super) fn read_tasks(connection: &Connection, ids: &[TaskId]) -> rusqlite::Result<Vec<StoredTask>> {
     let mut statement = connection.prepare_cached(concat!(
         task_columns!(),
-        ", created, spec FROM task JOIN application ON application.number = task.app
+        ", created, unseal('task_spec.spec', task_spec.id, spec) FROM task JOIN application ON application.number = task.app
          JOIN task_spec ON task_spec.id = task.id WHERE task.id = ?"
     ))?;
     let mut found = Vec::with_capacity(ids.len());

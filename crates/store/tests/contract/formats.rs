@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use longhaul_engine::Change;
 use longhaul_engine::task::{TaskChange, TaskState};
-use longhaul_store::{Store as _, Write, open};
+use longhaul_store::{Keys, Store as _, Write};
 use rusqlite::Connection;
 
 use crate::equality::{drawn_completion_write, drawn_task_write, drawn_upload_write, drawn_write, told};
-use crate::trial::{Boxed, MemoryTrial, SqliteTrial};
+use crate::trial::{Boxed, MemoryTrial, SqliteTrial, open};
 
 /// What was written into the database of each format, oldest first.
-const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1, contents_2, contents_3, contents_4];
+const CONTENTS: &[fn() -> Vec<Write>] = &[contents_1, contents_2, contents_3, contents_4, contents_5];
 
 fn contents_1() -> Vec<Write> {
     let mut writes = Vec::new();
@@ -79,6 +79,16 @@ fn contents_4() -> Vec<Write> {
     writes
 }
 
+/// The same as before; what may hold secrets is sealed now.
+fn contents_5() -> Vec<Write> {
+    contents_4()
+}
+
+/// With this the kept databases are sealed that are.
+fn keys() -> Keys {
+    Keys::Given { text: "01".repeat(32), from: "the test".to_owned() }
+}
+
 fn kept(format: usize) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/format-{format}.db"))
 }
@@ -94,7 +104,7 @@ fn schema(database: &Path) -> Vec<(String, Option<String>)> {
 #[ignore = "makes the file of a new format; run it once, before the format is released"]
 fn keep_the_newest_format() {
     let folder = tempfile::tempdir().unwrap();
-    let mut opened = open(folder.path()).unwrap();
+    let mut opened = longhaul_store::open(folder.path(), &keys()).unwrap();
     opened.store.commit(&CONTENTS.last().unwrap()()).unwrap();
     drop(opened);
     let path = kept(CONTENTS.len());
@@ -130,14 +140,14 @@ fn every_format_is_read() {
         let state = folder.path().join("state");
         std::fs::create_dir(&state).unwrap();
         std::fs::copy(kept(format), state.join("longhaul.db")).unwrap();
-        let mut sqlite: Boxed = SqliteTrial::open(folder);
+        let mut sqlite: Boxed = SqliteTrial::open_with(folder, &keys());
         let mut memory = MemoryTrial::begin();
         memory.store().commit(&contents()).unwrap();
         let expected = told(&mut memory);
         assert_eq!(told(&mut sqlite), expected, "format {format}");
         let ended = if format < 3 { 1 } else { 2 };
         assert!(expected.loaded.rows.len() > 1 && expected.lists[4].len() == ended, "{expected:#?}");
-        assert_eq!(expected.tasks.len(), [0, 3, 3, 1][format - 1], "format {format}");
+        assert_eq!(expected.tasks.len(), [0, 3, 3, 1, 1][format - 1], "format {format}");
         for trial in [&mut sqlite, &mut memory] {
             trial.store().commit(&[crate::samples::create(9)]).unwrap();
         }

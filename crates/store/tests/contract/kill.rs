@@ -4,10 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use longhaul_store::{Reader as _, Store as _, Writer, open};
+use longhaul_store::{Reader as _, Store as _, Writer};
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::samples::{create, id, journal};
+use crate::trial::open;
 
 const FOLDER: &str = "LONGHAUL_STORE_KILL_FOLDER";
 const FIRST: &str = "LONGHAUL_STORE_KILL_FIRST";

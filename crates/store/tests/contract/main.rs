@@ -21,6 +21,7 @@ mod memory;
 mod opening;
 mod operations;
 mod samples;
+mod sealing;
 mod space;
 mod tasks;
 mod trial;

@@ -4,10 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use longhaul_store::{GroupStore as _, Opened, Reader as _, Store as _, StoreError, open};
+use longhaul_store::{GroupStore as _, Opened, Reader as _, Store as _, StoreError};
 use rusqlite::Connection;
 
 use crate::samples::{create, id};
+use crate::trial::open;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -193,6 +194,7 @@ fn a_torn_end_of_the_log_loses_only_what_was_not_acknowledged() {
     opened.store.commit(&[create(2), create(3)]).unwrap();
     let bytes = fs::read(&log).unwrap();
     let begun = fs::read(database(folder.path())).unwrap();
+    fs::copy(folder.path().join("longhaul.key"), copy.path().join("longhaul.key")).unwrap();
     let whole = bytes.len();
     for length in (usize::try_from(acknowledged).unwrap()..=whole).step_by(1_000).chain([whole]) {
         fs::write(database(copy.path()), &begun).unwrap();

@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use longhaul_store::{Reader as _, Store as _, StoreError, Writer, open};
+use longhaul_store::{Reader as _, Store as _, StoreError, Writer};
 use rustix::thread::UnshareFlags;
 
 use crate::samples::{create, id, journal};
+use crate::trial::open;
 
 /// Runs `test` on a thread that alone sees a disk of `size` at the folder it is given.
 fn on_own_disk(size: &str, test: impl FnOnce(&Path) + Send + 'static) {

@@ -1,8 +1,15 @@
 //! Stores to try, all in the same way.
 
-use longhaul_store::{ListQuery, MemoryReader, MemoryStore, Reader, Store, StoredOperation};
+use longhaul_store::{
+    Keys, ListQuery, MemoryReader, MemoryStore, Reader, Store, StoreError, StoredOperation,
+};
 
 use crate::samples::id;
+
+/// Opens a state folder that keeps its own keys.
+pub(crate) fn open(folder: &std::path::Path) -> Result<longhaul_store::Opened, StoreError> {
+    longhaul_store::open(folder, &Keys::InFolder)
+}
 
 pub(crate) type Boxed = Box<dyn Trial>;
 
@@ -49,12 +56,12 @@ pub(crate) struct SqliteTrial {
 impl SqliteTrial {
     pub(crate) fn begin() -> Box<dyn Trial> {
         let folder = tempfile::tempdir().unwrap();
-        Self::open(folder)
+        Self::open_with(folder, &Keys::InFolder)
     }
 
     /// Opens the folder `state` in `folder`.
-    pub(crate) fn open(folder: tempfile::TempDir) -> Box<dyn Trial> {
-        let opened = longhaul_store::open(&folder.path().join("state")).unwrap();
+    pub(crate) fn open_with(folder: tempfile::TempDir, keys: &Keys) -> Box<dyn Trial> {
+        let opened = longhaul_store::open(&folder.path().join("state"), keys).unwrap();
         assert_eq!(opened.notice, None);
         Box::new(Self { opened, folder })
     }
@@ -71,7 +78,7 @@ impl Trial for SqliteTrial {
 
     fn restart(self: Box<Self>) -> Box<dyn Trial> {
         drop(self.opened);
-        Self::open(self.folder)
+        Self::open_with(self.folder, &Keys::InFolder)
     }
 }
 

@@ -11,6 +11,7 @@ use longhaul_store::{
 };
 
 use crate::samples::{create, created, ended, id, journal, row, spec, time};
+use crate::trial::open;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -171,14 +172,14 @@ fn closing_writes_what_is_pending_and_refuses_what_comes_later() {
 #[test]
 fn dropping_the_last_handle_closes_the_store() {
     let folder = tempfile::tempdir().unwrap();
-    let opened = longhaul_store::open(folder.path()).unwrap();
+    let opened = open(folder.path()).unwrap();
     let writer = Writer::start(opened.store).unwrap();
     writer.submit(vec![create(1)]).wait().unwrap();
     writer.submit(vec![start(1)]).wait().unwrap();
     drop(writer);
     let mut opened = None;
     until("the folder is free", || {
-        opened = longhaul_store::open(folder.path()).ok();
+        opened = open(folder.path()).ok();
         opened.is_some()
     });
     assert!(opened.unwrap().readers.operation(id(1)).unwrap().unwrap().started.is_some());
@@ -205,7 +206,7 @@ fn too_long() -> Write {
 #[test]
 fn a_submission_that_is_refused_does_not_take_others_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut opened = longhaul_store::open(folder.path()).unwrap();
+    let mut opened = open(folder.path()).unwrap();
     opened.store.commit(&[create(1)]).unwrap();
     let prepare = |writes| longhaul_store::SqliteStore::prepare(writes).unwrap();
     let in_group =
@@ -229,7 +230,7 @@ fn a_submission_that_is_refused_does_not_take_others_with_it() {
 #[test]
 fn many_threads_write_and_read_at_one_time() {
     let folder = tempfile::tempdir().unwrap();
-    let opened = longhaul_store::open(folder.path()).unwrap();
+    let opened = open(folder.path()).unwrap();
     let writer = Writer::start(opened.store).unwrap();
     let readers = opened.readers;
     std::thread::scope(|scope| {

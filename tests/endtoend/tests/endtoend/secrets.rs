@@ -1,5 +1,7 @@
 //! Secrets go where they belong and nowhere else: row 81, and the credentials nobody asked for.
 
+use std::path::PathBuf;
+
 use longhaul_endtoend::{DOWNLOADS, House, QUICK};
 use longhaul_lab::hostile::Cut;
 use longhaul_lab::{Content, Resource, Server, ServiceOptions};
@@ -36,6 +38,7 @@ fn fault_081_secrets_are_in_no_output() {
     let id = longhaul_endtoend::id_of(&created.json());
     house.wait_for_bytes(&id, 50_000);
     let mut seen = vec![("the answer to the creation".to_owned(), without_uri(&created.text()))];
+    seen.extend(records(&house, "halfway"));
     house.complete(&id);
     assert_eq!(
         server.requests()[0].header("x-api-key"),
@@ -65,6 +68,7 @@ fn fault_081_secrets_are_in_no_output() {
     }
     seen.push(("the log".to_owned(), house.log()));
     seen.push(("the program's arguments and environment".to_owned(), process_texts(house.pid())));
+    seen.extend(records(&house, "at the end"));
     for (name, text) in seen {
         let position = text.find(MARK);
         let around = position.map(|at| text[at.saturating_sub(200)..text.len().min(at + 100)].to_owned());
@@ -80,6 +84,66 @@ fn without_uri(text: &str) -> String {
 fn process_texts(pid: u32) -> String {
     let read = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
     String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned()
+}
+
+/// The files of the state folder, the write-ahead log of the database among them.
+fn records(house: &House, when: &str) -> Vec<(String, String)> {
+    let files: Vec<_> =
+        std::fs::read_dir(house.state()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("longhaul.db-wal")), "{files:?}");
+    let read = |file: &PathBuf| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+    files.iter().map(|file| (format!("{} {when}", file.display()), read(file))).collect()
+}
+
+#[test]
+fn fault_081_a_crash_leaves_no_image_of_the_memory() {
+    let house = House::new();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", house.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}
+
+#[test]
+fn a_new_key_seals_from_the_next_start_on() {
+    let mut house = House::new();
+    let mut spec = house.spec("http://127.0.0.1:9/f", "f");
+    spec["start"] = json!(false);
+    spec["label"] = json!("kept over the change");
+    let _ = house.send("POST", DOWNLOADS, &spec).expect_status(201);
+    let key = house.state().join("longhaul.key");
+    let old = std::fs::read_to_string(&key).unwrap();
+    let output = house.run(&["--json", "service", "rotate-key", "--state", house.state().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", longhaul_endtoend::shown(&output));
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["file"], key.to_str().unwrap());
+    house.stop();
+    house.launch();
+    assert_eq!(house.list("")[0]["label"], "kept over the change");
+    let new = std::fs::read_to_string(&key).unwrap();
+    assert!(new.lines().count() == 1 && new != old, "the old key is forgotten");
+    house.kill();
+    std::fs::write(&key, old).unwrap();
+    let output = house.run(&["daemon", "--state", house.state().to_str().unwrap()]);
+    let said = longhaul_endtoend::shown(&output);
+    assert!(output.status.code() == Some(5) && said.contains("put that key back"), "{said}");
+}
+
+#[test]
+fn systemd_may_hand_over_the_key() {
+    let mut house = House::with(ServiceOptions {
+        environment: vec![("CREDENTIALS_DIRECTORY".to_owned(), "credentials".to_owned())],
+        ..ServiceOptions::default()
+    });
+    let mut spec = house.spec("http://127.0.0.1:9/f", "f");
+    spec["start"] = json!(false);
+    let _ = house.send("POST", DOWNLOADS, &spec).expect_status(201);
+    let folder = house.folder().join("results/credentials");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("longhaul.key"), format!("{}\n", "5a".repeat(32))).unwrap();
+    house.stop();
+    house.launch();
+    assert_eq!(house.list("").len(), 1);
+    assert!(!house.state().join("longhaul.key").exists(), "the key lies with systemd now");
 }
 
 #[test]
