@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CompletionGroupId, CostPolicy, GroupName, InputCallback, Notification, Priority, Secret, Timestamp,
-    WebErrorStatus,
+    ClientCertificate, CompletionGroupId, CostPolicy, GroupName, InputCallback, Notification, Priority,
+    Secret, Timestamp, WebErrorStatus,
 };
 
 /// Hash functions a caller may name. MD5 and SHA-1 are for old lists: they tell damage, not forgery.
@@ -167,6 +167,9 @@ pub struct CreateDownload {
     pub request_headers: Vec<RequestHeader>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
+    /// Shown to the origin of `requestedUri` alone, where it asks. For https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// Goes by this proxy: `[SCHEME://]HOST[:PORT]` with http (the default), https, socks5 (names are looked up here) or
     /// socks5h (by the proxy); `none` goes by no proxy. When absent, what the owner of the service has set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,6 +242,7 @@ impl CreateDownload {
             body: None,
             request_headers: Vec::new(),
             server_credential: None,
+            client_certificate: None,
             proxy: None,
             proxy_credential: None,
             no_proxy: None,
@@ -269,6 +273,7 @@ impl CreateDownload {
             requested_uri: &mut self.requested_uri,
             request_headers: &mut self.request_headers,
             server_credential: &mut self.server_credential,
+            client_certificate: &mut self.client_certificate,
             proxy: &mut self.proxy,
             proxy_credential: &mut self.proxy_credential,
             interface: &mut self.interface,
@@ -288,6 +293,7 @@ pub(crate) struct Patched<'a> {
     pub(crate) requested_uri: &'a mut String,
     pub(crate) request_headers: &'a mut Vec<RequestHeader>,
     pub(crate) server_credential: &'a mut Option<Credential>,
+    pub(crate) client_certificate: &'a mut Option<ClientCertificate>,
     pub(crate) proxy: &'a mut Option<String>,
     pub(crate) proxy_credential: &'a mut Option<Credential>,
     pub(crate) interface: &'a mut Option<String>,
@@ -303,6 +309,7 @@ impl PatchDownload {
             requested_uri,
             request_headers,
             server_credential,
+            client_certificate,
             proxy,
             proxy_credential,
             interface,
@@ -314,6 +321,7 @@ impl PatchDownload {
         replace(requested_uri, self.requested_uri);
         replace(request_headers, self.request_headers);
         replace(server_credential, self.server_credential.map(Some));
+        replace(client_certificate, self.client_certificate.map(Some));
         if self.proxy.is_some() && self.proxy != *proxy {
             *proxy_credential = None;
         }
@@ -369,6 +377,8 @@ pub struct PatchDownload {
     pub request_headers: Option<Vec<RequestHeader>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// `none` goes by no proxy. Another proxy does not get the credential of the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,

@@ -64,7 +64,7 @@ pub use range::{ByteRange, RangeSet};
 pub use receipt::{
     DigestVerdict, Receipt, ReceiptDigest, ReceiptHop, ReceiptPiece, UploadReceipt, Verification,
 };
-pub use secret::Secret;
+pub use secret::{ClientCertificate, Secret};
 pub use service::{App, Health, NewToken, Scope};
 pub use spec::Spec;
 pub use status::{CostPolicy, OperationKind, Priority, TransferStatus};

@@ -25,6 +25,16 @@ impl Secret {
     }
 }
 
+/// A certificate with its key, for servers that ask who the client is (TLS, RFC 8446 section 4.4.2); never shown again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// PEM: the certificate first, then those that lead to its root. At most 64 KiB.
+    pub certificate: Secret,
+    /// PEM, not encrypted: PKCS #8, PKCS #1 or SEC 1. At most 64 KiB.
+    pub key: Secret,
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

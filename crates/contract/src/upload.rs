@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::download::{Patched, RequestHeader, default_cost_policy, default_priority, yes};
 use crate::{
-    CompletionGroupId, CostPolicy, Credential, GroupName, Notification, PatchDownload, Priority, Secret,
-    Timestamp, WebErrorStatus,
+    ClientCertificate, CompletionGroupId, CostPolicy, Credential, GroupName, Notification, PatchDownload,
+    Priority, Secret, Timestamp, WebErrorStatus,
 };
 
 /// How the bytes of an upload travel.
@@ -122,6 +122,9 @@ pub struct CreateUpload {
     pub request_headers: Vec<RequestHeader>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_credential: Option<Credential>,
+    /// Shown to the origin of `requestedUri` alone, where it asks. For https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// Goes by this proxy: `[SCHEME://]HOST[:PORT]` with http (the default), https, socks5 (names are looked up here) or
     /// socks5h (by the proxy); `none` goes by no proxy. When absent, what the owner of the service has set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +202,7 @@ impl CreateUpload {
             idempotency_key: None,
             request_headers: Vec::new(),
             server_credential: None,
+            client_certificate: None,
             proxy: None,
             proxy_credential: None,
             no_proxy: None,
@@ -248,6 +252,7 @@ impl CreateUpload {
             requested_uri: &mut self.requested_uri,
             request_headers: &mut self.request_headers,
             server_credential: &mut self.server_credential,
+            client_certificate: &mut self.client_certificate,
             proxy: &mut self.proxy,
             proxy_credential: &mut self.proxy_credential,
             interface: &mut self.interface,

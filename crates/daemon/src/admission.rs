@@ -1,6 +1,7 @@
 //! What a new operation or registration has to be like: its form, the places of its files, the rules of its trigger. Nothing
 //! here knows of other operations or tasks; the engine compares targets and names and counts quotas.
 
+mod client_certificate;
 mod filters;
 mod form;
 mod interface;

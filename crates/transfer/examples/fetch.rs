@@ -67,6 +67,7 @@ async fn fetch_all(settings: Settings, folder: &str, urls: &[String]) -> Result<
             rate_limit: None,
             journal: None,
             public_addresses_only: false,
+            identity: None,
             interface: None,
             proxy: ProxyRules::direct(),
         };

@@ -69,6 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rate_limit: None,
         journal: kept.as_deref().map(serde_json::from_slice).transpose()?,
         public_addresses_only: false,
+        identity: None,
         interface: None,
         proxy: ProxyRules::direct(),
         response_body_max: 1 << 20,

@@ -6,6 +6,7 @@ use longhaul_contract::{
 };
 use url::Url;
 
+use crate::client_identity::ClientIdentity;
 use crate::interface::Interface;
 use crate::journal::JournalRecord;
 use crate::proxy::ProxyRules;
@@ -22,6 +23,8 @@ pub struct Job {
     /// Bound to the origin of `url`: a redirect to another origin does not carry them.
     pub headers: Vec<(http::HeaderName, Secret)>,
     pub credential: Option<Credential>,
+    /// Shown to the origin of `url` alone.
+    pub identity: Option<ClientIdentity>,
     /// Absolute path of the file to make, or of a folder (ending in `/`) where the server or URL names it.
     pub result_file: String,
     pub if_exists: IfExists,

@@ -3,6 +3,7 @@
 //! Knows sockets, one part file and its journal. Deliberately absent: queues, priorities, retry counts and
 //! anything about other operations except the shared connections, the rate budget and the space ledger.
 
+mod client_identity;
 pub mod digest;
 pub mod files;
 mod ftp;
@@ -16,6 +17,7 @@ pub mod transfers;
 pub mod upload;
 mod worker;
 
+pub use client_identity::{ClientIdentity, ClientIdentityError};
 pub use interface::{Interface, InterfaceError};
 pub use job::{Job, Report, TransferEnd};
 pub use journal::{Journal, JournalError, JournalRecord, PartIdentity, Validators};

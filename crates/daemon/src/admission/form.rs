@@ -9,6 +9,7 @@ use longhaul_engine::Origin;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::client_certificate::check_client_certificate;
 use super::interface::{check_interface, check_new_interface};
 use super::place::Reach;
 use super::proxy::check_proxy;
@@ -66,6 +67,7 @@ pub(crate) fn check_spec(spec: &mut CreateDownload) -> Answer<()> {
     check_ftp(spec)?;
     check_headers_at(&spec.request_headers, "/requestHeaders")?;
     check_credential(spec.server_credential.as_ref(), "/serverCredential")?;
+    check_client_certificate(spec.client_certificate.as_ref(), Some(&spec.requested_uri))?;
     check_proxy(&mut spec.proxy, &mut spec.proxy_credential, spec.no_proxy.as_deref())?;
     check_interface(&mut spec.interface)?;
     if let Some(label) = &spec.label {
@@ -125,6 +127,7 @@ pub(crate) fn check_patch(
         check_headers_at(headers, "/requestHeaders")?;
     }
     check_credential(patch.server_credential.as_ref(), "/serverCredential")?;
+    check_client_certificate(patch.client_certificate.as_ref(), patch.requested_uri.as_deref())?;
     check_proxy(&mut patch.proxy, &mut patch.proxy_credential, None)?;
     check_new_interface(patch.interface.as_deref(), reach)?;
     check_statuses(patch.recoverable_web_error_statuses.as_ref().map_or(0, Vec::len))?;

@@ -3,6 +3,7 @@
 use longhaul_contract::OperationKind::Upload;
 use longhaul_contract::{CreateUpload, ErrorCode, Secret, UploadPart, UploadProtocol};
 
+use super::client_certificate::check_client_certificate;
 use super::form::{
     check_credential, check_headers_at, check_method_token, check_notifications, check_statuses, check_text,
     check_uri, invalid,
@@ -42,6 +43,7 @@ pub(crate) fn check_upload(spec: &mut CreateUpload) -> Answer<()> {
     check_verb(spec.method())?;
     check_request_headers(spec)?;
     check_credential(spec.server_credential.as_ref(), "/serverCredential")?;
+    check_client_certificate(spec.client_certificate.as_ref(), Some(&spec.requested_uri))?;
     check_proxy(&mut spec.proxy, &mut spec.proxy_credential, spec.no_proxy.as_deref())?;
     check_interface(&mut spec.interface)?;
     check_notifications(spec.success_notification.as_ref(), spec.failure_notification.as_ref())?;

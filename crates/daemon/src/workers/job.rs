@@ -1,10 +1,11 @@
 //! One attempt, put together from the stored spec and the journal of the attempts before.
 
 use longhaul_contract::{
-    AppId, Blocker, Cause, CreateDownload, Failure, OperationId, OperationKind, Remedy, Spec, WebErrorStatus,
+    AppId, Blocker, Cause, ClientCertificate, CreateDownload, Failure, OperationId, OperationKind, Remedy,
+    Spec, WebErrorStatus,
 };
 use longhaul_store::{Reader, StoreError};
-use longhaul_transfer::{Interface, Job, JournalRecord, ProxyRules, UploadJob};
+use longhaul_transfer::{ClientIdentity, Interface, Job, JournalRecord, ProxyRules, UploadJob};
 use url::Url;
 
 use super::upload_job::upload_job;
@@ -116,6 +117,7 @@ fn job(
         body: spec.body,
         headers: headers.collect::<Result<_, String>>()?,
         credential: spec.server_credential,
+        identity: identity(spec.client_certificate.as_ref())?,
         result_file: spec.result_file,
         if_exists: spec.if_exists,
         is_random_access: spec.is_random_access_required,
@@ -127,6 +129,13 @@ fn job(
         interface: interface(spec.interface.as_deref())?,
         proxy,
     })
+}
+
+/// Of a kept specification, which was checked when it came.
+pub(super) fn identity(kept: Option<&ClientCertificate>) -> Result<Option<ClientIdentity>, String> {
+    let parse =
+        |kept: &ClientCertificate| ClientIdentity::parse(kept.certificate.reveal(), kept.key.reveal());
+    kept.map(parse).transpose().map_err(|error| format!("a kept client certificate is damaged: {error}"))
 }
 
 /// Of a kept specification, which was checked when it came.

@@ -35,6 +35,7 @@ pub(super) fn upload_job(
         method,
         headers,
         credential: spec.server_credential,
+        identity: super::job::identity(spec.client_certificate.as_ref())?,
         protocol: protocol(spec.protocol),
         part_urls,
         part_size: spec.part_size.unwrap_or_default(),

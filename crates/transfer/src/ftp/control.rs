@@ -60,7 +60,7 @@ impl Control {
     /// No connection, nobody who speaks FTP, or no TLS.
     pub(super) async fn open(client: &Client, origin: &Origin, reach: Reach) -> Result<Self, Failure> {
         let tls = if origin.is_tls() {
-            let mut configuration = (*client.tls().configuration(Protocols::Unnamed)?).clone();
+            let mut configuration = (*client.tls().configuration(Protocols::Unnamed, None)?).clone();
             configuration.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
             Some(Tls { configuration: Arc::new(configuration), name: server_name(&origin.host)? })
         } else {

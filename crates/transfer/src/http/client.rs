@@ -24,6 +24,7 @@ use super::proxy::Proxy;
 use super::request::Ask;
 use super::stream::{Stream, TLS_READ_BYTES};
 use super::tls::{Protocols, Tls, is_protocol_refused, server_name};
+use crate::client_identity::ClientIdentity;
 use crate::transfers::{Settings, SettingsError};
 
 /// Requests that provably were not processed are sent again this often.
@@ -57,11 +58,17 @@ pub(crate) struct Way<'w> {
     pub(crate) reach: Reach,
     pub(crate) protocols: Protocols,
     pub(crate) proxy: Option<&'w Proxy>,
+    /// Shown to a server that asks for it.
+    pub(crate) identity: Option<&'w ClientIdentity>,
 }
 
 impl<'w> Way<'w> {
     fn route(self) -> Route {
-        Route { proxy: self.proxy.map(|proxy| Arc::clone(&proxy.key)), reach: self.reach }
+        Route {
+            proxy: self.proxy.map(|proxy| Arc::clone(&proxy.key)),
+            identity: self.identity.map(|identity| Arc::clone(identity.name())),
+            reach: self.reach,
+        }
     }
 
     /// The proxy that requests to `origin` go to themselves.
@@ -240,7 +247,7 @@ impl Client {
         if !origin.is_tls() {
             return Ok(Connection::Http1 { stream, is_used: false });
         }
-        let stream = self.secure(stream, origin, way.protocols).await?;
+        let stream = self.secure(stream, origin, way.protocols, way.identity).await?;
         if stream.is_http2_agreed() {
             return Ok(Connection::Http2(self.greet_http2(origin, stream).await?));
         }
@@ -255,9 +262,10 @@ impl Client {
         stream: Stream,
         origin: &Origin,
         protocols: Protocols,
+        identity: Option<&ClientIdentity>,
     ) -> Result<Stream, Failure> {
         let doing = format!("TLS with {}", origin.authority());
-        let configuration = self.tls.configuration(protocols)?;
+        let configuration = self.tls.configuration(protocols, identity)?;
         let name = server_name(&origin.host)?;
         match stream.secured(&TlsConnector::from(configuration), name, TLS_READ_BYTES).await {
             Ok(stream) => Ok(stream),

@@ -134,7 +134,8 @@ impl Call<'_> {
             None => client.pool.seat(&origin).await,
         };
         let proxy = self.template.proxy(&origin)?;
-        let way = Way { reach: self.reach, protocols: self.protocols, proxy };
+        let identity = self.template.identity(&origin);
+        let way = Way { reach: self.reach, protocols: self.protocols, proxy, identity };
         let traits = client.pool.traits(&origin);
         let is_unproved = self.template.is_unproved(&origin);
         let least = if is_unproved { EXPECT_UNPROVED_BYTES_MIN } else { EXPECT_BYTES_MIN };

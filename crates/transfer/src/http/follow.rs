@@ -180,7 +180,9 @@ impl Source {
         let mut round = self.template.round(client, &origin);
         loop {
             let seat = take_seat(client, &origin, urgency).await?;
-            let way = Way { reach: self.reach, protocols, proxy: self.template.proxy(&origin)? };
+            let proxy = self.template.proxy(&origin)?;
+            let identity = self.template.identity(&origin);
+            let way = Way { reach: self.reach, protocols, proxy, identity };
             let ask = |version: Version| self.template.ask(url, method, range, version);
             let answer = client.send(seat, way, &ask).await?;
             if !self.template.heed(client, &origin, round.as_mut(), &answer.head) {

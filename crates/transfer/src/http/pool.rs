@@ -49,6 +49,8 @@ pub(crate) struct Traits {
 pub(crate) struct Route {
     /// Tells a proxy and who we are to it from all others; `None` goes directly.
     pub(crate) proxy: Option<Arc<str>>,
+    /// As whom we are known at its other end.
+    pub(crate) identity: Option<Arc<str>>,
     pub(crate) reach: Reach,
 }
 
@@ -56,6 +58,7 @@ impl Route {
     /// Whether who would go this way may use a connection that was made by `made`, with `remote` at its other end.
     fn allows(&self, made: &Self, remote: std::net::IpAddr) -> bool {
         match &self.proxy {
+            _ if self.identity != made.identity => false,
             None => made.proxy.is_none() && self.reach.from == made.reach.from && self.reach.allows(remote),
             // The other end is the proxy: what the server's address may be was seen to when it was made.
             Some(_) => self == made,

@@ -15,6 +15,7 @@ use super::head::Head;
 use super::origin::{Origin, shown};
 use super::outgoing::Outgoing;
 use super::proxy::{Proxies, Proxy};
+use crate::client_identity::ClientIdentity;
 use crate::proxy::ProxyRules;
 
 /// A request ready for the HTTP engine.
@@ -37,6 +38,7 @@ pub(crate) struct Template {
     body: Bytes,
     headers: HeaderMap,
     account: Option<Account>,
+    identity: Option<ClientIdentity>,
     proxies: Proxies,
     user_agent: HeaderValue,
     is_unconditional: AtomicBool,
@@ -96,6 +98,7 @@ impl Template {
             body: body.map(|body| Bytes::copy_from_slice(body.reveal().as_bytes())).unwrap_or_default(),
             headers: fields,
             account,
+            identity: None,
             proxies: Proxies::default(),
             user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("longhaul")),
             is_unconditional: AtomicBool::new(false),
@@ -105,6 +108,16 @@ impl Template {
     #[must_use]
     pub(crate) fn by_proxies(self, rules: &ProxyRules) -> Self {
         Self { proxies: Proxies::new(rules), ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn as_identity(self, identity: Option<&ClientIdentity>) -> Self {
+        Self { identity: identity.cloned(), ..self }
+    }
+
+    /// The certificate to show, where it belongs.
+    pub(crate) fn identity(&self, origin: &Origin) -> Option<&ClientIdentity> {
+        self.identity.as_ref().filter(|_| self.is_home(origin))
     }
 
     /// By which proxy requests to `origin` go.

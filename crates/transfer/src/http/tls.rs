@@ -11,6 +11,7 @@ use rustls_platform_verifier::Verifier;
 use url::Host;
 
 use super::failure::{needs_input, transient};
+use crate::client_identity::ClientIdentity;
 use crate::transfers::SettingsError;
 
 /// Which protocols a TLS connection may agree on (ALPN, RFC 7301).
@@ -60,16 +61,24 @@ impl Tls {
         Ok(Self { extra_roots, configurations: OnceLock::new() })
     }
 
-    pub(crate) fn configuration(&self, protocols: Protocols) -> Result<Arc<ClientConfig>, Failure> {
+    pub(crate) fn configuration(
+        &self,
+        protocols: Protocols,
+        identity: Option<&ClientIdentity>,
+    ) -> Result<Arc<ClientConfig>, Failure> {
         let configurations = self.configurations.get_or_init(|| self.build());
-        match (configurations, protocols) {
-            (Ok(built), Protocols::Http1AndHttp2) => Ok(Arc::clone(&built.http1_and_http2)),
-            (Ok(built), Protocols::Http1) => Ok(Arc::clone(&built.http1)),
-            (Ok(built), Protocols::Unnamed) => Ok(Arc::clone(&built.unnamed)),
-            (Err(error), _) => {
-                Err(needs_input(Cause::TlsCertificate, format!("the system's certificates: {error}")))
-            }
-        }
+        let built = configurations.as_ref().map_err(|error| {
+            needs_input(Cause::TlsCertificate, format!("the system's certificates: {error}"))
+        })?;
+        let configuration = match protocols {
+            Protocols::Http1AndHttp2 => &built.http1_and_http2,
+            Protocols::Http1 => &built.http1,
+            Protocols::Unnamed => &built.unnamed,
+        };
+        Ok(match identity {
+            None => Arc::clone(configuration),
+            Some(identity) => Arc::new(identity.in_configuration(configuration)),
+        })
     }
 
     fn build(&self) -> Result<Configurations, Error> {
@@ -130,11 +139,37 @@ pub(super) fn failure_of(error: &Error, doing: &str) -> Failure {
             web_error_status: WebErrorStatus::CertificateIsInvalid,
             ..needs_input(Cause::TlsCertificate, format!("{doing} failed: the server sent no certificate"))
         },
+        Error::AlertReceived(alert) if is_about_us(*alert) => Failure {
+            web_error_status: WebErrorStatus::CertificateIsInvalid,
+            ..needs_input(
+                Cause::TlsCertificate,
+                format!(
+                    "{doing} failed: the server wants a client certificate that it knows ({alert:?}): give one \
+                     (clientCertificate, --cert)"
+                ),
+            )
+        },
         Error::AlertReceived(AlertDescription::CloseNotify) => {
             transient(Cause::ConnectionClosed, format!("{doing} failed: {error}"))
         }
         other => transient(Cause::TlsProtocol, format!("{doing} failed: {other}")),
     }
+}
+
+/// What a server says of the client's certificate or of its absence (RFC 8446 section 6.2).
+const fn is_about_us(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 fn certificate_problem(problem: &CertificateError) -> (WebErrorStatus, String) {

@@ -78,7 +78,7 @@ impl Client {
             let stream = Stream::plain(socket)
                 .map_err(|error| of_socket(&error, &format!("connecting to {}", proxy.place)))?;
             if proxy.place.is_tls() {
-                self.secure(stream, &proxy.place, Protocols::Http1).await
+                self.secure(stream, &proxy.place, Protocols::Http1, None).await
             } else {
                 Ok(stream)
             }

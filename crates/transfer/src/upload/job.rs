@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::record::{ResponseBody, UploadJournalRecord, UploadReceipt};
+use crate::client_identity::ClientIdentity;
 use crate::proxy::ProxyRules;
 
 /// How the bytes are to be brought to the server.
@@ -58,6 +59,8 @@ pub struct UploadJob {
     /// Bound to the origin of `url`: neither a redirect nor an upload URL at another origin gets them.
     pub headers: Vec<(http::HeaderName, Secret)>,
     pub credential: Option<Credential>,
+    /// Shown to the origin of `url` alone.
+    pub identity: Option<ClientIdentity>,
     pub source: UploadSource,
     pub protocol: UploadProtocol,
     /// Presigned addresses, one for each part of `part_size` bytes (the last one may be shorter); when there are any,

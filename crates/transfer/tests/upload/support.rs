@@ -121,6 +121,7 @@ impl World {
             rate_limit: None,
             journal: None,
             public_addresses_only: false,
+            identity: None,
             interface: None,
             proxy: ProxyRules::direct(),
             response_body_max: 1 << 16,
