@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     fn made() -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
-        (made.cert.pem(), made.signing_key.serialize_pem())
+        let made = longhaul_lab::Identity::self_signed();
+        (made.chain_pem().to_owned(), made.key_pem().to_owned())
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::process::{self, Guarded};
-use crate::tls::{Authority, Flaw};
+use crate::tls::{Authority, Flaw, Identity};
 
 /// Folder below the document root into which nginx and Apache take files; nginx takes 1 MB at `/small/`.
 pub const UPLOADS: &str = "uploads";
 /// Folders that Apache opens for [`USER`] alone, by Digest and by Basic; it takes files into them as well.
 pub const DIGEST: &str = "digest";
 pub const BASIC: &str = "basic";
+/// Folder that nginx opens over https for clients with a certificate of its authority; it takes files there.
+pub const CLIENTS: &str = "clients";
 pub const USER: &str = "ann";
 pub const PASSWORD: &str = "open sesame";
 /// [`USER`] and [`PASSWORD`] as `htdigest` and `openssl passwd -apr1` write them; the realm is `lab`.
@@ -75,7 +77,7 @@ impl WebServer {
         let root = folder.path().join("root");
         std::fs::create_dir(&root).expect("a writable temporary folder");
         // Apache runs as another user.
-        for name in [UPLOADS, DIGEST, BASIC, "../locks"] {
+        for name in [UPLOADS, DIGEST, BASIC, CLIENTS, "../locks"] {
             let place = root.join(name);
             std::fs::create_dir(&place).expect("a writable temporary folder");
             let all = std::fs::Permissions::from_mode(0o777);
@@ -87,6 +89,8 @@ impl WebServer {
         }
         let authority = Authority::new();
         authority.issue(Flaw::None).write_to(folder.path());
+        std::fs::write(folder.path().join("root.pem"), authority.root_pem())
+            .expect("a writable temporary folder");
         let started = process::serve(|[http_port, https_port]| {
             SetUp { folder: folder.path(), http_port, https_port, rate }.spawn(kind, &program)
         });
@@ -116,6 +120,12 @@ impl WebServer {
     #[must_use]
     pub fn https_url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.https_port)
+    }
+
+    /// A certificate that nginx takes for [`CLIENTS`].
+    #[must_use]
+    pub fn client(&self) -> Identity {
+        self.authority.issue(Flaw::None)
     }
 
     /// Where files can be PUT, by nginx and Apache; see [`UPLOADS`].
@@ -186,6 +196,11 @@ impl SetUp<'_> {
             "location /{UPLOADS}/ {{ dav_methods PUT; client_max_body_size 0; }}
         location /small/ {{ dav_methods PUT; client_max_body_size 1m; }}"
         );
+        let clients = format!(
+            "ssl_client_certificate {folder}/root.pem;
+        ssl_verify_client optional;
+        location /{CLIENTS}/ {{ if ($ssl_client_verify != SUCCESS) {{ return 403; }} dav_methods PUT; }}"
+        );
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         format!(
             "daemon off;
@@ -207,6 +222,7 @@ http {{
         ssl_certificate_key {folder}/key.pem;
         root {folder}/root;
         {uploads}
+        {clients}
     }}
 }}
 "

@@ -7,7 +7,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tempfile::TempDir;
 
 /// A certification authority of its own; its root lies in a PEM file for `--ca-certificate` and its like.
@@ -124,6 +126,35 @@ impl Identity {
         ] {
             std::fs::write(folder.join(name), text).expect("a writable temporary folder");
         }
+    }
+
+    #[must_use]
+    pub fn chain_pem(&self) -> &str {
+        &self.chain_pem
+    }
+
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
+    /// HTTP/1.1 for clients with a certificate of `authority` and for no others.
+    #[must_use]
+    pub fn server_config_for_clients_of(&self, authority: &Authority) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(authority.root_pem.as_bytes()).expect("it is PEM");
+        roots.add(root).expect("a root of the lab");
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has TLS 1.2 and 1.3")
+            .with_client_cert_verifier(verifier.expect("there is a root"))
+            .with_single_cert(self.chain.clone(), PrivateKeyDer::from(self.key.clone_key()))
+            .expect("the key belongs to the certificate");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
     }
 
     /// TLS 1.2 and 1.3, offering `protocols` by ALPN.

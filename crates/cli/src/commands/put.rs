@@ -19,6 +19,7 @@ use crate::describe;
 use crate::exit::Exit;
 use crate::following::picture::Picture;
 use crate::following::{Ending, Following, Showing};
+use crate::input::certificate::CertificateArguments;
 use crate::input::netrc::NetrcArguments;
 use crate::input::password::Of;
 use crate::input::proxy::ProxyArguments;
@@ -62,6 +63,8 @@ pub(crate) struct Arguments {
     password_file: Option<PathBuf>,
     #[command(flatten)]
     netrc: NetrcArguments,
+    #[command(flatten)]
+    certificate: CertificateArguments,
     #[command(flatten)]
     proxy: ProxyArguments,
     /// Connect by this interface of the machine, or from this address of it: eth0, 192.0.2.7
@@ -232,6 +235,7 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
             netrc.credential(&url, user.as_deref())
         }),
     };
+    let certificate = arguments.certificate.read()?;
     let proxying = arguments.proxy.read()?;
     let complete = |spec: CreateUpload| CreateUpload {
         method: Some(method(arguments).to_owned()),
@@ -240,6 +244,7 @@ fn specs(arguments: &Arguments, folder: &Path) -> Result<Vec<CreateUpload>, Trou
         idempotency_key: arguments.idempotency_key.clone(),
         request_headers: headers.clone(),
         server_credential: credential.clone(),
+        client_certificate: certificate.clone(),
         proxy: proxying.proxy.clone(),
         proxy_credential: proxying.credential.clone(),
         no_proxy: proxying.exempt.clone(),

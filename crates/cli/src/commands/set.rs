@@ -7,6 +7,7 @@ use longhaul_contract::PatchDownload;
 use crate::commands::get::{parse_cost_policy, parse_web_error};
 use crate::connect::Context;
 use crate::exit::Exit;
+use crate::input::certificate::CertificateArguments;
 use crate::input::password::Of;
 use crate::input::source::Source;
 use crate::input::{headers, password, proxy};
@@ -40,6 +41,8 @@ pub(crate) struct Arguments {
     /// Read the password at the proxy from this file (- is standard input)
     #[arg(long, value_name = "FILE", requires = "proxy_user")]
     proxy_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    certificate: CertificateArguments,
     /// Let it go on afterwards
     #[arg(long)]
     resume: bool,
@@ -55,6 +58,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         let file = arguments.proxy_password_file.as_deref();
         patch.proxy_credential = Some(password::credential(user, file, Of::Proxy)?);
     }
+    patch.client_certificate = arguments.certificate.read()?;
     if patch == PatchDownload::default() {
         return Err(
             Trouble::usage("there is nothing to set").advise("Give KEY=VALUE, see longhaul set --help.")

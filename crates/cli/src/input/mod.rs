@@ -1,5 +1,6 @@
 //! What a person gives to `get` and `set`: addresses, lists, Metalink documents, headers, passwords, times.
 
+pub(crate) mod certificate;
 pub(crate) mod headers;
 pub(crate) mod linked;
 pub(crate) mod list;

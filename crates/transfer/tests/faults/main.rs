@@ -3,6 +3,7 @@
 //! `fault_NNN` is the row's number. Rows of pure parsing are tested beside the parser; rows that need the service
 //! (limits, tokens, logs) are in the end-to-end tests.
 
+mod clients;
 mod content;
 mod framing;
 mod ftp;

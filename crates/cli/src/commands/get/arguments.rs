@@ -7,6 +7,7 @@ use longhaul_contract::{
 };
 use url::Url;
 
+use crate::input::certificate::CertificateArguments;
 use crate::input::netrc::NetrcArguments;
 use crate::input::proxy::ProxyArguments;
 use crate::input::time;
@@ -60,6 +61,8 @@ pub(crate) struct Arguments {
     pub(super) password_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) netrc: NetrcArguments,
+    #[command(flatten)]
+    pub(super) certificate: CertificateArguments,
     #[command(flatten)]
     pub(super) proxy: ProxyArguments,
     /// Connect by this interface of the machine, or from this address of it: eth0, 192.0.2.7

@@ -2,8 +2,8 @@
 
 use longhaul_client::Client;
 use longhaul_contract::{
-    CreateDownload, Credential, Expectation, InputCallback, Notification, RequestHeader, Secret,
-    TransferStatus,
+    ClientCertificate, CreateDownload, Credential, Expectation, InputCallback, Notification, RequestHeader,
+    Secret, TransferStatus,
 };
 use url::Url;
 
@@ -27,6 +27,7 @@ pub(super) struct Request<'a> {
     arguments: &'a Arguments,
     headers: Vec<RequestHeader>,
     credential: Option<Credential>,
+    certificate: Option<ClientCertificate>,
     netrc: Option<Netrc>,
     proxying: Proxying,
 }
@@ -38,7 +39,8 @@ impl<'a> Request<'a> {
             None => None,
         };
         let (headers, proxying) = (headers::parse(&arguments.header)?, arguments.proxy.read()?);
-        Ok(Self { arguments, headers, credential, netrc: arguments.netrc.read()?, proxying })
+        let certificate = arguments.certificate.read()?;
+        Ok(Self { arguments, headers, credential, certificate, netrc: arguments.netrc.read()?, proxying })
     }
 
     pub(super) fn specs(&self, sources: Vec<Source>) -> Result<Vec<CreateDownload>, Trouble> {
@@ -52,9 +54,16 @@ impl<'a> Request<'a> {
             let user = source.credential.as_ref().map(|given| given.user.as_str());
             source.credential = netrc.credential(&source.url, user).or(source.credential);
         }
+        let client_certificate = self.certificate.clone().filter(|_| source.is_trusted);
         let spec = spec(self.arguments, source, &self.headers, self.credential.as_ref())?;
         let Proxying { proxy, credential, exempt } = self.proxying.clone();
-        Ok(CreateDownload { proxy, proxy_credential: credential, no_proxy: exempt, ..spec })
+        Ok(CreateDownload {
+            client_certificate,
+            proxy,
+            proxy_credential: credential,
+            no_proxy: exempt,
+            ..spec
+        })
     }
 
     /// Puts what documents list in the place of their addresses.
