@@ -38,11 +38,12 @@ pub(crate) async fn exchange(
     mut ask: Ask,
     host: &str,
 ) -> Result<(Head, Body), ExchangeError> {
-    if !stream.is_quiet() {
-        return Err(ExchangeError {
-            failure: transient(Cause::ConnectionClosed, format!("{host} had closed the connection")),
-            is_unanswered: true,
-        });
+    if let Some(word) = stream.last_word() {
+        let failure = match word {
+            Ok(()) => transient(Cause::ConnectionClosed, format!("{host} had closed the connection")),
+            Err(error) => of_socket(&error, &format!("the request to {host}")),
+        };
+        return Err(ExchangeError { failure, is_unanswered: true });
     }
     let course = ask.extensions_mut().remove::<Arc<Course>>();
     let interim = watch_interims(&mut ask, course.clone());

@@ -178,12 +178,20 @@ impl Stream {
 
     /// Whether the peer has neither closed nor spoken out of turn, as far as this side knows by now.
     pub(crate) fn is_quiet(&mut self) -> bool {
+        self.last_word().is_none()
+    }
+
+    /// What the peer did instead of keeping quiet; with the error that reading it was, such as an alert of TLS.
+    pub(crate) fn last_word(&mut self) -> Option<io::Result<()>> {
         if !self.early.is_empty() {
-            return false;
+            return Some(Ok(()));
         }
         let mut byte = [0_u8; 1];
         let mut buffer = ReadBuf::new(&mut byte);
-        Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer).is_pending()
+        match Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+            Poll::Pending => None,
+            Poll::Ready(read) => Some(read),
+        }
     }
 }
 

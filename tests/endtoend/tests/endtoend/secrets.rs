@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use longhaul_endtoend::{DOWNLOADS, House, QUICK};
 use longhaul_lab::hostile::Cut;
+use longhaul_lab::servers::{CLIENTS, ServerKind, WebServer};
 use longhaul_lab::{Content, Resource, Server, ServiceOptions};
 use serde_json::json;
 
@@ -144,6 +145,39 @@ fn systemd_may_hand_over_the_key() {
     house.launch();
     assert_eq!(house.list("").len(), 1);
     assert!(!house.state().join("longhaul.key").exists(), "the key lies with systemd now");
+}
+
+#[test]
+fn a_client_certificate_opens_nginx_both_ways() {
+    let server = WebServer::start(ServerKind::Nginx);
+    let house = House::with(ServiceOptions {
+        arguments: vec!["--ca-certificate".to_owned(), server.root_certificate().display().to_string()],
+        ..ServiceOptions::default()
+    });
+    let (url, client) = (server.https_url(&format!("/{CLIENTS}/f")), server.client());
+    client.write_to(house.folder());
+    let file = |name: &str| house.folder().join(name).display().to_string();
+    let (both, certificate, key) = (file("both.pem"), file("certificate.pem"), file("key.pem"));
+    let content = Content::new(1, 200_000);
+    content.write_to(&house.result("sent"));
+    let sent = house.run(&["put", "--cert", &both, house.result("sent").to_str().unwrap(), &url]);
+    assert!(sent.status.success(), "{}", longhaul_endtoend::shown(&sent));
+    let got = house.result("got").display().to_string();
+    let output = house.run(&["get", "--cert", &certificate, "--key", &key, &url, "-o", &got]);
+    assert!(output.status.success(), "{}", longhaul_endtoend::shown(&output));
+    content.assert_file(&house.result("got"));
+    for (arguments, word) in [
+        (vec!["--cert", &certificate], "BEGIN PRIVATE KEY"),
+        (vec!["--cert", &key, "--key", &key], "BEGIN CERTIFICATE"),
+    ] {
+        let output = house.run(&[&["get", &url, "-o", "other"], arguments.as_slice()].concat());
+        let said = longhaul_endtoend::shown(&output);
+        assert!(output.status.code() == Some(2) && said.contains(word), "{said}");
+    }
+    let word = client.key_pem().lines().nth(1).unwrap();
+    for (name, text) in records(&house, "at the end") {
+        assert!(!text.contains(word), "the key is legible in {name}");
+    }
 }
 
 #[test]
