@@ -1,6 +1,7 @@
 //! What a person gives to `get` and `set`: addresses, lists, Metalink documents, headers, passwords, times.
 
 pub(crate) mod certificate;
+pub(crate) mod curl;
 pub(crate) mod headers;
 pub(crate) mod linked;
 pub(crate) mod list;

@@ -16,13 +16,17 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct NetrcArguments {
     /// Take user name and password from ~/.netrc, or the file that the variable NETRC names, by the host of each address
     #[arg(short, long, conflicts_with = "user", help_heading = "Request")]
-    netrc: bool,
+    pub(crate) netrc: bool,
     /// Take them from this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "netrc"], help_heading = "Request")]
-    netrc_file: Option<PathBuf>,
+    pub(crate) netrc_file: Option<PathBuf>,
 }
 
 impl NetrcArguments {
+    pub(crate) const fn is_given(&self) -> bool {
+        self.netrc || self.netrc_file.is_some()
+    }
+
     pub(crate) fn read(&self) -> Result<Option<Netrc>, Trouble> {
         if let Some(path) = &self.netrc_file {
             return Netrc::read(path).map(Some);

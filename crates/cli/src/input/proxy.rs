@@ -12,16 +12,16 @@ use crate::trouble::Trouble;
 pub(crate) struct ProxyArguments {
     /// Go by this proxy: [http|https|socks5|socks5h://]HOST[:PORT], or none; what the service is set to otherwise
     #[arg(short = 'x', long, value_name = "PROXY", help_heading = "Request")]
-    proxy: Option<String>,
+    pub(crate) proxy: Option<String>,
     /// User name at the proxy; the password is asked for
     #[arg(long, value_name = "NAME", help_heading = "Request")]
-    proxy_user: Option<String>,
+    pub(crate) proxy_user: Option<String>,
     /// Read the password at the proxy from this file (- is standard input)
     #[arg(long, value_name = "FILE", requires = "proxy_user", help_heading = "Request")]
-    proxy_password_file: Option<PathBuf>,
+    pub(crate) proxy_password_file: Option<PathBuf>,
     /// Reach these hosts without the proxy: names with all below them, addresses, networks, * for all
     #[arg(long, value_name = "HOST,…", value_delimiter = ',', help_heading = "Request")]
-    noproxy: Option<Vec<String>>,
+    pub(crate) noproxy: Option<Vec<String>>,
 }
 
 /// What they say.

@@ -21,11 +21,15 @@ use crate::measure::{parse_bytes, parse_rate};
 pub(crate) struct Arguments {
     /// Addresses (http, https), or Metalink 4 documents: a file, or an address that ends in .meta4 or .metalink or
     /// answers with their media type
-    #[arg(value_name = "URL", required_unless_present = "input_file")]
+    #[arg(value_name = "URL", required_unless_present_any = ["input_file", "from_curl"])]
     pub(super) urls: Vec<String>,
     /// Read addresses from this file (- is standard input), one a line, options such as out=NAME behind tabs
     #[arg(short, long, value_name = "LIST")]
     pub(super) input_file: Option<PathBuf>,
+    /// Do what this curl command does, such as browsers copy as cURL (bash). Others can read it here: give @FILE, or - for
+    /// standard input, if there is a password or a cookie in it
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["urls", "input_file"])]
+    pub(super) from_curl: Option<String>,
 
     /// Name of the file; the server or the address names it otherwise
     #[arg(short, long, value_name = "FILE", help_heading = "Where to")]
@@ -36,9 +40,9 @@ pub(crate) struct Arguments {
     /// Keep Metalink documents as they are; what they list is downloaded in their place otherwise
     #[arg(long, help_heading = "Where to")]
     pub(super) as_is: bool,
-    /// What to do when the file exists
-    #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Where to")]
-    pub(super) if_exists: IfExistsWord,
+    /// What to do when the file exists; fail when absent
+    #[arg(long, value_name = "WHAT", help_heading = "Where to")]
+    pub(super) if_exists: Option<IfExistsWord>,
 
     /// Publish the file only if it has this hash: sha256:HEX (or sha512, blake3, md5, sha1)
     #[arg(long, value_name = "HASH", help_heading = "What is expected")]

@@ -1,6 +1,7 @@
 //! `longhaul get`.
 
 mod arguments;
+mod curl;
 mod request;
 
 use longhaul_client::Client;
@@ -25,9 +26,10 @@ struct Items<'a> {
     items: Vec<&'a Operation>,
 }
 
-pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
-    let request = Request::of(&arguments)?;
-    let sources = sources(&arguments)?;
+pub(crate) async fn run(mut arguments: Arguments, context: &Context) -> Result<Exit, Trouble> {
+    let from_curl = curl::read(&mut arguments)?;
+    let request = Request::of(&arguments, &from_curl)?;
+    let sources = sources(&arguments, from_curl)?;
     let is_any_document = sources.iter().any(|source| is_document(&arguments, source));
     let mut specs = if is_any_document { Vec::new() } else { request.specs(sources.clone())? };
     let client = context.client().await?;

@@ -2,13 +2,14 @@
 
 use longhaul_client::Client;
 use longhaul_contract::{
-    ClientCertificate, CreateDownload, Credential, Expectation, InputCallback, Notification, RequestHeader,
-    Secret, TransferStatus,
+    ClientCertificate, CreateDownload, Credential, Expectation, IfExists, InputCallback, Notification,
+    RequestHeader, Secret, TransferStatus,
 };
 use url::Url;
 
 use super::Round;
 use super::arguments::Arguments;
+use super::curl::FromCurl;
 use crate::connect::Context;
 use crate::exit::Exit;
 use crate::input::netrc::Netrc;
@@ -33,12 +34,13 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn of(arguments: &'a Arguments) -> Result<Self, Trouble> {
+    pub(super) fn of(arguments: &'a Arguments, from_curl: &FromCurl) -> Result<Self, Trouble> {
         let credential = match &arguments.user {
             Some(user) => Some(password::credential(user, arguments.password_file.as_deref(), Of::Server)?),
-            None => None,
+            None => from_curl.credential.clone(),
         };
-        let (headers, proxying) = (headers::parse(&arguments.header)?, arguments.proxy.read()?);
+        let (headers, mut proxying) = (headers::parse(&arguments.header)?, arguments.proxy.read()?);
+        proxying.credential = proxying.credential.or_else(|| from_curl.proxy_credential.clone());
         let certificate = arguments.certificate.read()?;
         Ok(Self { arguments, headers, credential, certificate, netrc: arguments.netrc.read()?, proxying })
     }
@@ -140,8 +142,8 @@ fn check_counts(arguments: &Arguments, count: usize) -> Result<(), Trouble> {
     Ok(())
 }
 
-pub(super) fn sources(arguments: &Arguments) -> Result<Vec<Source>, Trouble> {
-    let mut sources = Vec::new();
+pub(super) fn sources(arguments: &Arguments, from_curl: FromCurl) -> Result<Vec<Source>, Trouble> {
+    let mut sources = from_curl.sources;
     for text in &arguments.urls {
         if metalink::is_document(text) {
             sources.extend(metalink::read(text.as_ref())?);
@@ -206,7 +208,7 @@ fn spec(
         expect: size.map(|size| Expectation { size: Some(size), content_type: None }),
         rate_limit: arguments.limit_rate.and_then(|limit| limit.0),
         not_before: arguments.not_before,
-        if_exists: arguments.if_exists.into(),
+        if_exists: arguments.if_exists.map_or(IfExists::Fail, IfExists::from),
         label: source.label.or_else(|| arguments.label.clone()),
         start: !arguments.hold,
         ..CreateDownload::new(source.url, result_file(folder.as_deref(), output)?)
