@@ -32,6 +32,18 @@ pub enum ServerKind {
     Caddy,
 }
 
+/// What [`WebServer::headers_log`] tells.
+const LOGGED_HEADERS: [&str; 8] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cookie",
+    "referer",
+    "user-agent",
+    "x-note",
+];
+
 /// A running web server with a document root of its own; gone when dropped.
 pub struct WebServer {
     kind: ServerKind,
@@ -146,6 +158,17 @@ impl WebServer {
         let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
+
+    /// For each request an object of some of its headers by their names in lower case, empty where there is none, by
+    /// nginx only.
+    ///
+    /// # Panics
+    /// The log holds no JSON.
+    #[must_use]
+    pub fn headers_log(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("headers.log")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("nginx writes JSON")).collect()
+    }
 }
 
 struct SetUp<'a> {
@@ -202,6 +225,8 @@ impl SetUp<'_> {
         location /{CLIENTS}/ {{ if ($ssl_client_verify != SUCCESS) {{ return 403; }} dav_methods PUT; }}"
         );
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        let headers = LOGGED_HEADERS.map(|name| format!(r#""{name}":"$http_{}""#, name.replace('-', "_")));
+        let headers = headers.join(",");
         format!(
             "daemon off;
 master_process off;
@@ -212,6 +237,8 @@ events {{ worker_connections 1024; }}
 http {{
 {temporary}    log_format lab '$request_method $request_uri $server_protocol $status $body_bytes_sent $http_range';
     access_log {folder}/access.log lab;
+    log_format headers escape=json '{{{headers}}}';
+    access_log {folder}/headers.log headers;
     default_type application/octet-stream;
     sendfile on;
     {rate}

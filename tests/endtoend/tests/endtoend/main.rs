@@ -14,6 +14,7 @@ mod cost;
 mod crash;
 mod data_plan;
 mod devices;
+mod from_curl;
 mod ftp;
 mod get;
 mod guests;
