@@ -1,6 +1,7 @@
 //! What is measured: one module a kind of work.
 
 mod creations;
+mod ftp;
 mod interrupted;
 mod large;
 mod lossy;
@@ -43,12 +44,15 @@ pub(crate) enum Row {
     /// One file of 1 GiB sent by PUT.
     #[value(name = "put-1g")]
     Put1g,
+    /// One file of 1 GiB by FTP.
+    #[value(name = "ftp-1g")]
+    Ftp1g,
     /// Starting background tasks, beside task-spooler and pueue.
     Tasks,
 }
 
 impl Row {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Http1g,
         Self::Http4g,
         Self::Https1g,
@@ -60,6 +64,7 @@ impl Row {
         Self::Interrupted,
         Self::Lossy,
         Self::Put1g,
+        Self::Ftp1g,
         Self::Tasks,
     ];
 
@@ -77,6 +82,7 @@ impl Row {
             Self::Interrupted => interrupted::measure(bench)?,
             Self::Lossy => lossy::measure(bench)?,
             Self::Put1g => upload::measure(bench, GIB)?,
+            Self::Ftp1g => ftp::measure(bench, GIB)?,
             Self::Tasks => return tasks::measure(bench),
         }])
     }

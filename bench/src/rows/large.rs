@@ -59,14 +59,12 @@ pub(crate) fn measure(bench: &mut Bench, size: u64, scheme: Scheme) -> Result<Re
             let output = results.join(format!("{round}-{tool:?}.bin"));
             bench.settle()?;
             meter::touch_memory(size + (256 << 20));
-            let (wall, cpu, peak) = fetch(tool, service.as_ref(), &url, &output, certificate.as_deref())?;
-            let durable = wall + meter::sync_file(&output)?.as_secs_f64();
+            let samples = take(tool, service.as_ref(), &url, &output, certificate.as_deref())?;
             if round == 0 {
                 content.assert_file(&output);
             }
-            // The inode stays until the end of the run; its blocks and pages need not.
-            std::fs::File::options().write(true).open(&output)?.set_len(0)?;
-            report.add(tool, round, vec![Some(wall), Some(durable), Some(cpu), Some(peak)]);
+            make_room(&output)?;
+            report.add(tool, round, samples);
         }
     }
     report.note(
@@ -75,6 +73,24 @@ pub(crate) fn measure(bench: &mut Bench, size: u64, scheme: Scheme) -> Result<Re
          service and the command line together for Longhaul. Peak memory is that of the service, or of the peer.",
     );
     Ok(report)
+}
+
+/// Fetches, and makes the bytes durable: wall and durable wall seconds, processor seconds, peak MiB.
+pub(super) fn take(
+    tool: Tool,
+    service: Option<&Service>,
+    url: &str,
+    output: &Path,
+    root: Option<&Path>,
+) -> Result<Vec<Option<f64>>> {
+    let (wall, cpu, peak) = fetch(tool, service, url, output, root)?;
+    let durable = wall + meter::sync_file(output)?.as_secs_f64();
+    Ok([wall, durable, cpu, peak].map(Some).to_vec())
+}
+
+/// The inode stays until the end of the run; its blocks and pages need not.
+pub(super) fn make_room(output: &Path) -> Result<()> {
+    Ok(std::fs::File::options().write(true).open(output)?.set_len(0)?)
 }
 
 /// Wall seconds, processor seconds and peak MiB.
