@@ -111,7 +111,7 @@ impl Template {
     }
 
     #[must_use]
-    pub(crate) fn as_identity(self, identity: Option<&ClientIdentity>) -> Self {
+    pub(crate) fn with_identity(self, identity: Option<&ClientIdentity>) -> Self {
         Self { identity: identity.cloned(), ..self }
     }
 

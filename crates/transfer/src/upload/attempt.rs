@@ -108,7 +108,7 @@ impl Upload {
             &shared.settings.user_agent,
         )?
         .by_proxies(&job.proxy)
-        .as_identity(job.identity.as_ref().filter(|_| job.part_urls.is_empty()));
+        .with_identity(job.identity.as_ref().filter(|_| job.part_urls.is_empty()));
         let desk = Desk::new(job.id, Arc::clone(&shared.journal), Arc::clone(live), reports, record);
         Ok(Self {
             shared: Arc::clone(shared),

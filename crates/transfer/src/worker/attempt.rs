@@ -101,7 +101,7 @@ impl Attempt {
             job.credential.as_ref(),
             &settings.user_agent,
         )?;
-        let template = Arc::new(template.by_proxies(&job.proxy).as_identity(job.identity.as_ref()));
+        let template = Arc::new(template.by_proxies(&job.proxy).with_identity(job.identity.as_ref()));
         let addresses = std::iter::once(&job.url).chain(&job.mirrors);
         let sources = addresses
             .map(|url| {

@@ -103,7 +103,8 @@ const TIMES: Meaning =
     Refused("The service waits as its configuration says, and goes on after a failure. Leave it out.");
 const TRUST: Meaning =
     Refused("Start the service with --ca-certificate FILE, and it trusts what that authority signs.");
-const CLIENT_CERTIFICATE: Meaning = Refused("Give the files to get itself, beside --from-curl: --cert FILE --key FILE.");
+const CLIENT_CERTIFICATE: Meaning =
+    Refused("Give the files to get itself, beside --from-curl: --cert FILE --key FILE.");
 const WAY: Meaning = Refused("The way to the server is that of the machine, of --interface and of --proxy.");
 const SCHEME: Meaning = Refused("Only Basic, Digest and headers with a token are supported.");
 const SESSION: Meaning = Refused("The service keeps no cookies. Give those that are needed: -b NAME=VALUE.");
